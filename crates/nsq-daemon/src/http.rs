@@ -1,0 +1,1 @@
+//! HTTP as nsqd, nsqlookupd and nsqadmin answer it.
