@@ -1,1 +1,29 @@
-//! HTTP as nsqd, nsqlookupd and nsqadmin answer it.
+//! HTTP as nsqd, nsqlookupd and nsqadmin speak it.
+//!
+//! ```text
+//! socket ─▶ server ─▶ router ─▶ handler(state, Request) ─▶ Result<Reply, ApiError> ─▶ socket
+//! ```
+//!
+//! A daemon builds a [`Router`] over its shared state and hands it to [`serve`] with a listener. Requests
+//! are bounded before they are held: the head by the server, the body by [`Request::read_body`].
+
+pub mod client;
+pub mod json;
+
+mod path;
+mod query;
+mod reply;
+mod request;
+mod router;
+mod server;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use hyper::{HeaderMap, Method, StatusCode, header};
+
+pub use query::{BadQuery, Query};
+pub use reply::{ApiError, Reply};
+pub use request::{BodyError, Remote, Request};
+pub use router::Router;
+pub use server::{Listener, serve};

@@ -1,0 +1,176 @@
+//! The query string, by the rules of Go's `url.ParseQuery`, and percent escapes.
+
+use std::fmt::Write as _;
+
+/// The parameters of a URL's query, in the order given.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Query {
+    pairs: Vec<(String, String)>,
+}
+
+/// A query with a `;` or with a percent escape that is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed query string")]
+pub struct BadQuery;
+
+impl Query {
+    /// Parses what follows the `?`.
+    ///
+    /// Compat: only `&` separates; a `;` anywhere makes the whole query bad, `+` is a space and a key
+    /// without `=` has the empty value (net/url, `ParseQuery`). Bytes that are no UTF-8 become U+FFFD:
+    /// no name with such a byte is valid anyway.
+    ///
+    /// # Errors
+    /// [`BadQuery`].
+    pub fn parse(raw: &str) -> Result<Self, BadQuery> {
+        let mut pairs = Vec::new();
+        for part in raw.split('&').filter(|part| !part.is_empty()) {
+            if part.contains(';') {
+                return Err(BadQuery);
+            }
+            let (key, value) = part.split_once('=').unwrap_or((part, ""));
+            pairs.push((
+                percent_decode(key, Plus::IsSpace).ok_or(BadQuery)?,
+                percent_decode(value, Plus::IsSpace).ok_or(BadQuery)?,
+            ));
+        }
+        Ok(Self { pairs })
+    }
+
+    /// The first value of `key`. A key with nothing behind it counts as given, with an empty value.
+    pub fn first(&self, key: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Every value of `key`, in order.
+    pub fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.pairs
+            .iter()
+            .filter(move |(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// What `+` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Plus {
+    IsSpace,
+    IsPlus,
+}
+
+/// Decodes `%XX`; `None` when a `%` is not followed by two hex digits.
+pub(super) fn percent_decode(text: &str, plus: Plus) -> Option<String> {
+    if !text.contains(['%', '+']) {
+        return Some(text.to_owned());
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => hex_digit(rest.next()?)? << 4 | hex_digit(rest.next()?)?,
+            b'+' if plus == Plus::IsSpace => b' ',
+            other => other,
+        });
+    }
+    Some(match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    })
+}
+
+/// Escapes a value for a query: everything but letters, digits and `-_.~`, a space as `+`.
+pub fn query_escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('+'),
+            _ if is_unreserved(byte) => out.push(char::from(byte)),
+            _ => push_escape(&mut out, byte),
+        }
+    }
+    out
+}
+
+/// Escapes a decoded path for a `Location` header: `/` and what is legal in a path stays.
+pub(super) fn path_escape(path: &str) -> String {
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if is_unreserved(byte) || b"/$&+,:;=@!'()*".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            push_escape(&mut out, byte);
+        }
+    }
+    out
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
+}
+
+fn push_escape(out: &mut String, byte: u8) {
+    write!(out, "%{byte:02X}").expect("a String takes everything");
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn first(raw: &str, key: &str) -> Option<String> {
+        Query::parse(raw)
+            .expect("well-formed")
+            .first(key)
+            .map(str::to_owned)
+    }
+
+    #[test]
+    fn the_first_value_wins_and_an_empty_one_counts_as_given() {
+        assert_eq!(first("topic=a&topic=b", "topic").as_deref(), Some("a"));
+        assert_eq!(first("topic", "topic").as_deref(), Some(""));
+        assert_eq!(first("topic=&x=1", "topic").as_deref(), Some(""));
+        assert_eq!(first("&&x=1", "topic"), None);
+        assert_eq!(first("a=b=c", "a").as_deref(), Some("b=c"));
+    }
+
+    #[test]
+    fn escapes_are_decoded_in_keys_and_values() {
+        assert_eq!(
+            first("topi%63=t%23ephemeral+x", "topic").as_deref(),
+            Some("t#ephemeral x")
+        );
+        assert_eq!(first("a=%ff", "a").as_deref(), Some("\u{fffd}"));
+    }
+
+    #[test]
+    fn a_semicolon_or_half_an_escape_spoils_the_query() {
+        for raw in ["topic=a;b=c", "topic=%", "topic=%4", "topic=a&x=%zz", "%=1"] {
+            assert_eq!(Query::parse(raw), Err(BadQuery), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_is_escaped_decodes_to_itself() {
+        let text = "a b+c/ü#&=%";
+        assert_eq!(
+            percent_decode(&query_escape(text), Plus::IsSpace).unwrap(),
+            text
+        );
+        assert_eq!(
+            percent_decode(&path_escape(text), Plus::IsPlus).unwrap(),
+            text
+        );
+        assert_eq!(query_escape("t#ephemeral"), "t%23ephemeral");
+    }
+}

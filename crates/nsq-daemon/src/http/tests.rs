@@ -1,0 +1,466 @@
+//! The server over real sockets, byte for byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::client::{ClientError, Limits, get_json};
+use super::server::serve_connection;
+use super::*;
+
+/// What the handlers below share.
+#[derive(Default)]
+struct State {
+    entered: Notify,
+    released: Notify,
+}
+
+struct Server {
+    address: String,
+    state: Arc<State>,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+fn routes(state: Arc<State>) -> Router<State> {
+    Router::new(state)
+        .route(Method::GET, "/ping", |_, _| async {
+            Ok(Reply::plain(StatusCode::OK, "OK"))
+        })
+        .route(Method::GET, "/text", |_, request: Request| async move {
+            let query = request.query()?;
+            let text = query.first("say").ok_or(ApiError::bad_request("MISSING_ARG_SAY"))?;
+            Ok(Reply::text(text.to_owned()))
+        })
+        .route(Method::GET, "/json", |_, _| async { Ok(Reply::json(&["<&>"])) })
+        .route(Method::POST, "/empty", |_, mut request: Request| async move {
+            request.discard_body().await?;
+            Ok(Reply::empty())
+        })
+        .quiet_route(Method::POST, "/pub", |_, mut request: Request| async move {
+            match request.read_body(10).await {
+                Ok(body) => Ok(Reply::text(body)),
+                Err(BodyError::TooBig { .. }) => Err(ApiError::too_large("MSG_TOO_BIG")),
+                Err(BodyError::Read(_)) => Err(ApiError::internal("INTERNAL_ERROR")),
+            }
+        })
+        .route(Method::GET, "/config/:opt", |_, request: Request| async move {
+            Ok(Reply::text(request.path_param("opt").to_owned()))
+        })
+        .route(Method::PUT, "/config/:opt", |_, _| async { Ok(Reply::empty()) })
+        .route(Method::GET, "/debug/pprof/", |_, _| async { Ok(Reply::empty()) })
+        .route(Method::GET, "/panic", |_, _| async { panic!("for the test") })
+        .route(Method::GET, "/wait", |state: Arc<State>, _| async move {
+            state.entered.notify_one();
+            state.released.notified().await;
+            Ok(Reply::text("waited"))
+        })
+}
+
+impl Server {
+    async fn start() -> Self {
+        Self::start_with(|router| router).await
+    }
+
+    async fn start_with(change: impl FnOnce(Router<State>) -> Router<State>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(State::default());
+        let router = Arc::new(change(routes(Arc::clone(&state))));
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(serve(listener, router, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            state,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(&self.address).await.unwrap()
+    }
+
+    /// Sends `request` and returns all that comes until the server closes.
+    async fn exchange(&self, request: &str) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn request(&self, line: &str) -> String {
+        let head = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        self.exchange(&head).await
+    }
+
+    /// Asks for `line` and compares the status line, the named headers (`!name` must be absent) and the body.
+    #[track_caller]
+    fn check(answer: &str, status: &str, headers: &[&str], body: &str) {
+        let (head, got_body) = answer.split_once("\r\n\r\n").expect("a head");
+        let mut lines = head.split("\r\n");
+        assert_eq!(
+            lines.next(),
+            Some(format!("HTTP/1.1 {status}").as_str()),
+            "{answer}"
+        );
+        let lines: Vec<&str> = lines.collect();
+        for header in headers {
+            match header.strip_prefix('!') {
+                Some(name) => assert!(!lines.iter().any(|l| l.starts_with(name)), "{answer}"),
+                None => assert!(lines.contains(header), "no {header} in {answer}"),
+            }
+        }
+        assert_eq!(got_body, body, "{answer}");
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        self.task.await.unwrap();
+    }
+}
+
+const V1: &str = "X-Nsq-Content-Type: nsq; version=1.0";
+const JSON: &str = "Content-Type: application/json; charset=utf-8";
+const TEXT: &str = "Content-Type: text/plain; charset=utf-8";
+
+#[tokio::test]
+async fn each_style_of_answer_has_its_headers() {
+    let server = Server::start().await;
+    let answer = server.request("GET /ping").await;
+    Server::check(
+        &answer,
+        "200 OK",
+        &[TEXT, "Content-Length: 2", "!X-Nsq"],
+        "OK",
+    );
+    let answer = server.request("GET /text?say=a%20b").await;
+    Server::check(&answer, "200 OK", &[TEXT, V1], "a b");
+    let answer = server.request("GET /json").await;
+    Server::check(&answer, "200 OK", &[JSON, V1], r#"["\u003c\u0026\u003e"]"#);
+    let answer = server.request("POST /empty").await;
+    Server::check(
+        &answer,
+        "200 OK",
+        &[V1, "Content-Length: 0", "!Content-Type"],
+        "",
+    );
+    let answer = server.request("GET /text").await;
+    let message = r#"{"message":"MISSING_ARG_SAY"}"#;
+    Server::check(&answer, "400 Bad Request", &[JSON, V1], message);
+    let answer = server.request("GET /text?say=a;b").await;
+    let message = r#"{"message":"INVALID_REQUEST"}"#;
+    Server::check(&answer, "400 Bad Request", &[JSON, V1], message);
+    let answer = server.request("GET /panic").await;
+    let message = r#"{"message":"INTERNAL_ERROR"}"#;
+    Server::check(&answer, "500 Internal Server Error", &[JSON, V1], message);
+}
+
+#[tokio::test]
+async fn wrong_paths_and_methods_are_answered_as_upstream_does() {
+    let server = Server::start().await;
+    let answer = server.request("GET /nope").await;
+    Server::check(
+        &answer,
+        "404 Not Found",
+        &[JSON, V1],
+        r#"{"message":"NOT_FOUND"}"#,
+    );
+    let other_method = r#"{"message":"METHOD_NOT_ALLOWED"}"#;
+    for (line, allow) in [
+        ("POST /ping", "Allow: GET, OPTIONS"),
+        ("DELETE /config/id", "Allow: GET, OPTIONS, PUT"),
+        ("GET /empty", "Allow: OPTIONS, POST"),
+    ] {
+        let answer = server.request(line).await;
+        Server::check(
+            &answer,
+            "405 Method Not Allowed",
+            &[allow, JSON, V1],
+            other_method,
+        );
+    }
+    let answer = server.request("HEAD /ping").await;
+    Server::check(
+        &answer,
+        "405 Method Not Allowed",
+        &["Allow: GET, OPTIONS"],
+        "",
+    );
+    let answer = server.request("OPTIONS /config/id").await;
+    let allow = "Allow: GET, OPTIONS, PUT";
+    Server::check(
+        &answer,
+        "200 OK",
+        &[allow, "Content-Length: 0", "!Content-Type"],
+        "",
+    );
+    let answer = server.request("OPTIONS /nope").await;
+    Server::check(&answer, "404 Not Found", &[], r#"{"message":"NOT_FOUND"}"#);
+}
+
+#[tokio::test]
+async fn nearly_right_paths_are_redirected_with_their_query() {
+    let server = Server::start().await;
+    for (line, status, location) in [
+        ("GET /ping/", "301 Moved Permanently", "/ping"),
+        ("GET /PING?a=%20b", "301 Moved Permanently", "/ping?a=%20b"),
+        ("GET //ping", "301 Moved Permanently", "/ping"),
+        ("GET /x/../ping", "301 Moved Permanently", "/ping"),
+        ("GET /debug/pprof", "301 Moved Permanently", "/debug/pprof/"),
+        (
+            "GET /Config/A%20b/",
+            "301 Moved Permanently",
+            "/config/A%20b",
+        ),
+        ("POST /empty/?t=1", "307 Temporary Redirect", "/empty?t=1"),
+        ("PUT /config/id/", "307 Temporary Redirect", "/config/id"),
+    ] {
+        let answer = server.request(line).await;
+        Server::check(&answer, status, &[&format!("Location: {location}")], "");
+    }
+    let answer = server.request("HEAD /ping/").await;
+    Server::check(&answer, "404 Not Found", &[], "");
+    let answer = server.request("GET //evil.example/ping/").await;
+    Server::check(&answer, "404 Not Found", &[], r#"{"message":"NOT_FOUND"}"#);
+    let answer = server.request("GET /config/a%2Fb").await;
+    Server::check(&answer, "404 Not Found", &[], r#"{"message":"NOT_FOUND"}"#);
+}
+
+#[tokio::test]
+async fn a_client_that_speaks_something_else_reads_http() {
+    let server = Server::start().await;
+    for garbage in [
+        "  V2IDENTIFY\n\0\0\0\u{2}{}",
+        "\u{16}\u{3}\u{1}\0",
+        "PUB t\n",
+        "\r\n\r\n x",
+    ] {
+        let answer = server.exchange(garbage).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 400 Bad Request\r\n"),
+            "{garbage:?}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn connections_are_kept_and_requests_may_be_pipelined() {
+    let server = Server::start().await;
+    let answer = server
+        .exchange(
+            "POST /pub HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
+             POST /pub HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n1\r\nf\r\n0\r\n\r\n\
+             GET /ping HTTP/1.0\r\n\r\n",
+        )
+        .await;
+    assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
+    assert!(answer.contains("\r\n\r\nabcHTTP/1.1"), "{answer}");
+    assert!(answer.contains("\r\n\r\ndefHTTP/1.0 200 OK"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\nOK"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused() {
+    let server = Server::start().await;
+    let chunked = "POST /pub HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+                   6\r\nabcdef\r\n5\r\nghijk\r\n0\r\n\r\n";
+    let announced = "POST /pub HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 11\r\n\r\nabcdefghijk";
+    for request in [chunked, announced] {
+        let answer = server.exchange(request).await;
+        Server::check(
+            &answer,
+            "413 Payload Too Large",
+            &[JSON],
+            r#"{"message":"MSG_TOO_BIG"}"#,
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_an_upload_refused_halfway_can_still_be_read() {
+    let server = Server::start().await;
+    let mut stream = server.connect().await;
+    let length = 4 << 20;
+    let head = format!("POST /pub HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(&vec![b'x'; length]).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    Server::check(
+        &answer,
+        "413 Payload Too Large",
+        &[JSON],
+        r#"{"message":"MSG_TOO_BIG"}"#,
+    );
+}
+
+#[tokio::test]
+async fn a_waiting_client_is_told_to_continue_only_if_its_body_is_wanted() {
+    let server = Server::start().await;
+    let head = |length| {
+        format!(
+            "POST /pub HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: {length}\r\n\r\n"
+        )
+    };
+    let mut stream = server.connect().await;
+    stream.write_all(head(3).as_bytes()).await.unwrap();
+    let mut continued = [0; 25];
+    stream.read_exact(&mut continued).await.unwrap();
+    assert_eq!(&continued, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("abc"), "{answer}");
+
+    let answer = server.exchange(&head(99)).await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_refusing_router_answers_everything_alike() {
+    let body = r#"{"message": "TLS_REQUIRED", "https_port": 4152}"#;
+    let refusal = Reply::raw_json(body).with_status(StatusCode::FORBIDDEN);
+    let server = Server::start_with(|router| router.refuse_all(refusal)).await;
+    for line in ["GET /ping", "POST /nope"] {
+        let answer = server.request(line).await;
+        Server::check(&answer, "403 Forbidden", &[JSON, V1], body);
+    }
+}
+
+#[tokio::test]
+async fn shutdown_finishes_running_requests_and_closes_idle_connections() {
+    let server = Server::start().await;
+    let mut idle = server.connect().await;
+    idle.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut head = [0; 12];
+    idle.read_exact(&mut head).await.unwrap();
+    let mut silent = server.connect().await;
+    let mut running = server.connect().await;
+    running
+        .write_all(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    server.state.entered.notified().await;
+
+    let state = Arc::clone(&server.state);
+    let address = server.address.clone();
+    let stopping = tokio::spawn(server.stop());
+    let mut rest = Vec::new();
+    idle.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.ends_with(b"OK"));
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    TcpStream::connect(&address).await.unwrap_err();
+    assert!(!stopping.is_finished());
+    state.released.notify_one();
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("waited"), "{answer}");
+    stopping.await.unwrap();
+}
+
+/// A connection in memory, so that a stopped clock moves only when everybody waits.
+fn connect_in_memory() -> (DuplexStream, watch::Sender<bool>) {
+    let (ours, theirs) = tokio::io::duplex(4096);
+    let (closing, closed) = watch::channel(false);
+    let router = Arc::new(routes(Arc::default()));
+    tokio::spawn(serve_connection(theirs, Remote::Unix, router, closed));
+    (ours, closing)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_head_that_never_ends_is_cut_off() {
+    let started = Instant::now();
+    for beginning in ["", "GET /ping HT"] {
+        let (mut stream, _closing) = connect_in_memory();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+    }
+    assert!(started.elapsed() < Duration::from_mins(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_is_kept_until_it_begins_a_head() {
+    let (mut stream, _closing) = connect_in_memory();
+    let mut answer = vec![0; 4096];
+    for _ in 0..2 {
+        stream
+            .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        assert_ne!(stream.read(&mut answer).await.unwrap(), 0);
+        tokio::time::sleep(Duration::from_hours(1)).await;
+    }
+    stream.write_all(b"GET").await.unwrap();
+    assert_eq!(stream.read(&mut answer).await.unwrap(), 0);
+}
+
+const LIMITS: Limits = Limits {
+    connect_timeout: Duration::from_secs(5),
+    total_timeout: Duration::from_secs(10),
+    body_bytes: 64,
+};
+
+#[tokio::test]
+async fn the_client_decodes_answers_and_tells_failures_apart() {
+    let server = Server::start().await;
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let list: Vec<String> = get_json(&url("/json"), &LIMITS).await.unwrap();
+    assert_eq!(list, ["<&>"]);
+
+    let error = get_json::<Message>(&url("/nope"), &LIMITS)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        r#"got response 404 Not Found "{\"message\":\"NOT_FOUND\"}""#
+    );
+    let error = get_json::<Message>(&url("/ping"), &LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Json(_)), "{error}");
+    let long = url(&format!("/text?say={}", "x".repeat(65)));
+    let error = get_json::<Message>(&long, &LIMITS).await.unwrap_err();
+    assert!(
+        matches!(error, ClientError::Body(BodyError::TooBig { .. })),
+        "{error}"
+    );
+    let error = get_json::<Message>("https://x/", &LIMITS)
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::Address(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_client_does_not_wait_for_ever() {
+    // Accepted by the system, answered by nobody.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let limits = Limits {
+        total_timeout: Duration::from_millis(20),
+        ..LIMITS
+    };
+    let error = get_json::<Message>(&url, &limits).await.unwrap_err();
+    assert!(matches!(error, ClientError::Timeout(_)), "{error}");
+
+    drop(listener);
+    let error = get_json::<Message>(&url, &LIMITS).await.unwrap_err();
+    assert!(matches!(error, ClientError::Connect { .. }), "{error}");
+}
+
+#[derive(Debug, Deserialize)]
+struct Message {
+    #[expect(dead_code, reason = "decoded only to fail")]
+    message: String,
+}
