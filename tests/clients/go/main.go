@@ -1,0 +1,448 @@
+// Scenarios that use nsqd through go-nsq: `scenarios <name> <tcp address> <http address>`.
+// Exit status 0 and a short report, or 1 and the reason.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nsqio/go-nsq"
+)
+
+const (
+	topic   = "go"
+	channel = "scenarios"
+	// More than any scenario should take.
+	patience = 30 * time.Second
+)
+
+type setup struct{ address string }
+
+var scenarios = map[string]func(setup) error{
+	"publish":          publish,
+	"multi-publish":    multiPublish,
+	"deferred-publish": deferredPublish,
+	"consume-one":      func(s setup) error { return consume(s, 50, 1) },
+	"consume-many":     func(s setup) error { return consume(s, 1000, 100) },
+	"requeue":          requeue,
+	"touch":            touch,
+	"timeout":          timeout,
+	"reconnect":        reconnect,
+	"large-body":       largeBody,
+	"heartbeat":        heartbeat,
+}
+
+func main() {
+	if len(os.Args) != 4 {
+		fail(fmt.Errorf("usage: %s <scenario> <tcp address> <http address>", os.Args[0]))
+	}
+	scenario, known := scenarios[os.Args[1]]
+	if !known {
+		fail(fmt.Errorf("no scenario %q", os.Args[1]))
+	}
+	if err := scenario(setup{address: os.Args[2]}); err != nil {
+		fail(err)
+	}
+}
+
+func publish(s setup) error {
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	if err := producer.Ping(); err != nil {
+		return fmt.Errorf("ping: %w", err)
+	}
+	for i := range 5 {
+		if err := producer.Publish(topic, body(i)); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+	done := make(chan *nsq.ProducerTransaction, 5)
+	for i := range 5 {
+		if err := producer.PublishAsync(topic, body(5+i), done); err != nil {
+			return fmt.Errorf("publish without waiting: %w", err)
+		}
+	}
+	for range 5 {
+		if answer := <-done; answer.Error != nil {
+			return fmt.Errorf("answer: %w", answer.Error)
+		}
+	}
+	return nil
+}
+
+func multiPublish(s setup) error {
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	return producer.MultiPublish(topic, bodies(0, 10))
+}
+
+func deferredPublish(s setup) error {
+	const delay = 700 * time.Millisecond
+	received := make(chan time.Time, 1)
+	consumer, err := s.consumer(nsq.NewConfig(), 1, func(message *nsq.Message) error {
+		received <- time.Now()
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer consumer.Stop()
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	published := time.Now()
+	if err := producer.DeferredPublish(topic, delay, []byte("later")); err != nil {
+		return err
+	}
+	select {
+	case at := <-received:
+		if at.Sub(published) < delay {
+			return fmt.Errorf("came after %v, not %v", at.Sub(published), delay)
+		}
+	case <-time.After(patience):
+		return fmt.Errorf("never came")
+	}
+	return finish(consumer)
+}
+
+// consume takes count messages and never holds more than maxInFlight.
+func consume(s setup, count int, maxInFlight int) error {
+	if err := s.publishAll(bodies(0, count)); err != nil {
+		return err
+	}
+	var held atomic.Int64
+	var tooMany atomic.Bool
+	seen := newSeen(count)
+	config := nsq.NewConfig()
+	config.MaxInFlight = maxInFlight
+	consumer, err := s.consumer(config, maxInFlight, func(message *nsq.Message) error {
+		if held.Add(1) > int64(maxInFlight) {
+			tooMany.Store(true)
+		}
+		defer held.Add(-1)
+		seen.add(string(message.Body))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := seen.wait(); err != nil {
+		return err
+	}
+	if tooMany.Load() {
+		return fmt.Errorf("more than %d in flight", maxInFlight)
+	}
+	return finish(consumer)
+}
+
+func requeue(s setup) error {
+	const delay = 200 * time.Millisecond
+	if err := s.publishAll(bodies(0, 1)); err != nil {
+		return err
+	}
+	var attempts []uint16
+	var requeued time.Time
+	result := make(chan error, 1)
+	consumer, err := s.consumer(nsq.NewConfig(), 1, func(message *nsq.Message) error {
+		attempts = append(attempts, message.Attempts)
+		if since := time.Since(requeued); since < delay {
+			result <- fmt.Errorf("came back after %v, not %v", since, delay)
+		}
+		if len(attempts) < 4 {
+			requeued = time.Now()
+			message.RequeueWithoutBackoff(delay)
+			return nil
+		}
+		result <- nil
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := await(result); err != nil {
+		return err
+	}
+	if fmt.Sprint(attempts) != "[1 2 3 4]" {
+		return fmt.Errorf("attempts %v", attempts)
+	}
+	return finish(consumer)
+}
+
+// touch holds a message for more than twice its timeout.
+func touch(s setup) error {
+	if err := s.publishAll(bodies(0, 1)); err != nil {
+		return err
+	}
+	config := nsq.NewConfig()
+	config.MsgTimeout = time.Second
+	result := make(chan error, 8)
+	consumer, err := s.consumer(config, 1, func(message *nsq.Message) error {
+		if message.Attempts != 1 {
+			result <- fmt.Errorf("delivered again, attempts %d", message.Attempts)
+			return nil
+		}
+		for range 8 {
+			time.Sleep(300 * time.Millisecond)
+			message.Touch()
+		}
+		result <- nil
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := await(result); err != nil {
+		return err
+	}
+	return finish(consumer)
+}
+
+func timeout(s setup) error {
+	if err := s.publishAll(bodies(0, 1)); err != nil {
+		return err
+	}
+	config := nsq.NewConfig()
+	config.MsgTimeout = time.Second
+	var first time.Time
+	result := make(chan error, 1)
+	consumer, err := s.consumer(config, 1, func(message *nsq.Message) error {
+		switch message.Attempts {
+		case 1:
+			first = time.Now()
+			message.DisableAutoResponse()
+		case 2:
+			if held := time.Since(first); held < time.Second {
+				result <- fmt.Errorf("came back after %v", held)
+			}
+			result <- nil
+		default:
+			result <- fmt.Errorf("attempts %d", message.Attempts)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := await(result); err != nil {
+		return err
+	}
+	// The first delivery is never answered, so this connection does not end by itself.
+	time.Sleep(100 * time.Millisecond)
+	consumer.Stop()
+	return nil
+}
+
+// reconnect has nsqd killed while messages are queued, and publishes more afterwards.
+func reconnect(s setup) error {
+	const before, after = 200, 100
+	if err := s.publishAll(bodies(0, before)); err != nil {
+		return err
+	}
+	config := nsq.NewConfig()
+	config.LookupdPollInterval = 100 * time.Millisecond // also how often a lost nsqd is tried again
+	config.LookupdPollJitter = 0
+	config.MsgTimeout = time.Second
+	seen := newSeen(before + after)
+	consumer, err := s.consumer(config, 1, func(message *nsq.Message) error {
+		time.Sleep(2 * time.Millisecond)
+		seen.add(string(message.Body))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer consumer.Stop()
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	if err := producer.Publish(topic, body(before)); err != nil {
+		return err
+	}
+	for seen.count() < 20 {
+		time.Sleep(time.Millisecond)
+	}
+	restart()
+	for i := range after {
+		deadline := time.Now().Add(patience)
+		for producer.Publish(topic, body(before+i)) != nil {
+			if time.Now().After(deadline) {
+				return fmt.Errorf("the producer does not come back")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return seen.wait()
+}
+
+func largeBody(s setup) error {
+	sent := bytes.Repeat([]byte("0123456789"), 10_000)
+	if err := s.publishAll([][]byte{sent}); err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	consumer, err := s.consumer(nsq.NewConfig(), 1, func(message *nsq.Message) error {
+		if bytes.Equal(message.Body, sent) {
+			result <- nil
+		} else {
+			result <- fmt.Errorf("another body of %d bytes came back", len(message.Body))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := await(result); err != nil {
+		return err
+	}
+	return finish(consumer)
+}
+
+// heartbeat idles for longer than nsqd lets a client be silent.
+func heartbeat(s setup) error {
+	config := nsq.NewConfig()
+	config.HeartbeatInterval = time.Second
+	var lost atomic.Bool
+	received := make(chan error, 1)
+	consumer, err := s.consumer(config, 1, func(message *nsq.Message) error {
+		received <- nil
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	producer := s.producer(config)
+	defer producer.Stop()
+	if err := producer.Ping(); err != nil {
+		return err
+	}
+	until := time.Now().Add(3500 * time.Millisecond)
+	for time.Now().Before(until) {
+		if consumer.Stats().Connections != 1 {
+			lost.Store(true)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if lost.Load() {
+		return fmt.Errorf("the consumer's connection was lost")
+	}
+	if err := producer.Publish(topic, body(0)); err != nil {
+		return fmt.Errorf("publish after idling: %w", err)
+	}
+	if err := await(received); err != nil {
+		return err
+	}
+	return finish(consumer)
+}
+
+func (s setup) producer(config *nsq.Config) *nsq.Producer {
+	producer, err := nsq.NewProducer(s.address, config)
+	if err != nil {
+		fail(err)
+	}
+	return producer
+}
+
+func (s setup) publishAll(all [][]byte) error {
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	for _, one := range all {
+		if err := producer.Publish(topic, one); err != nil {
+			return fmt.Errorf("publish: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s setup) consumer(config *nsq.Config, handlers int, handle nsq.HandlerFunc) (*nsq.Consumer, error) {
+	consumer, err := nsq.NewConsumer(topic, channel, config)
+	if err != nil {
+		return nil, err
+	}
+	consumer.AddConcurrentHandlers(handle, handlers)
+	return consumer, consumer.ConnectToNSQD(s.address)
+}
+
+// seen collects distinct bodies until there are enough.
+type seen struct {
+	mutex  sync.Mutex
+	bodies map[string]bool
+	wanted int
+	all    chan error
+}
+
+func newSeen(wanted int) *seen {
+	return &seen{bodies: map[string]bool{}, wanted: wanted, all: make(chan error, 1)}
+}
+
+func (s *seen) add(body string) {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if s.bodies[body] {
+		return
+	}
+	s.bodies[body] = true
+	if len(s.bodies) == s.wanted {
+		s.all <- nil
+	}
+}
+
+func (s *seen) count() int {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return len(s.bodies)
+}
+
+func (s *seen) wait() error {
+	if err := await(s.all); err != nil {
+		return fmt.Errorf("%d of %d messages: %w", s.count(), s.wanted, err)
+	}
+	return nil
+}
+
+func await(result <-chan error) error {
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(patience):
+		return fmt.Errorf("nothing for %v", patience)
+	}
+}
+
+// finish closes the consumer as its users do and waits for the end of that.
+func finish(consumer *nsq.Consumer) error {
+	consumer.Stop()
+	select {
+	case <-consumer.StopChan:
+		return nil
+	case <-time.After(5 * time.Second):
+		return fmt.Errorf("the consumer does not stop")
+	}
+}
+
+// restart has the test kill nsqd and start it again.
+func restart() {
+	fmt.Println("restart")
+	if !bufio.NewScanner(os.Stdin).Scan() {
+		fail(fmt.Errorf("the test is gone"))
+	}
+}
+
+func body(i int) []byte {
+	return []byte(fmt.Sprintf("message %d", i))
+}
+
+func bodies(from int, count int) [][]byte {
+	all := make([][]byte, count)
+	for i := range all {
+		all[i] = body(from + i)
+	}
+	return all
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}

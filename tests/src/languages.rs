@@ -1,0 +1,241 @@
+//! Programs in other languages that use the real client libraries.
+//!
+//! Each lies in `tests/clients/<language>` with its pinned library. A test installs it once into cargo's
+//! target folder and then runs its scenarios. A program that needs nsqd to be killed and started again says
+//! so by a line `restart` and waits for a line in return.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::log::Log;
+use crate::nsqd::{Nsqd, build_folder};
+use crate::wait::say_loudly;
+
+/// An installed client library and the program that uses it.
+#[derive(Debug)]
+pub struct ClientLibrary {
+    program: Vec<PathBuf>,
+    /// Where Node looks for them.
+    modules: PathBuf,
+}
+
+/// A scenario under way.
+#[derive(Debug)]
+struct Conversation {
+    process: Child,
+    stdin: ChildStdin,
+    lines: mpsc::Receiver<String>,
+    errors: Log,
+}
+
+impl ClientLibrary {
+    /// go-nsq. `None`, said loudly, where there is no Go.
+    pub fn go() -> Option<Self> {
+        let language = Language::named("go", "go-nsq", &["go", "version"])?;
+        let program = language.installed.join("scenarios");
+        let _lock = language.lock();
+        // The module and its checksums are what go.mod and go.sum say, and nothing else.
+        run(Command::new("go")
+            .args(["build", "-mod=readonly", "-buildvcs=false", "-o"])
+            .arg(&program)
+            .current_dir(&language.source));
+        Some(language.library([program]))
+    }
+
+    /// pynsq. `None`, said loudly, where there is no Python.
+    pub fn python() -> Option<Self> {
+        let language = Language::named("python", "pynsq", &["python3", "-m", "venv", "--help"])?;
+        let python = language.installed.join("bin/python");
+        let requirements = language.source.join("requirements.txt");
+        language.install_once(&requirements, || {
+            run(Command::new("python3")
+                .args(["-m", "venv", "--clear"])
+                .arg(&language.installed));
+            let pip = [
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+                "--requirement",
+            ];
+            run(Command::new(&python).args(pip).arg(&requirements));
+        });
+        let program = [python, language.source.join("scenarios.py")];
+        Some(language.library(program))
+    }
+
+    /// nsqjs. `None`, said loudly, where there is no Node.
+    pub fn node() -> Option<Self> {
+        let language = Language::named("node", "nsqjs", &["npm", "--version"])?;
+        let lock_file = language.source.join("package-lock.json");
+        language.install_once(&lock_file, || {
+            for file in ["package.json", "package-lock.json"] {
+                let copy = language.installed.join(file);
+                fs::copy(language.source.join(file), copy).expect("the target folder is ours");
+            }
+            // Without the native snappy, which is optional, nothing has to be compiled.
+            run(Command::new("npm")
+                .args([
+                    "ci",
+                    "--omit=optional",
+                    "--ignore-scripts",
+                    "--no-audit",
+                    "--no-fund",
+                ])
+                .current_dir(&language.installed));
+        });
+        let program = ["node".into(), language.source.join("scenarios.js")];
+        Some(language.library(program))
+    }
+
+    /// Runs a scenario to its end, restarting `nsqd` when it asks; its report.
+    #[track_caller]
+    pub fn run(&self, scenario: &str, nsqd: &mut Nsqd) -> String {
+        let mut conversation = self.start(scenario, nsqd);
+        let deadline = Instant::now() + SCENARIO_LIMIT;
+        let mut report = vec![];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match conversation.lines.recv_timeout(left) {
+                Ok(line) if line == "restart" => {
+                    nsqd.kill9();
+                    nsqd.start_again();
+                    writeln!(conversation.stdin, "restarted").expect("the program listens");
+                }
+                Ok(line) => report.push(line),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    panic!(
+                        "{scenario} took longer than {SCENARIO_LIMIT:?}\n{}",
+                        conversation.errors.tail()
+                    )
+                }
+            }
+        }
+        let status = conversation
+            .process
+            .wait()
+            .expect("our own child can be awaited");
+        let report = report.join("\n");
+        assert!(
+            status.success(),
+            "{scenario}: {status}\n{report}\n{}",
+            conversation.errors.tail()
+        );
+        report
+    }
+
+    fn start(&self, scenario: &str, nsqd: &Nsqd) -> Conversation {
+        let mut process = Command::new(&self.program[0])
+            .args(&self.program[1..])
+            .args([scenario, &nsqd.tcp().to_string(), &nsqd.http().to_string()])
+            .env("NODE_PATH", &self.modules)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
+        let stdin = process.stdin.take().expect("stdin is piped");
+        let errors = Log::collect(process.stderr.take().expect("stderr is piped"));
+        let lines = lines_of(process.stdout.take().expect("stdout is piped"));
+        Conversation {
+            process,
+            stdin,
+            lines,
+            errors,
+        }
+    }
+}
+
+/// Where a language's program lies and where its library is installed.
+#[derive(Debug)]
+struct Language {
+    source: PathBuf,
+    installed: PathBuf,
+}
+
+impl Language {
+    /// `None`, said loudly, when `probe` does not run here.
+    fn named(name: &str, library: &str, probe: &[&str]) -> Option<Self> {
+        let probed = Command::new(probe[0]).args(&probe[1..]).output();
+        if !probed.is_ok_and(|output| output.status.success()) {
+            say_loudly(&format!(
+                "SKIPPED: {name} is not on this machine, the {library} tests did not run"
+            ));
+            return None;
+        }
+        let installed = build_folder().join("client-libraries").join(name);
+        fs::create_dir_all(&installed).expect("the target folder is ours");
+        Some(Self {
+            source: Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("clients")
+                .join(name),
+            installed,
+        })
+    }
+
+    /// Runs `install` unless it has run for this content of `pinned` before.
+    fn install_once(&self, pinned: &Path, install: impl FnOnce()) {
+        let _lock = self.lock();
+        let wanted = fs::read(pinned).expect("the pinned versions are part of the sources");
+        let stamp = self.installed.with_extension("installed");
+        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+            return;
+        }
+        install();
+        fs::write(stamp, wanted).expect("the target folder is ours");
+    }
+
+    /// Keeps other test programs from installing at the same time, until it is dropped.
+    fn lock(&self) -> File {
+        let path = self.installed.with_extension("lock");
+        let file = File::create(path).expect("the target folder is ours");
+        file.lock().expect("files can be locked");
+        file
+    }
+
+    fn library<const N: usize>(&self, program: [PathBuf; N]) -> ClientLibrary {
+        ClientLibrary {
+            program: program.into(),
+            modules: self.installed.join("node_modules"),
+        }
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        // It may have ended long ago.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}",
+        output.status
+    );
+}
+
+fn lines_of(stdout: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    lines
+}
+
+const SCENARIO_LIMIT: Duration = Duration::from_secs(90);

@@ -1,0 +1,384 @@
+//! One running nsqd: started, killed, started again on the same folder.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::http::{self, Reply};
+use crate::log::Log;
+use crate::raw_client::RawClient;
+use crate::wait::{PATIENCE, wait_until};
+
+/// How to start an nsqd; [`Start::now`] does it.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    flags: Vec<String>,
+    keeps_ports: bool,
+    wrapper: Vec<String>,
+}
+
+/// A daemon on free loopback ports, over a temporary folder that goes with it.
+#[derive(Debug)]
+pub struct Nsqd {
+    start: Start,
+    /// Also what it listens on after a restart, when its ports are kept.
+    tcp: SocketAddr,
+    http: SocketAddr,
+    folder: TempDir,
+    /// `None` between a kill and the next start.
+    process: Option<Child>,
+    log: Log,
+}
+
+impl Start {
+    /// With these flags besides the addresses and the data path.
+    pub fn with(flags: &[&str]) -> Self {
+        Self {
+            flags: flags.iter().map(ToString::to_string).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// On ports that stay the same over restarts.
+    #[must_use]
+    pub fn keeping_ports(mut self) -> Self {
+        self.keeps_ports = true;
+        self
+    }
+
+    /// Through a program that ends by replacing itself with its last arguments, such as `prlimit`.
+    /// `{folder}` in an argument stands for the data folder.
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    #[track_caller]
+    pub fn now(self) -> Nsqd {
+        let (tcp, http) = if self.keeps_ports {
+            (free_port(), free_port())
+        } else {
+            (ANY_PORT, ANY_PORT)
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut nsqd = Nsqd {
+            start: self,
+            tcp,
+            http,
+            folder,
+            process: None,
+            log: Log::default(),
+        };
+        nsqd.start_again();
+        nsqd
+    }
+}
+
+impl Nsqd {
+    /// Starts it with these flags and waits until it answers.
+    #[track_caller]
+    pub fn start(flags: &[&str]) -> Self {
+        Start::with(flags).now()
+    }
+
+    /// Starts the same nsqd on the same folder, after a kill or a termination.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        self.spawn();
+        let tcp = self.listening_on("TCP: listening on ");
+        let http = self.listening_on("HTTP: listening on ");
+        self.tcp = tcp;
+        self.http = http;
+        wait_until("nsqd answers /ping", PATIENCE, || {
+            http::request(http, "GET", "/ping", b"").is_ok_and(|reply| reply.status == 200)
+        });
+    }
+
+    /// As [`Nsqd::start_again`], with other flags from now on.
+    #[track_caller]
+    pub fn start_again_with(&mut self, flags: &[&str]) {
+        self.start.flags = flags.iter().map(ToString::to_string).collect();
+        self.start_again();
+    }
+
+    /// Starts it where it is expected to give up: its exit status and its log.
+    #[track_caller]
+    pub fn start_in_vain(&mut self) -> (ExitStatus, String) {
+        self.spawn();
+        let status = self.wait_for_exit();
+        self.log.wait_for("\0never\0", PATIENCE);
+        (status, self.log.text())
+    }
+
+    /// Kills it as a power switch would kill a process: nothing of it runs any more.
+    pub fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("our own child can be killed");
+            process.wait().expect("our own child can be awaited");
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends a signal that ends it and waits for that.
+    #[track_caller]
+    pub fn signal(&mut self, signal: Signal) -> ExitStatus {
+        let process = self.process.as_ref().expect("it runs");
+        let pid = Pid::from_child(process);
+        kill_process(pid, signal).expect("our own child can be signalled");
+        self.wait_for_exit()
+    }
+
+    /// Where clients connect.
+    pub fn tcp(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    /// Where HTTP is spoken.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Its data folder as the process itself sees it, also when it has mounts of its own.
+    pub fn folder_within(&self) -> PathBuf {
+        let process = self.process.as_ref().expect("it runs");
+        let inside = self
+            .folder
+            .path()
+            .strip_prefix("/")
+            .expect("temporary folders have absolute paths");
+        Path::new("/proc")
+            .join(process.id().to_string())
+            .join("root")
+            .join(inside)
+    }
+
+    /// What it has logged since its last start.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// A new TCP connection that has sent its magic.
+    #[track_caller]
+    pub fn connect(&self) -> RawClient {
+        RawClient::connect(self.tcp)
+    }
+
+    /// A subscriber with this ready count.
+    #[track_caller]
+    pub fn subscribe(&self, topic: &str, channel: &str, ready_count: u32) -> RawClient {
+        let mut client = self.connect();
+        client.subscribe(topic, channel);
+        client.send_line(&format!("RDY {ready_count}"));
+        client
+    }
+
+    /// `GET path`.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, b"")
+    }
+
+    /// `POST path` with `body`.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &[u8]) -> Reply {
+        self.request("POST", path, body)
+    }
+
+    /// `POST path` where anything but 200 is a failed test.
+    #[track_caller]
+    pub fn order(&self, path: &str) {
+        let reply = self.post(path, b"");
+        assert_eq!(reply.status, 200, "POST {path}: {}", reply.text());
+    }
+
+    /// Any request.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        http::request(self.http, method, path, body).expect("nsqd answers HTTP")
+    }
+
+    /// `/stats` as JSON.
+    #[track_caller]
+    pub fn stats(&self) -> Value {
+        self.get("/stats?format=json").json()
+    }
+
+    /// A topic's entry in the statistics, `Value::Null` without one.
+    #[track_caller]
+    pub fn topic(&self, topic: &str) -> Value {
+        find(&self.stats()["topics"], "topic_name", topic)
+    }
+
+    /// A channel's entry in the statistics, `Value::Null` without one.
+    #[track_caller]
+    pub fn channel(&self, topic: &str, channel: &str) -> Value {
+        find(&self.topic(topic)["channels"], "channel_name", channel)
+    }
+
+    /// Waits until a channel's entry has these values.
+    #[track_caller]
+    pub fn wait_for_channel(&self, topic: &str, channel: &str, wanted: &[(&str, i64)]) {
+        let mut last = Value::Null;
+        let holds = |entry: &Value| wanted.iter().all(|(key, value)| entry[*key] == *value);
+        let what = format!("{topic}/{channel} shows {wanted:?}");
+        wait_until(&what, PATIENCE, || {
+            last = self.channel(topic, channel);
+            holds(&last)
+        });
+    }
+
+    fn spawn(&mut self) {
+        assert!(self.process.is_none(), "it runs already");
+        let (tcp, http) = if self.start.keeps_ports {
+            (self.tcp, self.http)
+        } else {
+            (ANY_PORT, ANY_PORT)
+        };
+        let mut words = vec![];
+        // Should the test itself be killed, the kernel ends what it started.
+        if Path::new(SETPRIV).exists() && self.start.wrapper.is_empty() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
+        }
+        let folder = self
+            .folder
+            .path()
+            .to_str()
+            .expect("temporary paths are text");
+        words.extend(
+            self.start
+                .wrapper
+                .iter()
+                .map(|word| word.replace("{folder}", folder)),
+        );
+        words.push(
+            path_of_nsqd()
+                .to_str()
+                .expect("paths here are text")
+                .to_string(),
+        );
+        let mut process = Command::new(&words[0])
+            .args(&words[1..])
+            .arg(format!("--tcp-address={tcp}"))
+            .arg(format!("--http-address={http}"))
+            .arg(format!("--data-path={folder}"))
+            .args(&self.start.flags)
+            .args(
+                env::var("NSQD_FLAGS")
+                    .unwrap_or_default()
+                    .split_whitespace(),
+            )
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"));
+        self.log = Log::collect(process.stderr.take().expect("stderr is piped"));
+        self.process = Some(process);
+    }
+
+    #[track_caller]
+    fn listening_on(&self, announcement: &str) -> SocketAddr {
+        let line = self.log.wait_for(announcement, PATIENCE);
+        let line = line.unwrap_or_else(|| panic!("no {announcement:?} in\n{}", self.log.tail()));
+        let address = line.rsplit(' ').next().unwrap_or_default();
+        address
+            .parse()
+            .unwrap_or_else(|_| panic!("no address at the end of {line:?}"))
+    }
+
+    #[track_caller]
+    fn wait_for_exit(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("it runs");
+        let mut status = None;
+        wait_until("nsqd ends", PATIENCE, || {
+            status = process.try_wait().expect("our own child can be awaited");
+            status.is_some()
+        });
+        status.expect("the wait ended with a status")
+    }
+}
+
+impl Drop for Nsqd {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            eprintln!("--- the end of nsqd's log ---\n{}", self.log.tail());
+        }
+    }
+}
+
+/// What is tested: the path that `NSQD` names, else our own build beside this test.
+pub fn path_of_nsqd() -> PathBuf {
+    if let Some(path) = env::var_os("NSQD") {
+        return path.into();
+    }
+    let path = build_folder().join("nsqd");
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build -p nsqd",
+        path.display()
+    );
+    path
+}
+
+/// Where cargo puts the workspace's programs: this test runs in its `deps`.
+pub(crate) fn build_folder() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    test.ancestors()
+        .nth(2)
+        .expect("tests run in target/<profile>/deps")
+        .to_path_buf()
+}
+
+fn find(entries: &Value, key: &str, name: &str) -> Value {
+    let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .find(|entry| entry[key] == name)
+        .cloned()
+        .unwrap_or_default()
+}
+
+/// A port nobody listens on, below those the kernel hands out, so that nobody gets it while we restart.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run at the same time begin at different places.
+    let spread = u16::try_from(std::process::id() % 1000).expect("below a thousand") * 16;
+    for _ in 0..KEPT_PORT_COUNT {
+        let step = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let address = SocketAddr::from((
+            Ipv4Addr::LOCALHOST,
+            FIRST_KEPT_PORT + step % KEPT_PORT_COUNT,
+        ));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
+}
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+const FIRST_KEPT_PORT: u16 = 12_000;
+const KEPT_PORT_COUNT: u16 = 18_000;
+
+/// Part of util-linux; where it is missing, only a killed test leaves its daemons behind.
+const SETPRIV: &str = "/usr/bin/setpriv";

@@ -1,0 +1,296 @@
+//! A TCP client that sends what it is told, byte by byte if need be, and reads frames.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::wait::{PATIENCE, SILENCE};
+
+/// One connection to nsqd.
+#[derive(Debug)]
+pub struct RawClient {
+    stream: TcpStream,
+    received: Vec<u8>,
+}
+
+/// What nsqd sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// Type 0.
+    Response(String),
+    /// Type 1.
+    Error(String),
+    /// Type 2.
+    Message(Delivery),
+}
+
+/// A message as delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Unix nanoseconds of its publishing.
+    pub timestamp_nanos: i64,
+    /// How often it was delivered, this time included.
+    pub attempts: u16,
+    /// Its 16 characters.
+    pub id: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Why no frame came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadEnd {
+    /// Nothing more in the time given.
+    Silence,
+    /// The other side closed, with or without a reset.
+    Closed,
+}
+
+impl RawClient {
+    /// Connects and sends the magic.
+    #[track_caller]
+    pub fn connect(address: SocketAddr) -> Self {
+        let mut client = Self::connect_silently(address);
+        client.send(b"  V2");
+        client
+    }
+
+    /// Connects and sends nothing.
+    #[track_caller]
+    pub fn connect_silently(address: SocketAddr) -> Self {
+        Self::try_connect(address)
+            .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    }
+
+    /// As [`RawClient::connect_silently`], where nobody may be listening.
+    ///
+    /// # Errors
+    /// The system's, when there is no connection.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self {
+            stream,
+            received: vec![],
+        })
+    }
+
+    /// Sends these bytes in one write.
+    #[track_caller]
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.try_send(bytes)
+            .expect("the connection takes what we send");
+    }
+
+    /// As [`RawClient::send`], where the other side may be gone.
+    ///
+    /// # Errors
+    /// The system's, when the connection is broken.
+    pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Sends a command line.
+    #[track_caller]
+    pub fn send_line(&mut self, line: &str) {
+        self.send(format!("{line}\n").as_bytes());
+    }
+
+    /// Sends a command line and a body with its size before it.
+    #[track_caller]
+    pub fn send_with_body(&mut self, line: &str, body: &[u8]) {
+        self.send(&command_with_body(line, body));
+    }
+
+    /// Publishes and waits for the `OK`.
+    #[track_caller]
+    pub fn publish(&mut self, topic: &str, body: impl AsRef<[u8]>) {
+        self.send_with_body(&format!("PUB {topic}"), body.as_ref());
+        self.expect_ok();
+    }
+
+    /// Publishes many at once and waits for the `OK`.
+    #[track_caller]
+    pub fn publish_many<B: AsRef<[u8]>>(&mut self, topic: &str, bodies: &[B]) {
+        self.send(&Self::multi_publish(topic, bodies));
+        self.expect_ok();
+    }
+
+    /// An MPUB command's bytes.
+    pub fn multi_publish<B: AsRef<[u8]>>(topic: &str, bodies: &[B]) -> Vec<u8> {
+        let mut batch = big_endian(bodies.len()).to_vec();
+        for body in bodies {
+            batch.extend(big_endian(body.as_ref().len()));
+            batch.extend(body.as_ref());
+        }
+        command_with_body(&format!("MPUB {topic}"), &batch)
+    }
+
+    /// Sends IDENTIFY and waits for its answer, which is JSON or `OK`.
+    #[track_caller]
+    pub fn identify(&mut self, settings: &Value) -> String {
+        self.send_with_body("IDENTIFY", settings.to_string().as_bytes());
+        match self.next_frame(PATIENCE) {
+            Ok(Frame::Response(answer)) => answer,
+            other => panic!("IDENTIFY was answered by {other:?}"),
+        }
+    }
+
+    /// Subscribes and waits for the `OK`.
+    #[track_caller]
+    pub fn subscribe(&mut self, topic: &str, channel: &str) {
+        self.send_line(&format!("SUB {topic} {channel}"));
+        self.expect_ok();
+    }
+
+    /// Finishes a message.
+    #[track_caller]
+    pub fn finish(&mut self, message: &Delivery) {
+        self.send_line(&format!("FIN {}", message.id));
+    }
+
+    /// Ends the sending half, as client libraries do before they go.
+    #[track_caller]
+    pub fn close_sending_half(&mut self) {
+        self.stream
+            .shutdown(Shutdown::Write)
+            .expect("the connection is open");
+    }
+
+    /// The next frame, waiting for it.
+    ///
+    /// # Errors
+    /// [`ReadEnd`] when none came in time or the connection ended.
+    pub fn next_frame(&mut self, patience: Duration) -> Result<Frame, ReadEnd> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(frame) = self.take_frame() {
+                return Ok(frame);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ReadEnd::Silence);
+            }
+            // A broken connection refuses even this.
+            if self.stream.set_read_timeout(Some(left)).is_err() {
+                return Err(ReadEnd::Closed);
+            }
+            let mut chunk = [0; 16 * 1024];
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(ReadEnd::Closed),
+                Ok(count) => self.received.extend(&chunk[..count]),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock
+                    | io::ErrorKind::TimedOut
+                    | io::ErrorKind::Interrupted => {}
+                    _ => return Err(ReadEnd::Closed),
+                },
+            }
+        }
+    }
+
+    /// Waits for `OK`.
+    #[track_caller]
+    pub fn expect_ok(&mut self) {
+        self.expect_response("OK");
+    }
+
+    /// Waits for this response.
+    #[track_caller]
+    pub fn expect_response(&mut self, text: &str) {
+        assert_eq!(self.next_frame(PATIENCE), Ok(Frame::Response(text.into())));
+    }
+
+    /// Waits for an error frame of exactly this text.
+    #[track_caller]
+    pub fn expect_error(&mut self, text: &str) {
+        assert_eq!(self.next_frame(PATIENCE), Ok(Frame::Error(text.into())));
+    }
+
+    /// Waits for a message.
+    #[track_caller]
+    pub fn expect_message(&mut self) -> Delivery {
+        match self.next_frame(PATIENCE) {
+            Ok(Frame::Message(message)) => message,
+            other => panic!("not a message: {other:?}"),
+        }
+    }
+
+    /// Waits for a message with this body.
+    #[track_caller]
+    pub fn expect_body(&mut self, body: impl AsRef<[u8]>) -> Delivery {
+        let message = self.expect_message();
+        let (got, wanted) = (
+            String::from_utf8_lossy(&message.body),
+            String::from_utf8_lossy(body.as_ref()),
+        );
+        assert_eq!(got, wanted);
+        message
+    }
+
+    /// Waits for the end of the connection, with nothing before it.
+    #[track_caller]
+    pub fn expect_closed(&mut self) {
+        assert_eq!(self.next_frame(PATIENCE), Err(ReadEnd::Closed));
+    }
+
+    /// Shows that the connection lives and nothing is under way on it.
+    #[track_caller]
+    pub fn expect_silence(&mut self) {
+        assert_eq!(self.next_frame(SILENCE), Err(ReadEnd::Silence));
+    }
+
+    /// The next frame if all of it has been received.
+    fn take_frame(&mut self) -> Option<Frame> {
+        let size = self.received.get(..4)?;
+        let size = u32::from_be_bytes(size.try_into().expect("four bytes"));
+        let end = 4 + usize::try_from(size).expect("sizes here fit");
+        if self.received.len() < end {
+            return None;
+        }
+        let rest = self.received.split_off(end);
+        let frame = std::mem::replace(&mut self.received, rest);
+        let (kind, body) = frame[4..].split_at_checked(4).expect("a frame has a type");
+        let text = || String::from_utf8_lossy(body).into_owned();
+        Some(match kind {
+            [0, 0, 0, 0] => Frame::Response(text()),
+            [0, 0, 0, 1] => Frame::Error(text()),
+            [0, 0, 0, 2] => Frame::Message(Delivery::parse(body)),
+            _ => panic!("a frame of type {kind:?}"),
+        })
+    }
+}
+
+impl Delivery {
+    fn parse(frame: &[u8]) -> Self {
+        let (timestamp, rest) = frame
+            .split_at_checked(8)
+            .expect("a message has a timestamp");
+        let (attempts, rest) = rest.split_at_checked(2).expect("a message has attempts");
+        let (id, body) = rest.split_at_checked(16).expect("a message has an id");
+        Self {
+            timestamp_nanos: i64::from_be_bytes(timestamp.try_into().expect("eight bytes")),
+            attempts: u16::from_be_bytes(attempts.try_into().expect("two bytes")),
+            id: String::from_utf8(id.to_vec()).expect("ids are text"),
+            body: body.to_vec(),
+        }
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+fn command_with_body(line: &str, body: &[u8]) -> Vec<u8> {
+    [line.as_bytes(), b"\n", &big_endian(body.len()), body].concat()
+}
+
+fn big_endian(count: usize) -> [u8; 4] {
+    u32::try_from(count)
+        .expect("test bodies are small")
+        .to_be_bytes()
+}

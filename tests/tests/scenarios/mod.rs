@@ -1,0 +1,104 @@
+//! What every client library must find nsqd to do. The crate around this module says which library.
+
+use nsq_tests::{Nsqd, Start};
+
+/// Runs a scenario against a fresh nsqd, which it returns. `None` where the language is missing.
+#[track_caller]
+fn run(scenario: &str) -> Option<Nsqd> {
+    let library = crate::LIBRARY.as_ref()?;
+    let mut nsqd = Start::default().keeping_ports().now();
+    library.run(scenario, &mut nsqd);
+    Some(nsqd)
+}
+
+/// Every message was finished, after this many requeues and timeouts.
+#[track_caller]
+fn check_all_finished(nsqd: &Nsqd, messages: i64, requeues: i64, timeouts: i64) {
+    let wanted = [
+        ("depth", 0),
+        ("in_flight_count", 0),
+        ("deferred_count", 0),
+        ("message_count", messages),
+        ("requeue_count", requeues),
+        ("timeout_count", timeouts),
+    ];
+    nsqd.wait_for_channel(crate::TOPIC, CHANNEL, &wanted);
+}
+
+#[test]
+fn it_publishes() {
+    let Some(nsqd) = run("publish") else { return };
+    assert_eq!(nsqd.topic(crate::TOPIC)["depth"], 10);
+}
+
+#[test]
+fn it_publishes_many_at_once() {
+    let Some(nsqd) = run("multi-publish") else {
+        return;
+    };
+    assert_eq!(nsqd.topic(crate::TOPIC)["depth"], 10);
+}
+
+#[test]
+fn a_deferred_message_comes_when_it_is_due() {
+    let Some(nsqd) = run("deferred-publish") else {
+        return;
+    };
+    check_all_finished(&nsqd, 1, 0, 0);
+}
+
+#[test]
+fn it_consumes_one_at_a_time() {
+    let Some(nsqd) = run("consume-one") else {
+        return;
+    };
+    check_all_finished(&nsqd, 50, 0, 0);
+}
+
+#[test]
+fn it_consumes_many_at_a_time() {
+    let Some(nsqd) = run("consume-many") else {
+        return;
+    };
+    check_all_finished(&nsqd, 1000, 0, 0);
+}
+
+#[test]
+fn a_requeued_message_waits_and_counts_its_attempts() {
+    let Some(nsqd) = run("requeue") else { return };
+    check_all_finished(&nsqd, 1, 3, 0);
+}
+
+#[test]
+fn touching_keeps_a_message_beyond_its_timeout() {
+    let Some(nsqd) = run("touch") else { return };
+    check_all_finished(&nsqd, 1, 0, 0);
+}
+
+#[test]
+fn an_unanswered_message_times_out_and_comes_again() {
+    let Some(nsqd) = run("timeout") else { return };
+    check_all_finished(&nsqd, 1, 0, 1);
+}
+
+#[test]
+fn it_survives_a_killed_nsqd_with_every_message() {
+    // The program itself counts what came; what came twice may be on its way still.
+    run("reconnect");
+}
+
+#[test]
+fn a_body_of_100_kb_arrives_whole() {
+    let Some(nsqd) = run("large-body") else {
+        return;
+    };
+    check_all_finished(&nsqd, 1, 0, 0);
+}
+
+#[test]
+fn heartbeats_keep_idle_connections() {
+    let Some(nsqd) = run("heartbeat") else { return };
+    check_all_finished(&nsqd, 1, 0, 0);
+}
+
+const CHANNEL: &str = "scenarios";
