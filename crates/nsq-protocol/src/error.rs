@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::{ChannelName, RawMessageId, TopicName, go_quote};
+use crate::{ChannelName, CommandName, RawMessageId, TopicName, go_quote};
 
 /// A command nsqd refuses. `Display` is the error frame's body, byte for byte, but where the body
 /// repeats bytes of the client's that are not ASCII: there each shows as the character of its
@@ -241,48 +241,6 @@ impl CommandError {
     }
 }
 
-/// A command, to name it in an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the command of that name")]
-pub enum CommandName {
-    Identify,
-    Auth,
-    Subscribe,
-    Publish,
-    PublishMany,
-    PublishDeferred,
-    Ready,
-    Finish,
-    Requeue,
-    Touch,
-    Close,
-}
-
-impl CommandName {
-    /// The name as it stands on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Identify => "IDENTIFY",
-            Self::Auth => "AUTH",
-            Self::Subscribe => "SUB",
-            Self::Publish => "PUB",
-            Self::PublishMany => "MPUB",
-            Self::PublishDeferred => "DPUB",
-            Self::Ready => "RDY",
-            Self::Finish => "FIN",
-            Self::Requeue => "REQ",
-            Self::Touch => "TOUCH",
-            Self::Close => "CLS",
-        }
-    }
-}
-
-impl fmt::Display for CommandName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// Why a channel refused FIN, REQ or TOUCH.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FailureReason {
@@ -327,3 +285,6 @@ fn parameters_word(command: CommandName) -> &'static str {
         _ => "parameters",
     }
 }
+
+#[cfg(test)]
+mod tests;

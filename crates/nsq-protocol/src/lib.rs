@@ -5,19 +5,31 @@
 //!
 //! | to do | see |
 //! |---|---|
+//! | read commands (nsqd) | [`Decoder`], [`Command`] |
 //! | write frames (nsqd) | [`frame`] |
+//! | negotiate features (nsqd) | [`identify`] |
 //! | write commands (clients) | [`encode`] |
 //! | read frames (clients) | [`decode_frame`] |
 
+mod batch;
+mod command;
+mod decoder;
 pub mod encode;
-pub mod error;
+mod error;
 pub mod frame;
+mod go_json;
+pub mod identify;
 mod message_id;
 mod name;
+mod number;
 mod quote;
 
-pub use error::{CommandError, CommandName, FailureReason};
+pub use batch::Messages;
+pub use command::{ClientState, Command, CommandName};
+pub use decoder::{Context, DecodeFailure, Decoder, Limits, MAX_LINE_BYTES};
+pub use error::{CommandError, FailureReason};
 pub use frame::{DecodeError, Frame, FrameType, MessageFrame, decode_frame};
+pub use go_json::escape_go_json;
 pub use message_id::{MessageId, RawMessageId};
 pub use name::{ChannelName, InvalidName, TopicName, is_valid_name};
 pub use quote::go_quote;

@@ -16,6 +16,15 @@ pub fn is_valid_name(bytes: &[u8]) -> bool {
         && base.iter().all(|&byte| IS_NAME_BYTE[usize::from(byte)])
 }
 
+/// `bytes` as text if they are a valid name.
+pub(crate) fn valid_name(bytes: &[u8]) -> Option<&str> {
+    if is_valid_name(bytes) {
+        std::str::from_utf8(bytes).ok()
+    } else {
+        None
+    }
+}
+
 /// A text that cannot name a topic or a channel.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not a valid name")]
