@@ -1,0 +1,141 @@
+//! What comes in on a connection, frame by frame.
+
+use std::io::{self, Read as _};
+
+use nsq_protocol::{Frame, decode_frame};
+use rustix::net::{RecvFlags, recv};
+
+use crate::{
+    connection::{HEARTBEAT, NOP, Socket},
+    error::BenchError,
+};
+
+/// Bytes that have come in and are not used up yet.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Inbox {
+    /// Room for `bytes`; it grows when a frame needs more.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            buffer: vec![0; bytes],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// Waits for bytes and takes in as many as there are.
+    ///
+    /// # Errors
+    /// The connection has ended or failed.
+    pub(crate) fn receive(&mut self, socket: &Socket) -> Result<(), BenchError> {
+        self.make_room();
+        loop {
+            match socket.stream().read(&mut self.buffer[self.end..]) {
+                Ok(count) => return self.arrived(count, socket),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(socket.failed("read", error)),
+            }
+        }
+    }
+
+    /// Takes in what is there without waiting, and says whether anything was.
+    ///
+    /// # Errors
+    /// The connection has ended or failed.
+    pub(crate) fn receive_now(&mut self, socket: &Socket) -> Result<bool, BenchError> {
+        self.make_room();
+        match recv(
+            socket.stream(),
+            &mut self.buffer[self.end..],
+            RecvFlags::DONTWAIT,
+        ) {
+            Ok((_, count)) => self.arrived(count, socket).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(socket.failed("read", error.into())),
+        }
+    }
+
+    /// The reason why a write has failed: the error frame that nsqd sent before it closed the
+    /// connection, if there is one, else `error` itself.
+    pub(crate) fn explain(&mut self, socket: &Socket, error: BenchError) -> BenchError {
+        loop {
+            while let Ok(Some(frame)) = self.next_frame(socket) {
+                if let Frame::Error(text) = frame {
+                    return socket.refused(text);
+                }
+            }
+            // The connection is broken, so that this comes to an end.
+            if self.receive(socket).is_err() {
+                return error;
+            }
+        }
+    }
+
+    /// Takes the next whole frame, if there is one.
+    ///
+    /// # Errors
+    /// The bytes are not a frame.
+    pub(crate) fn next_frame(&mut self, socket: &Socket) -> Result<Option<Frame<'_>>, BenchError> {
+        match decode_frame(&self.buffer[self.start..self.end], MAX_FRAME_BYTES) {
+            Ok(Some((frame, used_bytes))) => {
+                self.start += used_bytes;
+                Ok(Some(frame))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(BenchError::Protocol {
+                connection: socket.number(),
+                what: error.to_string(),
+            }),
+        }
+    }
+
+    /// Waits for the answer to the command just sent.
+    ///
+    /// # Errors
+    /// The command is refused, or the connection lost.
+    pub(crate) fn receive_answer(&mut self, socket: &Socket) -> Result<(), BenchError> {
+        loop {
+            match self.next_frame(socket)? {
+                Some(Frame::Response(HEARTBEAT)) => socket.write(NOP)?,
+                Some(Frame::Response(_)) => return Ok(()),
+                Some(Frame::Error(text)) => return Err(socket.refused(text)),
+                Some(frame @ Frame::Message(_)) => return Err(socket.unexpected(frame)),
+                None => self.receive(socket)?,
+            }
+        }
+    }
+
+    fn arrived(&mut self, count: usize, socket: &Socket) -> Result<(), BenchError> {
+        if count == 0 {
+            return Err(BenchError::Lost {
+                connection: socket.number(),
+            });
+        }
+        self.end += count;
+        Ok(())
+    }
+
+    /// Sees to it that there is room behind `end`.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+            if self.end == self.buffer.len() {
+                // One frame fills the buffer; next_frame bounds how large a frame may be.
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+    }
+}
+
+/// No nsqd is run with messages larger than this.
+const MAX_FRAME_BYTES: u32 = 256 * 1024 * 1024;
