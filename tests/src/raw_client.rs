@@ -102,7 +102,7 @@ impl RawClient {
     /// Sends a command line and a body with its size before it.
     #[track_caller]
     pub fn send_with_body(&mut self, line: &str, body: &[u8]) {
-        self.send(&command_with_body(line, body));
+        self.send(&Self::command(line, body));
     }
 
     /// Publishes and waits for the `OK`.
@@ -126,7 +126,12 @@ impl RawClient {
             batch.extend(big_endian(body.as_ref().len()));
             batch.extend(body.as_ref());
         }
-        command_with_body(&format!("MPUB {topic}"), &batch)
+        Self::command(&format!("MPUB {topic}"), &batch)
+    }
+
+    /// A command with a body, and the body's size before it.
+    pub fn command(line: &str, body: &[u8]) -> Vec<u8> {
+        [line.as_bytes(), b"\n", &big_endian(body.len()), body].concat()
     }
 
     /// Sends IDENTIFY and waits for its answer, which is JSON or `OK`.
@@ -283,10 +288,6 @@ impl Delivery {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
-}
-
-fn command_with_body(line: &str, body: &[u8]) -> Vec<u8> {
-    [line.as_bytes(), b"\n", &big_endian(body.len()), body].concat()
 }
 
 fn big_endian(count: usize) -> [u8; 4] {

@@ -1,0 +1,10 @@
+//! The TCP protocol of a running nsqd: bytes in, bytes out.
+
+mod buffering;
+mod delivery;
+mod errors;
+mod framing;
+mod heartbeats;
+mod identify;
+mod in_flight;
+mod topics;
