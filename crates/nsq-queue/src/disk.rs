@@ -1,0 +1,202 @@
+//! The file operations of this crate, each with its error named; tests make them fail here.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::error::{Context, FileError};
+
+/// Where files live. Without tests, it is nothing but the operating system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Disk {
+    #[cfg(test)]
+    pub(crate) faults: std::sync::Arc<faults::Faults>,
+}
+
+impl Disk {
+    /// A new file, which must not exist yet.
+    pub(crate) fn create(&self, path: &Path) -> Result<File, FileError> {
+        self.gate(Act::Create, path)?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .context("create", path)
+    }
+
+    pub(crate) fn open(&self, path: &Path) -> Result<File, FileError> {
+        self.gate(Act::Open, path)?;
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(path)
+            .context("open", path)
+    }
+
+    /// Makes the file `bytes` long, with the space for it reserved where the file system can.
+    pub(crate) fn allocate(&self, file: &File, path: &Path, bytes: u64) -> Result<(), FileError> {
+        self.gate(Act::Allocate, path)?;
+        loop {
+            match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
+                Err(Errno::INTR) => {}
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    return file.set_len(bytes).context("extend", path);
+                }
+                result => return result.context("preallocate", path),
+            }
+        }
+    }
+
+    pub(crate) fn write_at(
+        &self,
+        file: &File,
+        path: &Path,
+        bytes: &[u8],
+        offset: u64,
+    ) -> Result<(), FileError> {
+        #[cfg(test)]
+        if let Some((short, error)) = self.faults.take(Act::Write) {
+            let kept = short.min(bytes.len());
+            file.write_all_at(&bytes[..kept], offset)
+                .expect("a test's disk");
+            return Err(error).context("write", path);
+        }
+        #[cfg(not(test))]
+        self.gate(Act::Write, path)?;
+        file.write_all_at(bytes, offset).context("write", path)
+    }
+
+    pub(crate) fn sync(&self, file: &File, path: &Path) -> Result<(), FileError> {
+        self.gate(Act::Sync, path)?;
+        file.sync_data().context("sync", path)
+    }
+
+    /// Makes created, renamed and removed names in the folder last.
+    pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), FileError> {
+        self.gate(Act::Sync, path)?;
+        File::open(path)
+            .and_then(|folder| folder.sync_all())
+            .context("sync", path)
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
+        self.gate(Act::Rename, from)?;
+        std::fs::rename(from, to).context("rename", from)
+    }
+
+    /// Removes a file; one that is gone already is fine.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), FileError> {
+        self.gate(Act::Remove, path)?;
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).context("remove", path)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cfg(test)]
+    fn gate(&self, act: Act, path: &Path) -> Result<(), FileError> {
+        match self.faults.take(act) {
+            Some((_, error)) => Err(error).context(act.verb(), path),
+            None => Ok(()),
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "tests fail operations here"
+    )]
+    fn gate(&self, _: Act, _: &Path) -> Result<(), FileError> {
+        Ok(())
+    }
+}
+
+/// A kind of operation, for tests to name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Create,
+    Open,
+    Allocate,
+    Write,
+    Sync,
+    Rename,
+    Remove,
+}
+
+#[cfg(test)]
+pub(crate) mod faults {
+    use std::io;
+    use std::sync::Mutex;
+
+    use super::Act;
+
+    /// Operations that are to fail.
+    #[derive(Debug, Default)]
+    pub(crate) struct Faults {
+        planned: Mutex<Vec<Fault>>,
+    }
+
+    #[derive(Debug)]
+    struct Fault {
+        act: Act,
+        /// How many of its kind succeed before.
+        after: usize,
+        /// How many fail then.
+        times: usize,
+        /// How much of a write still reaches the file.
+        short: usize,
+        errno: i32,
+    }
+
+    impl Faults {
+        /// After `after` more operations of its kind, `times` of them fail with `errno`; of a write,
+        /// `short` bytes still arrive.
+        pub(crate) fn plan(&self, act: Act, after: usize, times: usize, short: usize, errno: i32) {
+            self.planned.lock().unwrap().push(Fault {
+                act,
+                after,
+                times,
+                short,
+                errno,
+            });
+        }
+
+        pub(crate) fn clear(&self) {
+            self.planned.lock().unwrap().clear();
+        }
+
+        pub(super) fn take(&self, act: Act) -> Option<(usize, io::Error)> {
+            let mut planned = self.planned.lock().unwrap();
+            let fault = planned.iter_mut().find(|fault| fault.act == act)?;
+            if fault.after > 0 {
+                fault.after -= 1;
+                return None;
+            }
+            let failed = (fault.short, io::Error::from_raw_os_error(fault.errno));
+            fault.times -= 1;
+            planned.retain(|fault| fault.times > 0);
+            Some(failed)
+        }
+    }
+
+    impl Act {
+        pub(super) fn verb(self) -> &'static str {
+            match self {
+                Self::Create => "create",
+                Self::Open => "open",
+                Self::Allocate => "preallocate",
+                Self::Write => "write",
+                Self::Sync => "sync",
+                Self::Rename => "rename",
+                Self::Remove => "remove",
+            }
+        }
+    }
+}

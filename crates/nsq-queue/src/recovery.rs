@@ -1,0 +1,345 @@
+//! What a start makes of the files it finds.
+//!
+//! Nothing that may hold a record is removed: a file that cannot be understood is kept under another
+//! name. Removed are only files that provably hold nothing, and what a truncation had already voided.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::LogError;
+use crate::disk::Disk;
+use crate::error::{Context, FileError};
+use crate::header::{self, HEADER_BYTES, Header, Sighting};
+use crate::record;
+use crate::segment::Segment;
+
+/// What opening a log found.
+#[derive(Debug, Default)]
+pub struct Recovery {
+    /// Records kept, damaged ones in between included.
+    pub records: u64,
+    /// The oldest record kept.
+    pub first: u64,
+    /// The sequence the next record will get.
+    pub end: u64,
+    /// What was broken.
+    pub damaged: Vec<Damage>,
+}
+
+/// Something broken that a start found, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// A file's header was unreadable, but its records could be found without it.
+    HeaderRebuilt(PathBuf),
+    /// A file that is no segment of this log, or beyond help; kept under the second name.
+    PutAside(PathBuf, PathBuf),
+    /// Records that are gone: between two segments, or in the middle of the last one.
+    Lost(Range<u64>),
+    /// The last record was not whole and is gone. It may never have been acknowledged.
+    TornTail {
+        /// The file.
+        path: PathBuf,
+        /// Where the record began.
+        offset: u32,
+    },
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HeaderRebuilt(path) => write!(f, "rebuilt the header of {}", path.display()),
+            Self::PutAside(from, to) => {
+                write!(f, "put {} aside as {}", from.display(), to.display())
+            }
+            Self::Lost(lost) => write!(f, "messages {}..{} are lost", lost.start, lost.end),
+            Self::TornTail { path, offset } => {
+                write!(
+                    f,
+                    "the last record of {} at {offset} is torn",
+                    path.display()
+                )
+            }
+        }
+    }
+}
+
+/// A log as it stands on the disk.
+pub(crate) struct Found {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) identity: u64,
+    pub(crate) next_ordinal: u32,
+    pub(crate) end: u64,
+    /// Whether the last segment takes no more records.
+    pub(crate) is_sealed: bool,
+    pub(crate) damaged: Vec<Damage>,
+}
+
+/// A segment file's name.
+pub(crate) fn file_name(name: &str, ordinal: u32) -> String {
+    format!("{name}.{ordinal:08}{EXTENSION}")
+}
+
+/// Finds the segments of the log `name` and where it ends.
+pub(crate) fn recover(disk: &Disk, folder: &Path, name: &str) -> Result<Found, LogError> {
+    let (mut ordinals, next_ordinal) = list(folder, name)?;
+    ordinals.sort_unstable();
+    let mut damaged = Vec::new();
+    let mut headers = Vec::new();
+    for ordinal in ordinals {
+        let path = folder.join(file_name(name, ordinal));
+        match look_at(disk, &path, ordinal, &mut damaged)? {
+            Look::Segment(header) => headers.push((header, path)),
+            Look::Nothing => disk.remove(&path)?,
+            Look::Unknown => put_aside(disk, &path, &mut damaged)?,
+        }
+    }
+    let identity = most_common_identity(&headers).unwrap_or_else(header::random);
+    let mut kept = Vec::new();
+    for (header, path) in headers {
+        if header.identity == identity {
+            kept.push((header, path));
+        } else {
+            put_aside(disk, &path, &mut damaged)?;
+        }
+    }
+    let kept = without_voided(disk, kept)?;
+    let segments: Vec<_> = kept
+        .into_iter()
+        .map(|(header, path)| Arc::new(Segment::in_file(header, path, None)))
+        .collect();
+    for pair in segments.windows(2) {
+        let sealed = pair[0].header.seal.map(|seal| seal.end);
+        let next = pair[1].base();
+        pair[0].set_end_sequence(sealed.map_or(next, |end| end.min(next)));
+        pair[0].set_written(pair[0].header.capacity);
+        if let Some(end) = sealed.filter(|&end| end < next) {
+            damaged.push(Damage::Lost(end..next));
+        }
+    }
+    let mut found = Found {
+        segments,
+        identity,
+        next_ordinal,
+        end: 0,
+        is_sealed: false,
+        damaged,
+    };
+    if let Some(last) = found.segments.last() {
+        if let Some(seal) = last.header.seal {
+            last.set_written(last.header.capacity);
+            last.set_end_sequence(seal.end);
+            found.next_ordinal = found.next_ordinal.max(seal.next_ordinal);
+            found.is_sealed = true;
+            found.end = seal.end;
+        } else {
+            found.end = find_end(last, &mut found.damaged)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The ordinals of the log's files, and one behind all of them, those put aside included.
+fn list(folder: &Path, name: &str) -> Result<(Vec<u32>, u32), FileError> {
+    let mut ordinals = Vec::new();
+    let mut next = 0;
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((ordinals, next)),
+        entries => entries.context("list", folder)?,
+    };
+    for entry in entries {
+        let entry = entry.context("list", folder)?;
+        let file = entry.file_name();
+        let Some(rest) = file
+            .to_str()
+            .and_then(|file| file.strip_prefix(name))
+            .and_then(|rest| rest.strip_prefix('.'))
+        else {
+            continue;
+        };
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, end) = rest.split_at(digits);
+        let Some(ordinal) = number.parse::<u32>().ok().filter(|_| digits >= 8) else {
+            continue;
+        };
+        if end == EXTENSION {
+            ordinals.push(ordinal);
+        }
+        if end.starts_with(EXTENSION) {
+            next = next.max(ordinal.saturating_add(1));
+        }
+    }
+    Ok((ordinals, next))
+}
+
+enum Look {
+    Segment(Header),
+    Nothing,
+    Unknown,
+}
+
+fn look_at(
+    disk: &Disk,
+    path: &Path,
+    ordinal: u32,
+    damaged: &mut Vec<Damage>,
+) -> Result<Look, FileError> {
+    let file = disk.open(path)?;
+    let length = file.metadata().context("examine", path)?.len();
+    if length < u64::from(HEADER_BYTES) {
+        return Ok(Look::Nothing);
+    }
+    let mut bytes = [0; HEADER_BYTES as usize];
+    file.read_exact_at(&mut bytes, 0).context("read", path)?;
+    match Header::sight(&bytes) {
+        Sighting::Header(header) if header.ordinal == ordinal => Ok(Look::Segment(header)),
+        Sighting::Header(_) => Ok(Look::Unknown),
+        Sighting::Free => Ok(Look::Nothing),
+        Sighting::Zeros | Sighting::Damaged => {
+            if is_zeros(&file, length).context("read", path)? {
+                return Ok(Look::Nothing);
+            }
+            let Some(header) = rebuild(&bytes, path, ordinal, length)? else {
+                return Ok(Look::Unknown);
+            };
+            disk.write_at(&file, path, &header.encode(), 0)?;
+            damaged.push(Damage::HeaderRebuilt(path.to_path_buf()));
+            Ok(Look::Segment(header))
+        }
+    }
+}
+
+/// Whether nothing but the header was ever written.
+fn is_zeros(file: &File, length: u64) -> io::Result<bool> {
+    let mut block = vec![0; 1 << 16];
+    let mut at = u64::from(HEADER_BYTES);
+    while at < length {
+        let read = file.read_at(&mut block, at)?;
+        if read == 0 {
+            break;
+        }
+        if block[..read].iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+    Ok(true)
+}
+
+/// A header for a file whose own is damaged: the seed stands in it twice, and whichever of the two
+/// makes a record valid is right.
+fn rebuild(
+    bytes: &[u8; HEADER_BYTES as usize],
+    path: &Path,
+    ordinal: u32,
+    length: u64,
+) -> Result<Option<Header>, FileError> {
+    let seen = Header::read_unchecked(bytes);
+    let Ok(capacity) = u32::try_from(length) else {
+        return Ok(None);
+    };
+    for seed in [header::seed_of(seen.generation), seen.seed] {
+        let header = Header {
+            ordinal,
+            capacity,
+            seed,
+            seal: None,
+            ..seen
+        };
+        let segment = Segment::in_file(header, path.to_path_buf(), None);
+        let held = segment.bytes()?;
+        let readable = held.up_to(capacity);
+        // The base may be wrong, so any sequence will do for the first record.
+        let first = (HEADER_BYTES..capacity)
+            .step_by(record::ALIGNMENT as usize)
+            .find_map(|at| {
+                record::parse(readable, at, seed, &(0..u64::MAX)).map(|found| (at, found))
+            });
+        if let Some((at, found)) = first {
+            let base = if at == HEADER_BYTES {
+                found.sequence
+            } else {
+                seen.base.min(found.sequence)
+            };
+            return Ok(Some(Header { base, ..header }));
+        }
+    }
+    Ok(None)
+}
+
+fn put_aside(disk: &Disk, path: &Path, damaged: &mut Vec<Damage>) -> Result<(), FileError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".bad");
+    let aside = PathBuf::from(aside);
+    disk.rename(path, &aside)?;
+    damaged.push(Damage::PutAside(path.to_path_buf(), aside));
+    Ok(())
+}
+
+/// A folder that somebody copied files into still belongs to the log most of its files are of.
+fn most_common_identity(headers: &[(Header, PathBuf)]) -> Option<u64> {
+    let mut counts = HashMap::new();
+    for (at, (header, _)) in headers.iter().enumerate() {
+        let (count, _) = counts.entry(header.identity).or_insert((0_usize, at));
+        *count += 1;
+    }
+    let best = counts
+        .into_iter()
+        .max_by_key(|&(_, (count, at))| (count, usize::MAX - at));
+    best.map(|(identity, _)| identity)
+}
+
+/// Removes the segments a truncation voided: those a seal names, and those that begin at or behind the
+/// base of a later one.
+fn without_voided(
+    disk: &Disk,
+    headers: Vec<(Header, PathBuf)>,
+) -> Result<Vec<(Header, PathBuf)>, FileError> {
+    let mut kept: Vec<(Header, PathBuf)> = Vec::new();
+    for (header, path) in headers {
+        let sealed = kept.last().and_then(|(last, _)| last.seal);
+        if sealed.is_some_and(|seal| header.ordinal < seal.next_ordinal) {
+            disk.remove(&path)?;
+            continue;
+        }
+        while let Some((_, voided)) = kept.pop_if(|(last, _)| last.base >= header.base) {
+            disk.remove(&voided)?;
+        }
+        kept.push((header, path));
+    }
+    Ok(kept)
+}
+
+/// Walks through the last segment: the log ends behind its last whole record.
+fn find_end(last: &Segment, damaged: &mut Vec<Damage>) -> Result<u64, FileError> {
+    let bytes = last.bytes()?;
+    let readable = bytes.up_to(last.header.capacity);
+    let mut offset = HEADER_BYTES;
+    let mut expected = last.base()..u64::MAX;
+    while let Some((_, parsed)) = last.next_whole(readable, offset, &expected) {
+        if parsed.sequence > expected.start {
+            damaged.push(Damage::Lost(expected.start..parsed.sequence));
+        }
+        offset = parsed.end;
+        expected.start = parsed.sequence + 1;
+    }
+    if bytes.has_faulted() {
+        return Err(last.fault());
+    }
+    let end = expected.start;
+    if record::is_begun(readable, offset, end) {
+        damaged.push(Damage::TornTail {
+            path: last.path().unwrap_or(Path::new("memory")).to_path_buf(),
+            offset,
+        });
+    }
+    last.set_written(offset);
+    Ok(end)
+}
+
+const EXTENSION: &str = ".log";

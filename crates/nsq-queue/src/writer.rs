@@ -1,0 +1,582 @@
+//! Appending, truncating and freeing: the one owner of a log's tail.
+//!
+//! A batch is encoded as a whole, its new files are created, then it is written with one `pwrite` per
+//! segment, and then the log's end moves over all of it at once. Whatever fails before that is undone;
+//! what cannot be undone at once is put into `untidy`, and nothing is appended until it is.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::error::{Context, FileError};
+use crate::header::{self, FREE, HEADER_BYTES, Header, Seal};
+use crate::pool::SegmentPool;
+use crate::recovery::{self, Recovery};
+use crate::segment::Segment;
+use crate::{Cursor, Log, LogError, LogOptions, NewRecord, Position};
+
+/// Appends to one log.
+#[derive(Debug)]
+pub struct Writer {
+    log: Arc<Log>,
+    place: Place,
+    options: LogOptions,
+    /// Where the next record goes, if the last segment takes any.
+    active: Option<Active>,
+    next_ordinal: u32,
+    last_capacity: u32,
+    /// Everything below was released; kept for the moment the log comes to rest.
+    released: u64,
+    /// The batch being appended, reused.
+    buffer: Vec<u8>,
+    chunks: Vec<Chunk>,
+    untidy: Vec<Untidy>,
+    leaving: Vec<Leaving>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder {
+        folder: PathBuf,
+        name: String,
+        pool: Arc<SegmentPool>,
+    },
+    Memory,
+}
+
+#[derive(Clone, Debug)]
+struct Active {
+    segment: Arc<Segment>,
+    offset: u32,
+}
+
+/// The part of a batch that goes into one segment.
+#[derive(Debug)]
+struct Chunk {
+    segment: Arc<Segment>,
+    is_new: bool,
+    /// Where it goes in the segment.
+    offset: u32,
+    /// Where it stands in the buffer.
+    bytes: Range<usize>,
+}
+
+/// What a failed operation left on the disk.
+#[derive(Debug)]
+enum Untidy {
+    /// A segment file made for a batch that failed.
+    File(PathBuf),
+    /// Records of a batch that failed. Were they left, a later and shorter batch could expose them.
+    Records {
+        segment: Arc<Segment>,
+        bytes: Range<u32>,
+    },
+    /// A header that may or may not say that the log ends here.
+    Seal(Arc<Segment>),
+}
+
+/// A freed file that some reader still looks at.
+#[derive(Debug)]
+struct Leaving {
+    segment: Arc<Segment>,
+    path: PathBuf,
+}
+
+impl Writer {
+    /// Opens the log `name` in `folder`, or starts it: its files, `<name>.<ordinal>.log`, come with the
+    /// first append.
+    ///
+    /// # Errors
+    /// When the folder or a file in it cannot be read now. Damage is no error: it is reported in
+    /// [`Recovery`], and what is left is served.
+    pub fn open(
+        folder: &Path,
+        name: &str,
+        pool: Arc<SegmentPool>,
+        options: LogOptions,
+    ) -> Result<(Self, Recovery), LogError> {
+        Self::open_on(Disk::default(), folder, name, pool, options)
+    }
+
+    pub(crate) fn open_on(
+        disk: Disk,
+        folder: &Path,
+        name: &str,
+        pool: Arc<SegmentPool>,
+        options: LogOptions,
+    ) -> Result<(Self, Recovery), LogError> {
+        let found = recovery::recover(&disk, folder, name)?;
+        let first = found
+            .segments
+            .first()
+            .map_or(found.end, |first| first.base());
+        let recovery = Recovery {
+            records: found.end - first,
+            first,
+            end: found.end,
+            damaged: found.damaged,
+        };
+        let active = found.segments.last().filter(|_| !found.is_sealed);
+        let active = active.map(|segment| Active {
+            offset: segment.written(),
+            segment: Arc::clone(segment),
+        });
+        let place = Place::Folder {
+            folder: folder.to_path_buf(),
+            name: name.to_owned(),
+            pool,
+        };
+        let last_capacity = found.segments.last().map_or(0, |last| last.header.capacity);
+        let folder = Some(folder.to_path_buf());
+        let log = Log::new(disk, folder, found.identity, found.segments, found.end);
+        let mut writer = Self::new(log, place, options);
+        writer.active = active;
+        writer.next_ordinal = found.next_ordinal;
+        writer.last_capacity = last_capacity;
+        Ok((writer, recovery))
+    }
+
+    /// A log in memory, which ends with its writer and readers.
+    pub fn in_memory(options: LogOptions) -> Self {
+        let log = Log::new(Disk::default(), None, header::random(), Vec::new(), 0);
+        Self::new(log, Place::Memory, options)
+    }
+
+    fn new(log: Log, place: Place, options: LogOptions) -> Self {
+        Self {
+            log: Arc::new(log),
+            place,
+            options,
+            active: None,
+            next_ordinal: 0,
+            last_capacity: 0,
+            released: 0,
+            buffer: Vec::new(),
+            chunks: Vec::new(),
+            untidy: Vec::new(),
+            leaving: Vec::new(),
+        }
+    }
+
+    /// What readers and the syncer share with this writer.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The place of the next record.
+    pub fn end(&self) -> Cursor {
+        let position = self.active.as_ref().map_or(
+            Position {
+                segment: self.next_ordinal,
+                offset: HEADER_BYTES,
+            },
+            |active| Position {
+                segment: active.segment.ordinal(),
+                offset: active.offset,
+            },
+        );
+        Cursor {
+            sequence: self.log.end_sequence(),
+            position,
+        }
+    }
+
+    /// Appends a batch and returns its sequence numbers.
+    ///
+    /// # Errors
+    /// All or nothing: on an error no record of the batch is ever seen, and the writer stays usable.
+    /// Should the process end before the next success, part of the batch may come back, once.
+    pub fn append<'a>(
+        &mut self,
+        records: impl ExactSizeIterator<Item = NewRecord<'a>>,
+    ) -> Result<Range<u64>, LogError> {
+        let first = self.log.end_sequence();
+        self.tidy_up()?;
+        self.buffer.clear();
+        let end = match self.encode(records, first) {
+            Ok(end) => end,
+            Err(error) => {
+                self.undo(0);
+                return Err(error);
+            }
+        };
+        for at in 0..self.chunks.len() {
+            let chunk = &self.chunks[at];
+            let bytes = &self.buffer[chunk.bytes.clone()];
+            if let Err(error) = chunk.segment.write(&self.log.disk, bytes, chunk.offset) {
+                self.undo(at + 1);
+                return Err(error.into());
+            }
+        }
+        self.take_over_chunks();
+        self.log.publish_end(end);
+        Ok(first..end)
+    }
+
+    /// Encodes a batch into `buffer` and plans its `chunks`, creating the segments it needs. Returns the
+    /// sequence behind the batch.
+    fn encode<'a>(
+        &mut self,
+        records: impl ExactSizeIterator<Item = NewRecord<'a>>,
+        first: u64,
+    ) -> Result<u64, LogError> {
+        let mut sequence = first;
+        let mut room = 0;
+        let mut seed = 0;
+        if let Some(active) = &self.active {
+            room = active.segment.header.capacity.saturating_sub(active.offset);
+            seed = active.segment.header.seed;
+            self.chunks.push(Chunk {
+                segment: Arc::clone(&active.segment),
+                is_new: false,
+                offset: active.offset,
+                bytes: 0..0,
+            });
+        }
+        for record in records {
+            let size = record.size()?;
+            if size > room {
+                let segment = self.create_segment(sequence, size)?;
+                room = segment.header.capacity - HEADER_BYTES;
+                seed = segment.header.seed;
+                let begin = self.buffer.len();
+                self.buffer.extend_from_slice(&segment.header.encode());
+                self.chunks.push(Chunk {
+                    segment,
+                    is_new: true,
+                    offset: 0,
+                    bytes: begin..begin,
+                });
+            }
+            record.encode(&mut self.buffer, seed, sequence);
+            room -= size;
+            sequence += 1;
+            let chunk = self.chunks.last_mut().expect("a chunk has the room");
+            chunk.bytes.end = self.buffer.len();
+        }
+        self.chunks.retain(|chunk| !chunk.bytes.is_empty());
+        Ok(sequence)
+    }
+
+    /// Makes what the chunks wrote readable, all but the log's end, which follows.
+    fn take_over_chunks(&mut self) {
+        for chunk in self.chunks.drain(..) {
+            let length = u32::try_from(chunk.bytes.len()).expect("a chunk fits its segment");
+            let offset = chunk.offset + length;
+            chunk.segment.set_written(offset);
+            if chunk.is_new {
+                self.next_ordinal = chunk.segment.ordinal() + 1;
+                self.last_capacity = chunk.segment.header.capacity;
+                self.log.push_segment(Arc::clone(&chunk.segment));
+            }
+            self.active = Some(Active {
+                segment: chunk.segment,
+                offset,
+            });
+        }
+    }
+
+    /// Takes back a batch of which the first `attempted` chunks were written, perhaps.
+    fn undo(&mut self, attempted: usize) {
+        for (at, chunk) in self.chunks.drain(..).enumerate() {
+            let Some(path) = chunk.segment.path() else {
+                continue;
+            };
+            if chunk.is_new {
+                self.untidy.push(Untidy::File(path.to_path_buf()));
+            } else if at < attempted {
+                let length = u32::try_from(chunk.bytes.len()).expect("a chunk fits its segment");
+                let bytes = chunk.offset..chunk.offset + length;
+                let segment = chunk.segment;
+                self.untidy.push(Untidy::Records { segment, bytes });
+            }
+        }
+        // What fails now is tried again before the next append; the caller gets the first error.
+        drop(self.tidy_up());
+    }
+
+    /// Removes what failed operations left. From the back: a kill in between leaves a prefix.
+    fn tidy_up(&mut self) -> Result<(), FileError> {
+        let disk = &self.log.disk;
+        while let Some(last) = self.untidy.last() {
+            match last {
+                Untidy::File(path) => {
+                    disk.remove(path)?;
+                    self.log.note_folder_change();
+                }
+                Untidy::Seal(segment) => segment.write_header(disk)?,
+                Untidy::Records { segment, bytes } => {
+                    let zeros = [0; ZEROS_BYTES as usize];
+                    // From the back too: its first record is the last to go.
+                    let mut end = bytes.end;
+                    while end > bytes.start {
+                        let begin = end.saturating_sub(ZEROS_BYTES).max(bytes.start);
+                        segment.write(disk, &zeros[..(end - begin) as usize], begin)?;
+                        end = begin;
+                    }
+                }
+            }
+            self.untidy.pop();
+        }
+        Ok(())
+    }
+
+    /// Drops every record from `to` on.
+    ///
+    /// The seal in the header of the segment that holds `to` is what does it: from then on neither its
+    /// later records nor the later segments count, whether or not they could be removed.
+    ///
+    /// # Errors
+    /// When that header cannot be written; nothing is dropped then.
+    pub fn truncate(&mut self, to: u64) -> Result<(), LogError> {
+        self.tidy_up()?;
+        let to = to.max(self.log.first_sequence());
+        if to >= self.log.end_sequence() {
+            return Ok(());
+        }
+        let Some(holder) = self.log.segment_for(to) else {
+            return Ok(());
+        };
+        let seal = Seal {
+            end: to,
+            next_ordinal: self.next_ordinal,
+        };
+        if let Err(error) = holder.seal(&self.log.disk, seal) {
+            self.untidy.push(Untidy::Seal(holder));
+            drop(self.tidy_up());
+            return Err(error.into());
+        }
+        self.active = None;
+        for segment in self.log.cut(&holder, seal).into_iter().rev() {
+            self.retire(segment);
+        }
+        holder.close();
+        Ok(())
+    }
+
+    /// Frees the segments whose records all lie below `sequence`, and returns how many. The last one is
+    /// freed too, once half of it is used: the next append begins another.
+    pub fn release_before(&mut self, sequence: u64) -> usize {
+        self.released = self.released.max(sequence);
+        if sequence >= self.log.end_sequence() && self.is_last_worth_freeing() {
+            self.roll(self.next_capacity());
+        }
+        let mut freed = 0;
+        while let Some(segment) = self.log.pop_segment(sequence) {
+            self.retire(segment);
+            freed += 1;
+        }
+        if freed > 0 {
+            self.settle_leaving();
+        }
+        freed
+    }
+
+    fn is_last_worth_freeing(&self) -> bool {
+        match &self.active {
+            Some(active) => active.offset >= active.segment.header.capacity / 2,
+            // Sealed by a truncation: it takes no more records.
+            None => self.log.last_segment().is_some(),
+        }
+    }
+
+    /// Closes the file of a log that nobody appends to; the next append opens it again. If all its
+    /// records were released, it shrinks to one small segment.
+    pub fn rest(&mut self) {
+        let small = self.options.first_segment_bytes;
+        if self.released >= self.log.end_sequence() && self.last_capacity > small {
+            self.roll(small);
+            self.release_before(self.released);
+        }
+        if let Some(active) = &self.active {
+            active.segment.close();
+        }
+        self.settle_leaving();
+        self.buffer = Vec::new();
+        self.chunks = Vec::new();
+    }
+
+    /// Removes the log with all its files.
+    ///
+    /// # Errors
+    /// The first file that could not be removed; the others are gone.
+    pub fn delete(mut self) -> std::io::Result<()> {
+        let disk = self.log.disk.clone();
+        let mut result = self.tidy_up();
+        let segments = self.log.clear().into_iter().rev();
+        let paths = segments.filter_map(|segment| segment.path().map(Path::to_path_buf));
+        let leaving = self.leaving.drain(..).map(|leaving| leaving.path);
+        for path in paths.chain(leaving) {
+            result = result.and(disk.remove(&path));
+        }
+        result.map_err(std::io::Error::other)
+    }
+
+    /// Ends the last segment and begins one of `capacity` bytes. A log keeps at least one file, which
+    /// knows its next sequence; so when the new one cannot be made, the old one stays.
+    fn roll(&mut self, capacity: u32) {
+        if self.tidy_up().is_err() {
+            return;
+        }
+        let end = self.log.end_sequence();
+        let Ok(segment) = self.create_sized(end, capacity, 0) else {
+            return;
+        };
+        let begin = self.buffer.len();
+        self.buffer.extend_from_slice(&segment.header.encode());
+        let bytes = begin..self.buffer.len();
+        let result = segment.write(&self.log.disk, &self.buffer[bytes.clone()], 0);
+        self.chunks.push(Chunk {
+            segment,
+            is_new: true,
+            offset: 0,
+            bytes,
+        });
+        match result {
+            Ok(()) => self.take_over_chunks(),
+            Err(_) => self.undo(1),
+        }
+    }
+
+    fn next_capacity(&self) -> u32 {
+        let last = self.chunks.last().filter(|chunk| chunk.is_new);
+        let last = last.map_or(self.last_capacity, |chunk| chunk.segment.header.capacity);
+        let (first, max) = (
+            self.options.first_segment_bytes,
+            self.options.max_segment_bytes,
+        );
+        last.saturating_mul(GROWTH).clamp(first.min(max), max)
+    }
+
+    fn create_segment(&self, base: u64, record: u32) -> Result<Arc<Segment>, FileError> {
+        self.create_sized(base, self.next_capacity(), record)
+    }
+
+    /// A segment of `capacity` bytes whose first record will be number `base`. Larger when `record`
+    /// bytes do not fit; smaller, but never too small for them, when the disk is nearly full.
+    fn create_sized(
+        &self,
+        base: u64,
+        capacity: u32,
+        record: u32,
+    ) -> Result<Arc<Segment>, FileError> {
+        let least = (HEADER_BYTES + record).next_multiple_of(BLOCK_BYTES);
+        let mut capacity = capacity.next_multiple_of(BLOCK_BYTES).max(least);
+        let planned = self.chunks.last().filter(|chunk| chunk.is_new);
+        let mut ordinal = planned.map_or(self.next_ordinal, |chunk| chunk.segment.ordinal() + 1);
+        let identity = self.log.identity();
+        let Place::Folder { folder, name, pool } = &self.place else {
+            let header = Header::new(identity, ordinal, capacity, base);
+            let segment = Segment::in_memory(header).context("map", Path::new("memory"))?;
+            return Ok(Arc::new(segment));
+        };
+        let disk = &self.log.disk;
+        let mut path = folder.join(recovery::file_name(name, ordinal));
+        while path.exists() {
+            // Not ours, since recovery begins behind all it saw: leave it alone.
+            ordinal += 1;
+            path = folder.join(recovery::file_name(name, ordinal));
+        }
+        let in_segment = |capacity, file| {
+            let header = Header::new(identity, ordinal, capacity, base);
+            Arc::new(Segment::in_file(header, path.clone(), file))
+        };
+        if let Some((pooled, capacity)) = pool.take(capacity..=capacity)
+            && disk.rename(&pooled, &path).is_ok()
+        {
+            return Ok(in_segment(capacity, None));
+        }
+        loop {
+            match create_file(disk, &path, capacity) {
+                Ok(file) => return Ok(in_segment(capacity, Some(file))),
+                Err(error) if error.is_full_disk() => {
+                    if let Some((pooled, capacity)) = pool.take(least..=u32::MAX)
+                        && disk.rename(&pooled, &path).is_ok()
+                    {
+                        return Ok(in_segment(capacity, None));
+                    }
+                    if capacity == least {
+                        return Err(error);
+                    }
+                    capacity = (capacity / GROWTH).next_multiple_of(BLOCK_BYTES).max(least);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives a freed segment's file to the pool, or removes it.
+    fn retire(&mut self, segment: Arc<Segment>) {
+        let (Place::Folder { pool, .. }, Some(path)) = (&self.place, segment.path()) else {
+            return;
+        };
+        let disk = &self.log.disk;
+        let path = path.to_path_buf();
+        self.log.note_folder_change();
+        let kept = pool.has_room(segment.header.capacity) && {
+            let pooled = pool.new_path();
+            // First void, then renamed: under either name it holds nothing from now on.
+            let moved = segment
+                .write(disk, &FREE, 0)
+                .and_then(|()| disk.rename(&path, &pooled));
+            segment.close();
+            moved.is_ok() && {
+                self.leaving.push(Leaving {
+                    segment,
+                    path: pooled,
+                });
+                true
+            }
+        };
+        if !kept {
+            // A file that stays is found again at the next start, wholly below every floor.
+            drop(disk.remove(&path));
+        }
+    }
+
+    /// Hands freed files to the pool that no reader looks at any more.
+    fn settle_leaving(&mut self) {
+        let Place::Folder { pool, .. } = &self.place else {
+            return;
+        };
+        let disk = &self.log.disk;
+        let mut kept = Vec::new();
+        for mut leaving in self.leaving.drain(..) {
+            if Arc::get_mut(&mut leaving.segment).is_none() {
+                kept.push(leaving);
+            } else if pool.has_room(leaving.segment.header.capacity) {
+                pool.put(leaving.path, leaving.segment.header.capacity);
+            } else {
+                drop(disk.remove(&leaving.path));
+            }
+        }
+        // A reader that never moves on must not pile files up; its map outlives the name.
+        let excess = kept.len().saturating_sub(MAX_LEAVING);
+        for leaving in kept.drain(..excess) {
+            drop(disk.remove(&leaving.path));
+        }
+        self.leaving = kept;
+    }
+}
+
+/// A new file with its space reserved. On an error there is none.
+fn create_file(disk: &Disk, path: &Path, capacity: u32) -> Result<std::fs::File, FileError> {
+    let file = disk.create(path)?;
+    match disk.allocate(&file, path, u64::from(capacity)) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            drop(disk.remove(path));
+            Err(error)
+        }
+    }
+}
+
+/// How much larger each segment is than the one before.
+const GROWTH: u32 = 4;
+/// Segments are multiples of this.
+const BLOCK_BYTES: u32 = 4096;
+/// How many freed files wait for readers to leave them.
+const MAX_LEAVING: usize = 4;
+/// How much of a failed batch is wiped with one write.
+const ZEROS_BYTES: u32 = 4096;
