@@ -90,7 +90,8 @@ impl Decoder {
     /// What it means that nothing follows `buf`, in which [`decode`](Self::decode) found no whole
     /// command: the error to send before closing, or `None` to close without a word.
     pub fn interrupted(&self, buf: &[u8], context: &Context<'_>) -> Option<CommandError> {
-        match read_command(&mut self.batch.clone(), buf, context) {
+        let mut batch = self.batch;
+        match read_command(&mut batch, buf, context) {
             Ok(_) | Err(Stop::Failed(DecodeFailure::LineTooLong)) => None,
             Err(Stop::Partial(error)) => error,
             Err(Stop::Failed(DecodeFailure::Refused(error))) => Some(error),

@@ -321,6 +321,8 @@ mod tests {
             r#"{"sample_rate":2147483648}"#,
             r#"{"msg_timeout":1000.0,"msg_timeout":1000}"#,
             "{\"client_id\":\"\n\"}",
+            "{\"unknown\":\"\u{1}\"}",
+            r#"{"unknown":"\q"}"#,
         ] {
             let refused = IdentifyRequest::parse(json.as_bytes());
             assert_eq!(refused, Err(CommandError::IdentifyJson), "{json}");
