@@ -295,6 +295,11 @@ impl<'a> Coordinator<'a> {
             self.failures
                 .push(BenchError::CommandsRefused { count, first }.to_string());
         }
+        if !self.failures.is_empty() {
+            // Threads that failed have not handed in their sums.
+            self.published = self.progress.published();
+            self.received = self.received.max(self.progress.received());
+        }
         let actual = match self.plan.subscribing {
             Some(_) => self.received,
             None => self.published,

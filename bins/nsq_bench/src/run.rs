@@ -63,7 +63,8 @@ impl Plan {
         if let (Some(process), Some(before)) = (server, cpu_before) {
             match ServerUse::since(&before, process) {
                 Ok(used) => report.server = Some(used),
-                // Why the server is gone, its connections have said already.
+                // A server that is gone has been noticed by its connections.
+                Err(_) if !report.failures.is_empty() => {}
                 Err(error) => report.failures.push(error.to_string()),
             }
         }
@@ -142,3 +143,92 @@ const MAX_CONNECTIONS: usize = 1024;
 const MAX_COMMAND_BYTES: u64 = 1 << 30;
 /// What one read takes at most: the socket's own buffer is of this order.
 const INBOX_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        thread,
+    };
+
+    use nsq_protocol::frame;
+
+    use super::*;
+    use crate::options::{default_channel, unique_topic};
+
+    /// A server that answers IDENTIFY with OK and the first publish with `answer`, then closes.
+    fn serve_one(answer: &'static [u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut seen = Vec::new();
+            let mut chunk = [0; 1024];
+            while !seen.ends_with(b"}") {
+                let count = stream.read(&mut chunk).unwrap();
+                seen.extend_from_slice(&chunk[..count]);
+            }
+            stream.write_all(frame::OK).unwrap();
+            let count = stream.read(&mut chunk).unwrap();
+            assert!(chunk[..count].starts_with(b"PUB "));
+            stream.write_all(answer).unwrap();
+        });
+        address
+    }
+
+    fn plan(address: String, messages: Option<u64>) -> Plan {
+        let publishing = Publishing {
+            size: 10,
+            batch: 1,
+            window: 1,
+            rate: 0,
+            defer: None,
+        };
+        Plan {
+            load: "publish".to_owned(),
+            address,
+            pid: None,
+            topic: unique_topic(),
+            channel: default_channel(),
+            publishing: Some((1, publishing)),
+            subscribing: None,
+            messages,
+            duration: None,
+            patience: Duration::from_secs(30),
+        }
+    }
+
+    #[test]
+    fn what_was_answered_counts() {
+        let report = plan(serve_one(frame::OK), Some(1)).run().unwrap();
+        assert_eq!(report.failures, Vec::<String>::new());
+        assert_eq!(report.published, 1);
+        assert_eq!(report.body_bytes, 10);
+        assert_eq!(report.answer_latency.unwrap().count, 1);
+    }
+
+    #[test]
+    fn an_error_frame_fails_the_run_and_is_named() {
+        let answer = b"\0\0\0\x0f\0\0\0\x01E_BAD_TOPIC";
+        let report = plan(serve_one(answer), Some(1)).run().unwrap();
+        assert_eq!(
+            report.failures,
+            ["connection 0: the server answered E_BAD_TOPIC"]
+        );
+    }
+
+    #[test]
+    fn a_connection_that_ends_early_fails_the_run_and_what_was_done_is_told() {
+        let report = plan(serve_one(frame::OK), Some(2)).run().unwrap();
+        assert_eq!(report.failures.len(), 1, "{:?}", report.failures);
+        assert!(report.failures[0].starts_with("connection 0: "));
+        assert_eq!(report.published, 1);
+    }
+
+    #[test]
+    fn a_plan_without_a_bound_is_refused() {
+        let error = plan("127.0.0.1:0".to_owned(), None).run().unwrap_err();
+        assert!(matches!(error, BenchError::Usage(_)), "{error}");
+    }
+}
