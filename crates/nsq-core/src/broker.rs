@@ -1,0 +1,444 @@
+//! All topics of one nsqd, and the folder they live in.
+//!
+//! ```text
+//! <data path>/nsqd.dat                               topics, channels, pauses: upstream's file
+//! <data path>/topics/<topic>.topic/main.*.log        messages
+//!                                 /deferred.*.log    messages published with a deferral
+//!                                 /<channel>.channel/main.marks ...
+//! <data path>/topics/free/                           segments waiting to be used again
+//! ```
+//! A topic or channel exists when `nsqd.dat` names it or its folder is there: a kill between a creation and the next
+//! write of `nsqd.dat` loses neither. A deletion renames the folder first, so it is whole or not at all.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use nsq_protocol::{ChannelName, TopicName};
+use nsq_queue::{LogError, LogOptions, SegmentPool};
+
+use crate::error::StoreError;
+use crate::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
+use crate::time::{Now, Tick};
+use crate::topic::{ChannelCell, Opening, Topic};
+
+/// Disk that freed segments may hold for reuse.
+const POOL_BYTES: u64 = 256 << 20;
+
+/// What the core has to know of nsqd's settings.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder of everything kept.
+    pub data_path: PathBuf,
+    /// `--node-id`, 0..1024.
+    pub node_id: u16,
+    /// `--mem-queue-size`, messages: bounds what lives in memory only.
+    pub mem_queue_size: u64,
+    /// `--max-msg-timeout`.
+    pub max_msg_timeout: Duration,
+    /// `--sync-every`, messages.
+    pub sync_every: u64,
+    /// Sizes of log segments.
+    pub log_options: LogOptions,
+}
+
+/// What came or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A topic was made.
+    TopicCreated(TopicName),
+    /// A topic was deleted.
+    TopicDeleted(TopicName),
+    /// A channel was made.
+    ChannelCreated(TopicName, ChannelName),
+    /// A channel was deleted.
+    ChannelDeleted(TopicName, ChannelName),
+}
+
+/// What the core asks of the program around it. The calls only leave a note.
+pub trait Surroundings: Send + Sync {
+    /// `channel` has to be looked at, by `handle_timeout`, at `at`.
+    fn arm(&self, channel: &Arc<ChannelCell>, at: Tick);
+    /// Topics or channels changed: `nsqd.dat` is to be written, nsqlookupd to be told.
+    fn registry_changed(&self, change: Change);
+}
+
+/// What every topic shares.
+pub(crate) struct Context {
+    pub(crate) settings: Settings,
+    pub(crate) pool: Arc<SegmentPool>,
+    pub(crate) surroundings: Arc<dyn Surroundings>,
+    is_healthy: AtomicBool,
+    fault: Mutex<String>,
+}
+
+impl Context {
+    pub(crate) fn topic_folder(&self, name: &TopicName) -> PathBuf {
+        topics_folder(&self.settings.data_path).join(format!("{name}.topic"))
+    }
+
+    pub(crate) fn arm(&self, cell: &Arc<ChannelCell>, at: Tick) {
+        if cell.arm(at) {
+            self.surroundings.arm(cell, at);
+        }
+    }
+
+    /// Takes note of how the last write went: `/ping` tells.
+    pub(crate) fn note_health(&self, fault: Option<&LogError>) {
+        match fault {
+            None => {
+                if !self.is_healthy.load(Ordering::Relaxed) {
+                    self.is_healthy.store(true, Ordering::Relaxed);
+                }
+            }
+            Some(fault) => {
+                *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault.to_string();
+                self.is_healthy.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// All topics of one nsqd.
+pub struct Broker {
+    context: Arc<Context>,
+    topics: RwLock<HashMap<TopicName, Arc<Topic>>>,
+    /// Held while a topic is made or deleted, so that the table is never locked over file operations.
+    making: Mutex<()>,
+    is_exiting: AtomicBool,
+    created_count: AtomicU64,
+}
+
+impl Broker {
+    /// Opens everything that an earlier run left in the data path.
+    ///
+    /// # Errors
+    /// [`OpenError`] when `nsqd.dat` cannot be read, or a log cannot be opened. Nothing was changed then that a
+    /// second try could not read.
+    pub fn open(
+        settings: Settings,
+        surroundings: Arc<dyn Surroundings>,
+        now: Now,
+    ) -> Result<Broker, OpenError> {
+        let folder = topics_folder(&settings.data_path);
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| StoreError::io("create", &folder, error))?;
+        let metadata = metadata::load(&settings.data_path)?;
+        let pool = Arc::new(SegmentPool::new(&folder.join("free"), POOL_BYTES));
+        let context = Arc::new(Context {
+            settings,
+            pool,
+            surroundings,
+            is_healthy: AtomicBool::new(true),
+            fault: Mutex::new(String::new()),
+        });
+        let mut topics = HashMap::new();
+        for opening in plan(metadata, &folder)? {
+            let name = opening.name.clone();
+            let topic = Topic::open(opening, Arc::clone(&context), now)?;
+            tracing::info!("TOPIC({name}): created");
+            topics.insert(name, Arc::new(topic));
+        }
+        Ok(Broker {
+            context,
+            topics: RwLock::new(topics),
+            making: Mutex::new(()),
+            is_exiting: AtomicBool::new(false),
+            created_count: AtomicU64::new(0),
+        })
+    }
+
+    /// The topic of that name.
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .cloned()
+    }
+
+    /// All topics, by name.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        let mut topics: Vec<_> = self
+            .topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect();
+        topics.sort_by(|left, right| left.name().cmp(right.name()));
+        topics
+    }
+
+    /// The topic of that name, made if it is new; whether it was. With `held`, fan-out of a new topic waits for
+    /// [`Topic::start`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when nsqd is stopping or the topic's files cannot be made.
+    pub fn get_or_create_topic(
+        &self,
+        name: &TopicName,
+        held: bool,
+        now: Now,
+    ) -> Result<(Arc<Topic>, bool), StoreError> {
+        if let Some(topic) = self.topic(name.as_str()) {
+            return Ok((topic, false));
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = self.topic(name.as_str()) {
+            return Ok((topic, false));
+        }
+        if self.is_exiting.load(Ordering::Acquire) {
+            return Err(StoreError::Exiting);
+        }
+        let opening = Opening {
+            name: name.clone(),
+            paused: false,
+            channels: Vec::new(),
+            held,
+        };
+        let topic = Topic::open(opening, Arc::clone(&self.context), now);
+        if let Err(StoreError::Io { .. } | StoreError::Log(_)) = &topic {
+            // An empty folder may stay behind; it would come back as an empty topic, which is what was asked for.
+            let _ = std::fs::remove_dir(self.context.topic_folder(name));
+        }
+        let topic = Arc::new(topic?);
+        self.topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone(), Arc::clone(&topic));
+        self.created_count.fetch_add(1, Ordering::Relaxed);
+        tracing::info!("TOPIC({name}): created");
+        self.context
+            .surroundings
+            .registry_changed(Change::TopicCreated(name.clone()));
+        Ok((topic, true))
+    }
+
+    /// Deletes a topic with all its channels and messages. `false` when there is none.
+    pub fn delete_topic(&self, name: &str) -> bool {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(topic) = self.topic(name) else {
+            return false;
+        };
+        tracing::info!("TOPIC({name}): deleting");
+        // Publishes fail from here on until the topic is out of the table; the next one then makes it anew.
+        topic.exit();
+        let channels = topic.channels();
+        if !topic.name().is_ephemeral() {
+            discard_folder(&self.context.topic_folder(topic.name()));
+        }
+        self.topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
+        for cell in channels {
+            let change = Change::ChannelDeleted(topic.name().clone(), cell.name().clone());
+            self.context.surroundings.registry_changed(change);
+        }
+        self.context
+            .surroundings
+            .registry_changed(Change::TopicDeleted(topic.name().clone()));
+        true
+    }
+
+    /// A client left `cell`'s channel, `left` remain: deletes the channel if it was ephemeral and is now empty, and
+    /// the topic likewise.
+    pub fn client_left(&self, topic: &Arc<Topic>, cell: &ChannelCell, left: usize) {
+        if left > 0 || !cell.name().is_ephemeral() {
+            return;
+        }
+        topic.delete_channel(cell.name().as_str());
+        self.drop_if_unused(topic);
+    }
+
+    /// Deletes an ephemeral topic whose last channel is gone.
+    pub fn drop_if_unused(&self, topic: &Arc<Topic>) {
+        if topic.name().is_ephemeral() && topic.channels().is_empty() {
+            self.delete_topic(topic.name().as_str());
+        }
+    }
+
+    /// `OK`, or `NOK - ` and what went wrong at the last write to a log.
+    pub fn health(&self) -> String {
+        if self.context.is_healthy.load(Ordering::Relaxed) {
+            return "OK".to_owned();
+        }
+        format!(
+            "NOK - {}",
+            self.context
+                .fault
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        )
+    }
+
+    /// Notes that making data safe failed, or works again.
+    pub fn note_sync(&self, fault: Option<&LogError>) {
+        if fault.is_some() {
+            self.context.note_health(fault);
+        }
+    }
+
+    /// What every topic shares: the most a channel in memory holds, and the like.
+    pub fn settings(&self) -> &Settings {
+        &self.context.settings
+    }
+
+    /// Asks for `channel` to be looked at by `at`, unless that is planned anyway.
+    pub fn arm(&self, channel: &Arc<ChannelCell>, at: Tick) {
+        self.context.arm(channel, at);
+    }
+
+    /// Topics and channels as `nsqd.dat` keeps them: nothing ephemeral.
+    pub fn metadata(&self) -> Metadata {
+        let topics = self
+            .topics()
+            .into_iter()
+            .filter(|topic| !topic.name().is_ephemeral());
+        let topics = topics.map(|topic| {
+            let channels = topic
+                .channels()
+                .into_iter()
+                .filter(|cell| !cell.name().is_ephemeral());
+            TopicMetadata {
+                name: topic.name().to_string(),
+                paused: topic.is_paused(),
+                channels: channels
+                    .map(|cell| ChannelMetadata {
+                        name: cell.name().to_string(),
+                        paused: cell.lock().is_paused(),
+                    })
+                    .collect(),
+            }
+        });
+        Metadata {
+            topics: topics.collect(),
+            version: metadata::VERSION.to_owned(),
+        }
+    }
+
+    /// Writes `nsqd.dat`.
+    ///
+    /// # Errors
+    /// [`MetadataError`]; the old file is still there then.
+    pub fn save_metadata(&self) -> Result<(), MetadataError> {
+        let path = metadata::path(&self.context.settings.data_path);
+        tracing::info!(
+            "NSQ: persisting topic/channel metadata to {}",
+            path.display()
+        );
+        metadata::save(&self.context.settings.data_path, &self.metadata())
+    }
+
+    /// Refuses publishes and new topics from now on, closes every client, writes down what only memory knows, and
+    /// syncs. At shutdown.
+    pub fn close(&self, now: Now) {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        self.is_exiting.store(true, Ordering::Release);
+        let topics = self.topics();
+        for topic in &topics {
+            topic.exit();
+        }
+        for topic in topics {
+            if let Err(error) = topic.close(now) {
+                tracing::error!("TOPIC({}): cannot be synced: {error}", topic.name());
+            }
+        }
+    }
+}
+
+/// The broker could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// `nsqd.dat`.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A topic or channel.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn topics_folder(data_path: &Path) -> PathBuf {
+    data_path.join("topics")
+}
+
+/// What there is to open: what the metadata names, and whatever has a folder.
+fn plan(metadata: Option<Metadata>, folder: &Path) -> Result<Vec<Opening>, StoreError> {
+    let mut topics: BTreeMap<TopicName, (bool, BTreeMap<ChannelName, bool>)> = BTreeMap::new();
+    for topic in metadata.map(|metadata| metadata.topics).unwrap_or_default() {
+        let Ok(name) = TopicName::try_from(topic.name.as_str()) else {
+            tracing::warn!("skipping creation of invalid topic {}", topic.name);
+            continue;
+        };
+        let entry = topics.entry(name).or_default();
+        entry.0 = topic.paused;
+        for channel in topic.channels {
+            match ChannelName::try_from(channel.name.as_str()) {
+                Ok(name) => {
+                    entry.1.insert(name, channel.paused);
+                }
+                Err(_) => tracing::warn!("skipping creation of invalid channel {}", channel.name),
+            }
+        }
+    }
+    for (name, path) in named_folders(folder, ".topic")? {
+        let Ok(topic) = TopicName::try_from(name.as_str()) else {
+            continue;
+        };
+        let entry = topics.entry(topic).or_default();
+        for (name, _) in named_folders(&path, ".channel")? {
+            if let Ok(channel) = ChannelName::try_from(name.as_str()) {
+                entry.1.entry(channel).or_default();
+            }
+        }
+    }
+    let openings = topics
+        .into_iter()
+        .map(|(name, (paused, channels))| Opening {
+            name,
+            paused,
+            channels: channels.into_iter().collect(),
+            held: false,
+        });
+    Ok(openings.collect())
+}
+
+/// The folders in `folder` that end in `suffix`, with their names less it. What a deletion left half done is removed.
+fn named_folders(folder: &Path, suffix: &str) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let entries =
+        std::fs::read_dir(folder).map_err(|error| StoreError::io("list", folder, error))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| StoreError::io("list", folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.ends_with(DISCARDED) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        } else if let Some(stem) = name.strip_suffix(suffix) {
+            found.push((stem.to_owned(), entry.path()));
+        }
+    }
+    Ok(found)
+}
+
+const DISCARDED: &str = ".deleted";
+
+/// Removes a folder so that a kill at any point leaves all of it or nothing that would be opened.
+pub(crate) fn discard_folder(folder: &Path) {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mut name = folder.as_os_str().to_owned();
+    name.push(format!(".{}.{number}{DISCARDED}", std::process::id()));
+    let doomed = PathBuf::from(name);
+    match std::fs::rename(folder, &doomed) {
+        Ok(()) => {
+            if let Err(error) = std::fs::remove_dir_all(&doomed) {
+                tracing::warn!("{} is left behind: {error}", doomed.display());
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => tracing::error!("{} cannot be deleted: {error}", folder.display()),
+    }
+}

@@ -1,0 +1,568 @@
+//! A channel: which of its topic's messages its clients have had, hold, or are still to get.
+//!
+//! ```text
+//! log ── take ──▶ in flight ── FIN ──▶ finished
+//!                  ▲   │  └─ REQ delay ─▶ deferred
+//!             take │   ▼ REQ 0, timeout      │ due
+//!                requeued ◀──────────────────┘
+//! ```
+//! It holds no bodies: what is in flight, deferred or requeued is known by where its record lies.
+
+mod consumer;
+mod deadlines;
+mod delivery;
+mod journal;
+mod out_set;
+mod resume;
+mod source;
+mod stragglers;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use nsq_protocol::{ChannelName, MessageId};
+use nsq_queue::{Log, LogOptions, SegmentPool, Writer};
+
+use consumer::Consumers;
+pub use consumer::Subscription;
+pub use delivery::{Budget, Delivery, Taken};
+use journal::{Journal, Note};
+pub(crate) use out_set::LogKind;
+use out_set::{OutSet, State};
+pub(crate) use resume::{Parts, has_log};
+use source::Source;
+
+use crate::client::{ClientId, Wakes};
+use crate::error::{NotInFlight, SubscribeError};
+use crate::stats::{ChannelStats, ConsumerStats};
+use crate::time::{Now, Tick};
+
+/// How far a topic's logs have been offered to its channels; written by the topic, read by every channel without a lock.
+#[derive(Debug, Default)]
+pub(crate) struct Offered {
+    main: AtomicU64,
+    deferred: AtomicU64,
+    /// A floor at or above this lets the topic free a segment.
+    release_at: AtomicU64,
+}
+
+impl Offered {
+    pub(crate) fn end(&self, log: LogKind) -> u64 {
+        match log {
+            LogKind::Main => self.main.load(Ordering::SeqCst),
+            LogKind::Deferred => self.deferred.load(Ordering::SeqCst),
+            LogKind::Private => u64::MAX,
+        }
+    }
+
+    pub(crate) fn set_main(&self, sequence: u64) {
+        // SeqCst, as the reads: a publisher that sees no idle client here, and a client that sees no message there,
+        // must not both be right.
+        self.main.store(sequence, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_deferred(&self, sequence: u64) {
+        self.deferred.store(sequence, Ordering::SeqCst);
+    }
+
+    pub(crate) fn set_release_at(&self, sequence: u64) {
+        self.release_at.store(sequence, Ordering::Relaxed);
+    }
+}
+
+/// What others may know of a channel without its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    idle_count: AtomicUsize,
+    main_floor: AtomicU64,
+    deferred_floor: AtomicU64,
+}
+
+impl Shared {
+    /// Whether a client waits for messages.
+    pub(crate) fn has_idle_clients(&self) -> bool {
+        self.idle_count.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) fn main_floor(&self) -> u64 {
+        self.main_floor.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn deferred_floor(&self) -> u64 {
+        self.deferred_floor.load(Ordering::Acquire)
+    }
+}
+
+/// Where a channel keeps its marks and logs; one without lives in memory only.
+#[derive(Debug, Clone)]
+pub(crate) struct Store {
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) pool: Arc<SegmentPool>,
+    pub(crate) log_options: LogOptions,
+}
+
+/// The channel's own log, for messages moved out of the way of the topic's segments.
+struct PrivateLog {
+    writer: Writer,
+    source: Source,
+}
+
+/// One channel of one topic.
+pub struct Channel {
+    name: ChannelName,
+    store: Store,
+    offered: Arc<Offered>,
+    shared: Arc<Shared>,
+    main: Source,
+    deferred: Option<Source>,
+    private: Option<PrivateLog>,
+    journal: Option<Journal>,
+    out: OutSet,
+    consumers: Consumers,
+    paused: bool,
+    exiting: bool,
+    /// The most messages that may queue; what is older gives way. For what has no disk.
+    max_depth: Option<u64>,
+    max_msg_timeout: Duration,
+    /// Whether the next message given is to be a requeued one, when there are both.
+    requeued_first: bool,
+    stalled_until: Option<Tick>,
+    /// What had been offered when the channel was made or opened.
+    main_start: u64,
+    deferred_start: u64,
+    requeue_count: u64,
+    timeout_count: u64,
+    dropped_count: u64,
+}
+
+impl Channel {
+    /// The channel's name.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    // ---- clients ----
+
+    /// Adds a client, with a ready count of 0.
+    ///
+    /// # Errors
+    /// [`SubscribeError`] when the channel is on its way out, or has `limit` clients already (0: no limit).
+    pub fn subscribe(
+        &mut self,
+        subscription: Subscription,
+        limit: usize,
+    ) -> Result<(), SubscribeError> {
+        if self.exiting {
+            return Err(SubscribeError::Exiting);
+        }
+        if limit > 0 && self.consumers.len() >= limit {
+            return Err(SubscribeError::TooManyClients { limit });
+        }
+        self.consumers.add(subscription);
+        Ok(())
+    }
+
+    /// Takes a client out; what it holds stays in flight until its timeout, as upstream leaves it.
+    /// Returns how many clients are left.
+    pub fn unsubscribe(&mut self, client: ClientId, wakes: &mut Wakes) -> usize {
+        if self.consumers.remove(client) == Some(true) {
+            self.ring_for_depth(wakes);
+        }
+        self.note_idle();
+        self.consumers.len()
+    }
+
+    /// RDY: the most the client may hold from now on.
+    pub fn set_ready_count(&mut self, client: ClientId, ready_count: u32) {
+        self.consumers.set_ready_count(client, ready_count);
+    }
+
+    /// How many clients are subscribed.
+    pub fn client_count(&self) -> usize {
+        self.consumers.len()
+    }
+
+    // ---- a message's life after its delivery ----
+
+    /// FIN: the message is done with.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when this client does not hold it.
+    #[inline]
+    pub fn finish(&mut self, client: ClientId, id: MessageId) -> Result<(), NotInFlight> {
+        let message = self.out.finish(client, id.as_u64())?;
+        self.mark(message.log, message.sequence);
+        if let Some(consumer) = self.consumers.get_mut(client) {
+            consumer.in_flight = consumer.in_flight.saturating_sub(1);
+            consumer.finish_count += 1;
+        }
+        Ok(())
+    }
+
+    /// REQ: the message is given back, to be had again after `delay`.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when this client does not hold it.
+    pub fn requeue(
+        &mut self,
+        client: ClientId,
+        id: MessageId,
+        delay: Duration,
+        now: Now,
+        wakes: &mut Wakes,
+    ) -> Result<(), NotInFlight> {
+        let due = (!delay.is_zero()).then(|| now.tick.after(delay));
+        let message = self.out.requeue(client, id.as_u64(), due)?;
+        self.requeue_count += 1;
+        if let Some(consumer) = self.consumers.get_mut(client) {
+            consumer.in_flight = consumer.in_flight.saturating_sub(1);
+            consumer.requeue_count += 1;
+        }
+        let due = if delay.is_zero() {
+            0
+        } else {
+            now.unix_after(delay)
+        };
+        self.take_note(&[Note::of(&message, due)], now);
+        if delay.is_zero() {
+            self.ring_for_depth(wakes);
+        }
+        Ok(())
+    }
+
+    /// TOUCH: the client may hold the message longer, up to the longest timeout after its delivery.
+    ///
+    /// # Errors
+    /// [`NotInFlight`] when this client does not hold it.
+    pub fn touch(
+        &mut self,
+        client: ClientId,
+        id: MessageId,
+        timeout: Duration,
+        now: Now,
+    ) -> Result<(), NotInFlight> {
+        self.out
+            .touch(client, id.as_u64(), now.tick, timeout, self.max_msg_timeout)
+    }
+
+    /// Takes back every message whose time has come by `now`. Returns when the next one falls due.
+    pub fn handle_timeout(&mut self, now: Now, wakes: &mut Wakes) -> Option<Tick> {
+        let mut notes = Vec::new();
+        let mut emptied = Vec::new();
+        while let Some((before, message)) = self.out.expire_one(now.tick) {
+            if before == State::InFlight {
+                self.timeout_count += 1;
+                notes.push(Note::of(&message, 0));
+                if let Some(consumer) = self.consumers.get_mut(message.client) {
+                    consumer.in_flight = consumer.in_flight.saturating_sub(1);
+                    emptied.push(message.client);
+                }
+            }
+        }
+        self.take_note(&notes, now);
+        emptied.dedup();
+        for client in emptied {
+            self.consumers.ring_one(client, wakes);
+        }
+        if self.stalled_until.is_some_and(|until| until <= now.tick) {
+            self.stalled_until = None;
+        }
+        self.ring_for_depth(wakes);
+        self.next_timeout()
+    }
+
+    /// When [`Channel::handle_timeout`] is next to be called.
+    pub fn next_timeout(&mut self) -> Option<Tick> {
+        let due = self.out.next_deadline();
+        match (due, self.stalled_until) {
+            (Some(due), Some(stalled)) => Some(due.min(stalled)),
+            (due, stalled) => due.or(stalled),
+        }
+    }
+
+    /// Messages published with a deferral were offered: they are deferred from now on, not queued.
+    pub(crate) fn take_in_deferred(&mut self, log: &Arc<Log>, now: Now, wakes: &mut Wakes) {
+        if self.deferred.is_none() {
+            let marks = self.open_marks(LogKind::Deferred, log, 0);
+            self.deferred = Some(Source::new(Arc::clone(log), marks, 0));
+        }
+        self.take_in(LogKind::Deferred, now);
+        self.ring_for_depth(wakes);
+    }
+
+    // ---- management ----
+
+    /// Stops or resumes deliveries; what is in flight goes on.
+    pub fn set_paused(&mut self, paused: bool, wakes: &mut Wakes) {
+        self.paused = paused;
+        self.ring_for_depth(wakes);
+    }
+
+    /// Whether deliveries are stopped.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Forgets every message: queued, in flight and deferred.
+    pub fn empty(&mut self, wakes: &mut Wakes) {
+        self.main.jump(self.offered.end(LogKind::Main));
+        if let Some(source) = &mut self.deferred {
+            source.jump(self.offered.end(LogKind::Deferred));
+        }
+        if let Some(private) = &mut self.private {
+            let end = private.writer.end().sequence;
+            private.source.jump(end);
+            private.writer.release_before(end);
+        }
+        self.out.clear();
+        self.consumers.reset_in_flight(wakes);
+        self.note_idle();
+        self.settle();
+    }
+
+    /// Marks the channel as on its way out and closes its clients.
+    pub(crate) fn exit(&mut self) {
+        self.exiting = true;
+        self.consumers.close_all();
+    }
+
+    /// Whether the channel is being deleted, or nsqd is stopping.
+    pub fn is_exiting(&self) -> bool {
+        self.exiting
+    }
+
+    /// Writes down what only memory knows: attempts and due times of all that is out. At shutdown.
+    pub(crate) fn save(&mut self, now: Now) {
+        let notes = self.living_notes(now);
+        if let Some(journal) = &mut self.journal {
+            journal.rewrite(&notes, now.unix_nanos);
+        } else {
+            self.take_note(&notes, now);
+        }
+    }
+
+    /// Housekeeping, every few seconds: keeps disk and memory near what is alive.
+    pub(crate) fn maintain(&mut self, now: Now) {
+        self.trim_to_max_depth();
+        self.relocate_stragglers(now);
+        if self
+            .journal
+            .as_ref()
+            .is_some_and(|journal| journal.wants_rewrite(self.out_count()))
+        {
+            let notes = self.living_notes(now);
+            if let Some(journal) = &mut self.journal {
+                journal.rewrite(&notes, now.unix_nanos);
+            }
+        }
+        if let Some(private) = &mut self.private {
+            private.writer.release_before(private.source.marks.floor());
+            private.writer.rest();
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.rest();
+        }
+        self.out.shrink();
+        if self.main.behind(self.offered.end(LogKind::Main)) == 0 {
+            self.main.reader.rest();
+        }
+        self.settle();
+    }
+
+    /// The logs the channel writes itself, for the syncer.
+    pub(crate) fn own_logs(&self) -> impl Iterator<Item = Arc<Log>> {
+        let private = self
+            .private
+            .as_ref()
+            .map(|private| Arc::clone(private.writer.log()));
+        let journal = self
+            .journal
+            .as_ref()
+            .map(|journal| Arc::clone(journal.log()));
+        private.into_iter().chain(journal)
+    }
+
+    /// Where the channel keeps its marks, for the syncer.
+    pub(crate) fn folder(&self) -> Option<PathBuf> {
+        self.store.folder.clone()
+    }
+
+    /// Publishes the floors, after a batch of commands. Whether the topic may now free a segment.
+    pub fn settle(&mut self) -> bool {
+        let floor = self.main.marks.floor();
+        self.shared.main_floor.store(floor, Ordering::Release);
+        if let Some(source) = &self.deferred {
+            self.shared
+                .deferred_floor
+                .store(source.marks.floor(), Ordering::Release);
+        }
+        floor >= self.offered.release_at.load(Ordering::Relaxed)
+    }
+
+    // ---- figures ----
+
+    /// Messages a client could have now.
+    pub fn depth(&self) -> u64 {
+        self.main.behind(self.offered.end(LogKind::Main)) + self.out.requeued_count() as u64
+    }
+
+    /// Messages clients hold.
+    pub fn in_flight_count(&self) -> usize {
+        self.out.in_flight_count()
+    }
+
+    /// Messages held back until they are due.
+    pub fn deferred_count(&self) -> usize {
+        self.out.deferred_count()
+    }
+
+    fn out_count(&self) -> usize {
+        self.out.in_flight_count() + self.out.deferred_count() + self.out.requeued_count()
+    }
+
+    /// The channel's figures; `backend_depth` is what exceeds `mem_queue_size`.
+    pub fn stats(&self, mem_queue_size: u64) -> ChannelStats {
+        let depth = self.depth();
+        let offered = self
+            .offered
+            .end(LogKind::Main)
+            .saturating_sub(self.main_start)
+            + self
+                .offered
+                .end(LogKind::Deferred)
+                .saturating_sub(self.deferred_start);
+        ChannelStats {
+            name: self.name.clone(),
+            depth,
+            backend_depth: if self.max_depth.is_some() {
+                0
+            } else {
+                depth.saturating_sub(mem_queue_size)
+            },
+            in_flight_count: self.out.in_flight_count() as u64,
+            deferred_count: self.out.deferred_count() as u64,
+            message_count: offered,
+            requeue_count: self.requeue_count,
+            timeout_count: self.timeout_count,
+            dropped_count: self.dropped_count,
+            damaged_count: self.main.damaged_count
+                + self
+                    .deferred
+                    .as_ref()
+                    .map_or(0, |source| source.damaged_count)
+                + self
+                    .private
+                    .as_ref()
+                    .map_or(0, |private| private.source.damaged_count),
+            client_count: self.consumers.len() as u64,
+            paused: self.paused,
+        }
+    }
+
+    /// One client's figures on this channel.
+    pub fn consumer_stats(&self, client: ClientId) -> Option<ConsumerStats> {
+        let consumer = self.consumers.get(client)?;
+        Some(ConsumerStats {
+            ready_count: self.consumers.ready_count(client),
+            in_flight_count: consumer.in_flight,
+            message_count: consumer.message_count,
+            finish_count: consumer.finish_count,
+            requeue_count: consumer.requeue_count,
+        })
+    }
+
+    // ---- helpers ----
+
+    fn source_mut(&mut self, log: LogKind) -> Option<&mut Source> {
+        match log {
+            LogKind::Main => Some(&mut self.main),
+            LogKind::Deferred => self.deferred.as_mut(),
+            LogKind::Private => self.private.as_mut().map(|private| &mut private.source),
+        }
+    }
+
+    #[inline]
+    fn mark(&mut self, log: LogKind, sequence: u64) {
+        if let Some(source) = self.source_mut(log)
+            && let Err(error) = source.marks.mark(sequence)
+        {
+            tracing::error!("a finished message may come back after a restart: {error}");
+        }
+    }
+
+    fn take_note(&mut self, notes: &[Note], now: Now) {
+        if notes.is_empty() {
+            return;
+        }
+        if self.journal.is_none() {
+            self.journal = self.open_journal();
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.add(notes, now.unix_nanos);
+        }
+    }
+
+    fn living_notes(&self, now: Now) -> Vec<Note> {
+        let worth_noting = |message: &&out_set::OutMessage| message.attempts > 0;
+        let notes = self.out.iter().filter(worth_noting).map(|message| {
+            let due = if message.state == State::Deferred {
+                now.unix_at(message.until)
+            } else {
+                0
+            };
+            Note::of(message, due)
+        });
+        notes.collect()
+    }
+
+    /// Rings as many waiting clients as there are messages to give.
+    fn ring_for_depth(&mut self, wakes: &mut Wakes) {
+        if !self.paused && self.stalled_until.is_none() && self.consumers.idle_count() > 0 {
+            let depth = usize::try_from(self.depth()).unwrap_or(usize::MAX);
+            let rung = self.consumers.expected_count() - self.consumers.idle_count();
+            self.consumers.ring(depth.saturating_sub(rung), wakes);
+            self.note_idle();
+        }
+    }
+
+    /// Messages were offered: wakes those who wait for them.
+    pub(crate) fn wake_for_offer(&mut self, wakes: &mut Wakes) {
+        self.ring_for_depth(wakes);
+    }
+
+    fn note_idle(&self) {
+        self.shared
+            .idle_count
+            .store(self.consumers.idle_count(), Ordering::SeqCst);
+    }
+
+    /// A channel without a disk keeps at most `max_depth` messages: the oldest give way.
+    fn trim_to_max_depth(&mut self) {
+        let Some(max_depth) = self.max_depth else {
+            return;
+        };
+        let end = self.offered.end(LogKind::Main);
+        let behind = self.main.behind(end);
+        if behind <= max_depth {
+            return;
+        }
+        // Nothing between the floor and the cursor may be lost by the jump: those are out and finish one by one.
+        let drop_count = behind - max_depth;
+        for _ in 0..drop_count {
+            let source::Step::Record(record) = self.main.next(end) else {
+                continue;
+            };
+            let sequence = record.sequence;
+            self.mark(LogKind::Main, sequence);
+            self.dropped_count += 1;
+        }
+    }
+}

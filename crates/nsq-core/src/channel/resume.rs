@@ -1,0 +1,271 @@
+//! Opening a channel, new or as an earlier run left it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hashbrown::HashMap;
+use nsq_protocol::ChannelName;
+use nsq_queue::{Log, LogError, Marks, Writer};
+
+use super::consumer::Consumers;
+use super::journal::{Journal, Note};
+use super::out_set::{LogKind, OutMessage, OutSet, State};
+use super::source::{Source, Step};
+use super::{Channel, Offered, PrivateLog, Shared, Store};
+use crate::client::ClientId;
+use crate::time::{Now, Tick};
+
+/// What a topic gives a channel to be made of.
+pub(crate) struct Parts {
+    pub(crate) name: ChannelName,
+    pub(crate) store: Store,
+    pub(crate) main: Arc<Log>,
+    pub(crate) deferred: Option<Arc<Log>>,
+    pub(crate) offered: Arc<Offered>,
+    /// Whether the channel is made now, and so begins where the topic's fan-out stands.
+    pub(crate) is_new: bool,
+    pub(crate) max_depth: Option<u64>,
+    pub(crate) max_msg_timeout: Duration,
+}
+
+const NOBODY: ClientId = ClientId(0);
+
+impl Channel {
+    /// Makes the channel of `parts`, or opens it with everything that was not finished.
+    ///
+    /// # Errors
+    /// When its marks or logs cannot be opened.
+    pub(crate) fn open(parts: Parts, now: Now) -> Result<Channel, LogError> {
+        let Parts {
+            name,
+            store,
+            main,
+            deferred,
+            offered,
+            is_new,
+            max_depth,
+            max_msg_timeout,
+        } = parts;
+        let main_end = offered.end(LogKind::Main);
+        let deferred_end = offered.end(LogKind::Deferred);
+        let mut marks = open_marks(store.folder.as_deref(), LogKind::Main, &main)?;
+        if is_new {
+            marks.set_floor(main_end);
+        }
+        let mut channel = Channel {
+            main: Source::new(main, marks, main_end),
+            deferred: None,
+            private: None,
+            journal: None,
+            out: OutSet::default(),
+            consumers: Consumers::default(),
+            shared: Arc::new(Shared::default()),
+            paused: false,
+            exiting: false,
+            requeued_first: false,
+            stalled_until: None,
+            main_start: main_end,
+            deferred_start: deferred_end,
+            requeue_count: 0,
+            timeout_count: 0,
+            dropped_count: 0,
+            name,
+            store,
+            offered,
+            max_depth,
+            max_msg_timeout,
+        };
+        if let Some(log) = deferred {
+            let mut marks = open_marks(channel.store.folder.as_deref(), LogKind::Deferred, &log)?;
+            if is_new {
+                marks.set_floor(deferred_end);
+            }
+            channel.deferred = Some(Source::new(log, marks, deferred_end));
+        }
+        if !is_new {
+            channel.resume(now)?;
+        }
+        channel.settle();
+        Ok(channel)
+    }
+
+    fn resume(&mut self, now: Now) -> Result<(), LogError> {
+        let Some(folder) = self.store.folder.clone() else {
+            return Ok(());
+        };
+        if has_log(&folder, "private") {
+            self.private = Some(self.open_private(&folder)?);
+        }
+        let mut notes = HashMap::new();
+        if has_log(&folder, "notes") {
+            let (journal, found) =
+                Journal::open(&folder, &self.store.pool, self.store.log_options)?;
+            self.journal = Some(journal);
+            notes = found;
+        }
+        for note in notes.values() {
+            self.resume_noted(note, now);
+        }
+        self.take_in(LogKind::Deferred, now);
+        self.take_in(LogKind::Private, now);
+        Ok(())
+    }
+
+    /// Puts back a message of which a note tells, if the note still speaks of it.
+    fn resume_noted(&mut self, note: &Note, now: Now) {
+        let Some(source) = self.source_mut(note.log) else {
+            return;
+        };
+        let is_open =
+            note.sequence >= source.marks.floor() && !source.marks.is_marked(note.sequence);
+        if !is_open || note.sequence >= source.log().end_sequence() {
+            return;
+        }
+        // After a machine crash the place may hold another message.
+        let is_same = matches!(source.reader.read(note.sequence, note.position), Ok(record) if record.id == note.id);
+        if !is_same {
+            return;
+        }
+        source.ahead_count += 1;
+        let message = OutMessage {
+            id: note.id,
+            sequence: note.sequence,
+            position: note.position,
+            delivered: Tick::default(),
+            until: now.tick_at(note.due),
+            client: NOBODY,
+            attempts: note.attempts,
+            log: note.log,
+            state: if note.due > now.unix_nanos {
+                State::Deferred
+            } else {
+                State::Requeued
+            },
+        };
+        // The table is keyed as the notes are: nobody can be there before.
+        let _ = self.out.insert(message);
+    }
+
+    /// Takes every record of `log` that is new to the channel into the out-set: logs that are not read in order.
+    pub(super) fn take_in(&mut self, log: LogKind, now: Now) {
+        let end = match (log, &self.private) {
+            (LogKind::Private, Some(private)) => private.writer.end().sequence,
+            _ => self.offered.end(log),
+        };
+        let Channel {
+            main,
+            deferred,
+            private,
+            out,
+            ..
+        } = self;
+        let source = match log {
+            LogKind::Main => Some(main),
+            LogKind::Deferred => deferred.as_mut(),
+            LogKind::Private => private.as_mut().map(|private| &mut private.source),
+        };
+        let Some(source) = source else { return };
+        loop {
+            match source.next(end) {
+                Step::Record(record) => {
+                    let sequence = record.sequence;
+                    let message = OutMessage {
+                        id: record.id,
+                        sequence,
+                        position: record.position,
+                        delivered: Tick::default(),
+                        until: now.tick_at(record.due),
+                        client: NOBODY,
+                        attempts: record.attempts,
+                        log,
+                        state: if record.due > now.unix_nanos {
+                            State::Deferred
+                        } else {
+                            State::Requeued
+                        },
+                    };
+                    match out.insert(message) {
+                        Ok(()) => {}
+                        Err(known) if known.log == log && known.sequence == sequence => {
+                            source.ahead_count = source.ahead_count.saturating_sub(1);
+                        }
+                        // A copy of a message that is out already: a kill came between copying and marking.
+                        Err(_) => {
+                            let _ = source.marks.mark(sequence);
+                        }
+                    }
+                }
+                Step::Skipped => {}
+                Step::End => return,
+                Step::Stalled(error) => {
+                    tracing::error!("deferred messages cannot be read: {error}");
+                    self.stalled_until = Some(now.tick);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn open_private(&self, folder: &Path) -> Result<PrivateLog, LogError> {
+        let (writer, _) = Writer::open(
+            folder,
+            "private",
+            Arc::clone(&self.store.pool),
+            self.store.log_options,
+        )?;
+        let marks = open_marks(Some(folder), LogKind::Private, writer.log())?;
+        let end = writer.end().sequence;
+        let source = Source::new(Arc::clone(writer.log()), marks, end);
+        Ok(PrivateLog { writer, source })
+    }
+
+    pub(super) fn open_private_in_memory(&self) -> PrivateLog {
+        let writer = Writer::in_memory(self.store.log_options);
+        let source = Source::new(Arc::clone(writer.log()), Marks::in_memory(), 0);
+        PrivateLog { writer, source }
+    }
+
+    pub(super) fn open_journal(&self) -> Option<Journal> {
+        let folder = self.store.folder.as_deref()?;
+        match Journal::open(folder, &self.store.pool, self.store.log_options) {
+            Ok((journal, _)) => Some(journal),
+            Err(error) => {
+                tracing::error!("attempts and due times cannot be noted: {error}");
+                None
+            }
+        }
+    }
+
+    /// Marks for a log that came to be after the channel; in memory when the disk refuses.
+    pub(super) fn open_marks(&self, kind: LogKind, log: &Arc<Log>, floor: u64) -> Marks {
+        let mut marks =
+            open_marks(self.store.folder.as_deref(), kind, log).unwrap_or_else(|error| {
+                tracing::error!("finished messages may come back after a restart: {error}");
+                Marks::in_memory()
+            });
+        if marks.floor() < floor {
+            marks.set_floor(floor);
+        }
+        marks
+    }
+}
+
+fn open_marks(folder: Option<&Path>, kind: LogKind, log: &Arc<Log>) -> Result<Marks, LogError> {
+    let Some(folder) = folder else {
+        return Ok(Marks::in_memory());
+    };
+    Marks::open(&folder.join(kind.marks_file()), log.identity())
+}
+
+/// Whether a log of that name was begun in the folder.
+pub(crate) fn has_log(folder: &Path, name: &str) -> bool {
+    let prefix = format!("{name}.");
+    std::fs::read_dir(folder).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            let file = entry.file_name();
+            let file = file.to_string_lossy();
+            file.starts_with(&prefix) && file.ends_with(".log")
+        })
+    })
+}

@@ -1,0 +1,74 @@
+//! What the core refuses, and why.
+
+use nsq_queue::LogError;
+
+/// Why FIN, REQ or TOUCH did not apply. `Display` is the end of upstream's error text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotInFlight {
+    /// No client holds such a message on this channel.
+    #[error("ID not in flight")]
+    Unknown,
+    /// Another client holds it.
+    #[error("client does not own message")]
+    NotOwner,
+}
+
+/// Why a publish was not accepted. `Display` is the cause in upstream's error text.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The topic is being deleted, or nsqd is stopping.
+    #[error("exiting")]
+    Exiting,
+    /// The log could not take the messages; none of them is in it.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// Why a client could not subscribe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The channel is being deleted, or nsqd is stopping.
+    #[error("exiting")]
+    Exiting,
+    /// The channel has as many clients as it may have.
+    #[error("exceeds limit of {limit}")]
+    TooManyClients {
+        /// `--max-channel-consumers`.
+        limit: usize,
+    },
+}
+
+/// A topic or channel could not be made, opened or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file operation failed.
+    #[error("{act} {path}: {source}")]
+    Io {
+        /// What was tried, such as `create`.
+        act: &'static str,
+        /// The file or folder.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A log or marks file could not be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// nsqd is stopping.
+    #[error("exiting")]
+    Exiting,
+}
+
+impl StoreError {
+    pub(crate) fn io(
+        act: &'static str,
+        path: &std::path::Path,
+        source: std::io::Error,
+    ) -> StoreError {
+        StoreError::Io {
+            act,
+            path: path.display().to_string(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! A topic: its logs, how far they have been offered, and its channels.
+//!
+//! What lies before the fan-out position has been offered to the channels. A topic without channels, or a paused one,
+//! stands still there; the first channel, or one made while paused, starts there. With channels and not paused the
+//! position is the end of the log, so that publishing is an append and a wake.
+//!
+//! Messages published with a deferral lie in a log of their own, since they are not read in order.
+
+mod publish;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use nsq_protocol::{ChannelName, MessageId, TopicName};
+use nsq_queue::{Log, LogOptions, Marks, Reader, Writer};
+
+pub use publish::Published;
+
+use crate::broker::{Change, Context};
+use crate::channel::{Channel, LogKind, Offered, Parts, Shared, Store, has_log};
+use crate::client::Wakes;
+use crate::error::StoreError;
+use crate::ids::IdGenerator;
+use crate::stats::TopicStats;
+use crate::time::{Now, Tick};
+
+/// Segments of a log in memory stay small: all they hold is soon gone.
+const MEMORY_SEGMENT_BYTES: u32 = 1 << 20;
+
+/// A channel behind its lock, with what can be known without it.
+pub struct ChannelCell {
+    name: ChannelName,
+    topic: TopicName,
+    shared: Arc<Shared>,
+    /// When its next timeout is scheduled, in ticks.
+    armed: AtomicU64,
+    channel: Mutex<Channel>,
+}
+
+impl ChannelCell {
+    /// The channel's name.
+    pub fn name(&self) -> &ChannelName {
+        &self.name
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// The channel, for one call or one batch of calls; never across a wait.
+    pub fn lock(&self) -> MutexGuard<'_, Channel> {
+        // A panic in the core is our own mistake; the other channels are better served by going on.
+        self.channel
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes that the channel has to be looked at by `at`. Whether that is earlier than what was scheduled.
+    pub fn arm(&self, at: Tick) -> bool {
+        self.armed.fetch_min(at.nanos(), Ordering::AcqRel) > at.nanos()
+    }
+
+    /// The scheduled look is being taken: none is scheduled now.
+    pub fn disarm(&self) {
+        self.armed.store(u64::MAX, Ordering::Release);
+    }
+}
+
+/// A topic. Its methods lock what they need, for no longer than one step of the state machine.
+pub struct Topic {
+    name: TopicName,
+    context: Arc<Context>,
+    folder: Option<PathBuf>,
+    offered: Arc<Offered>,
+    state: Mutex<State>,
+    /// Whether something happened since the last upkeep.
+    active: AtomicBool,
+}
+
+struct State {
+    main: Writer,
+    deferred: Option<Writer>,
+    ids: IdGenerator,
+    channels: BTreeMap<ChannelName, Arc<ChannelCell>>,
+    paused: bool,
+    /// Fan-out has not begun: the topic is being made.
+    held: bool,
+    exiting: bool,
+    message_count: u64,
+    message_bytes: u64,
+    unsynced_count: u64,
+}
+
+impl State {
+    fn is_flowing(&self) -> bool {
+        !self.paused && !self.held && !self.channels.is_empty()
+    }
+}
+
+/// How a topic is to be opened.
+pub(crate) struct Opening {
+    pub(crate) name: TopicName,
+    pub(crate) paused: bool,
+    /// Its channels and whether each is paused.
+    pub(crate) channels: Vec<(ChannelName, bool)>,
+    /// Whether fan-out waits for [`Topic::start`].
+    pub(crate) held: bool,
+}
+
+impl Topic {
+    pub(crate) fn open(
+        opening: Opening,
+        context: Arc<Context>,
+        now: Now,
+    ) -> Result<Topic, StoreError> {
+        let Opening {
+            name,
+            paused,
+            channels,
+            held,
+        } = opening;
+        let folder = (!name.is_ephemeral()).then(|| context.topic_folder(&name));
+        let (main, deferred) = match &folder {
+            Some(folder) => {
+                std::fs::create_dir_all(folder)
+                    .map_err(|error| StoreError::io("create", folder, error))?;
+                open_logs(folder, &context)?
+            }
+            None => (Writer::in_memory(memory_options()), None),
+        };
+        let last = [Some(&main), deferred.as_ref()]
+            .into_iter()
+            .flatten()
+            .filter_map(last_id)
+            .max();
+        let state = State {
+            ids: IdGenerator::after(context.settings.node_id, last),
+            main,
+            deferred,
+            channels: BTreeMap::new(),
+            paused,
+            held,
+            exiting: false,
+            message_count: 0,
+            message_bytes: 0,
+            unsynced_count: 0,
+        };
+        let topic = Topic {
+            name,
+            context,
+            folder,
+            offered: Arc::new(Offered::default()),
+            state: Mutex::new(state),
+            active: AtomicBool::new(true),
+        };
+        topic.resume(channels, now)?;
+        Ok(topic)
+    }
+
+    /// Finds the fan-out position and opens the channels of an earlier run.
+    fn resume(&self, channels: Vec<(ChannelName, bool)>, now: Now) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        if channels.is_empty() || state.paused {
+            let (main, deferred) = self.saved_positions(&state)?;
+            self.offered.set_main(main);
+            self.offered.set_deferred(deferred);
+        } else {
+            self.offer_all(&state);
+        }
+        for (name, paused) in channels {
+            let cell = self.open_channel(&state, &name, now)?;
+            if paused {
+                let mut wakes = Wakes::default();
+                cell.lock().set_paused(true, &mut wakes);
+            }
+            state.channels.insert(name, cell);
+        }
+        self.note_release_point(&state);
+        Ok(())
+    }
+
+    /// The topic's name.
+    pub fn name(&self) -> &TopicName {
+        &self.name
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    // ---- channels ----
+
+    /// The channel of that name.
+    pub fn channel(&self, name: &str) -> Option<Arc<ChannelCell>> {
+        self.lock().channels.get(name).cloned()
+    }
+
+    /// All channels, by name.
+    pub fn channels(&self) -> Vec<Arc<ChannelCell>> {
+        self.lock().channels.values().cloned().collect()
+    }
+
+    /// The channel of that name, made if it is new. The first channel gets all that waited in the topic.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the topic is on its way out, or the channel's files cannot be made.
+    pub fn get_or_create_channel(
+        &self,
+        name: &ChannelName,
+        now: Now,
+    ) -> Result<Arc<ChannelCell>, StoreError> {
+        let mut state = self.lock();
+        if let Some(cell) = state.channels.get(name) {
+            return Ok(Arc::clone(cell));
+        }
+        if state.exiting {
+            return Err(StoreError::Exiting);
+        }
+        let cell = self.open_channel(&state, name, now)?;
+        state.channels.insert(name.clone(), Arc::clone(&cell));
+        if state.is_flowing() {
+            self.offer_all(&state);
+            self.catch_up(&state, now);
+        }
+        self.note_release_point(&state);
+        drop(state);
+        self.active.store(true, Ordering::Relaxed);
+        tracing::info!("TOPIC({}): new channel({name})", self.name);
+        self.context
+            .surroundings
+            .registry_changed(Change::ChannelCreated(self.name.clone(), name.clone()));
+        Ok(cell)
+    }
+
+    fn open_channel(
+        &self,
+        state: &State,
+        name: &ChannelName,
+        now: Now,
+    ) -> Result<Arc<ChannelCell>, StoreError> {
+        let folder = match &self.folder {
+            Some(topic) if !name.is_ephemeral() => Some(topic.join(format!("{name}.channel"))),
+            _ => None,
+        };
+        let is_new = folder.as_ref().is_none_or(|folder| !folder.exists());
+        if is_new && let Some(folder) = &folder {
+            std::fs::create_dir(folder).map_err(|error| StoreError::io("create", folder, error))?;
+        }
+        let settings = &self.context.settings;
+        let parts = Parts {
+            name: name.clone(),
+            store: Store {
+                log_options: if folder.is_some() {
+                    settings.log_options
+                } else {
+                    memory_options()
+                },
+                folder: folder.clone(),
+                pool: Arc::clone(&self.context.pool),
+            },
+            main: Arc::clone(state.main.log()),
+            deferred: state
+                .deferred
+                .as_ref()
+                .map(|writer| Arc::clone(writer.log())),
+            offered: Arc::clone(&self.offered),
+            is_new,
+            max_depth: folder.is_none().then_some(settings.mem_queue_size),
+            max_msg_timeout: settings.max_msg_timeout,
+        };
+        let mut channel = match Channel::open(parts, now) {
+            Ok(channel) => channel,
+            Err(error) => {
+                if is_new && let Some(folder) = &folder {
+                    // Nothing of worth is in it: a channel that was never there starts at the floor of its marks.
+                    let _ = std::fs::remove_dir_all(folder);
+                }
+                return Err(error.into());
+            }
+        };
+        let due = channel.next_timeout();
+        let cell = Arc::new(ChannelCell {
+            name: name.clone(),
+            topic: self.name.clone(),
+            shared: Arc::clone(channel.shared()),
+            armed: AtomicU64::new(u64::MAX),
+            channel: Mutex::new(channel),
+        });
+        if let Some(due) = due {
+            self.context.arm(&cell, due);
+        }
+        Ok(cell)
+    }
+
+    /// Deletes a channel: its clients are closed and its messages forgotten. `false` when there is none.
+    pub fn delete_channel(&self, name: &str) -> bool {
+        let mut state = self.lock();
+        let Some((name, cell)) = state.channels.remove_entry(name) else {
+            return false;
+        };
+        if state.channels.is_empty() {
+            self.save_positions(&state);
+        }
+        cell.lock().exit();
+        self.discard_channel_files(&name);
+        drop(state);
+        self.release();
+        tracing::info!("TOPIC({}): deleting channel {name}", self.name);
+        self.context
+            .surroundings
+            .registry_changed(Change::ChannelDeleted(self.name.clone(), name));
+        true
+    }
+
+    fn discard_channel_files(&self, name: &ChannelName) {
+        let Some(folder) = self.folder.as_ref().filter(|_| !name.is_ephemeral()) else {
+            return;
+        };
+        crate::broker::discard_folder(&folder.join(format!("{name}.channel")));
+    }
+
+    // ---- management ----
+
+    /// Lets fan-out begin, once the channels that exist elsewhere have been made.
+    pub fn start(&self, now: Now) {
+        let mut state = self.lock();
+        state.held = false;
+        self.resume_flow(&state, now);
+    }
+
+    /// Stops or resumes fan-out; publishes are accepted all the while.
+    pub fn set_paused(&self, paused: bool, now: Now) {
+        let mut state = self.lock();
+        if state.paused == paused {
+            return;
+        }
+        if paused {
+            // The position first: a paused topic is opened with it.
+            self.save_positions(&state);
+        }
+        state.paused = paused;
+        self.resume_flow(&state, now);
+        self.active.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether fan-out is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.lock().paused
+    }
+
+    /// Drops what has not been offered to the channels.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the log's files refuse.
+    pub fn empty(&self) -> Result<(), StoreError> {
+        let mut state = self.lock();
+        state.main.truncate(self.offered.end(LogKind::Main))?;
+        let deferred_end = self.offered.end(LogKind::Deferred);
+        if let Some(deferred) = &mut state.deferred {
+            deferred.truncate(deferred_end)?;
+        }
+        self.note_release_point(&state);
+        Ok(())
+    }
+
+    /// Refuses publishes and channels from now on, and closes all clients.
+    pub(crate) fn exit(&self) {
+        let mut state = self.lock();
+        state.exiting = true;
+        for cell in state.channels.values() {
+            cell.lock().exit();
+        }
+    }
+
+    // ---- figures ----
+
+    /// The topic's figures, with those of its channels.
+    pub fn stats(&self) -> TopicStats {
+        let state = self.lock();
+        let mem_queue_size = self.context.settings.mem_queue_size;
+        let depth = self.waiting_count(&state);
+        TopicStats {
+            name: self.name.clone(),
+            depth,
+            backend_depth: if self.folder.is_some() {
+                depth.saturating_sub(mem_queue_size)
+            } else {
+                0
+            },
+            message_count: state.message_count,
+            message_bytes: state.message_bytes,
+            paused: state.paused,
+            channels: state
+                .channels
+                .values()
+                .map(|cell| cell.lock().stats(mem_queue_size))
+                .collect(),
+        }
+    }
+
+    /// Messages not yet offered.
+    fn waiting_count(&self, state: &State) -> u64 {
+        let main = state
+            .main
+            .end()
+            .sequence
+            .saturating_sub(self.offered.end(LogKind::Main));
+        let deferred = state.deferred.as_ref().map_or(0, |writer| {
+            writer
+                .end()
+                .sequence
+                .saturating_sub(self.offered.end(LogKind::Deferred))
+        });
+        main + deferred
+    }
+
+    // ---- fan-out ----
+
+    fn offer_all(&self, state: &State) {
+        self.offered.set_main(state.main.end().sequence);
+        if let Some(deferred) = &state.deferred {
+            self.offered.set_deferred(deferred.end().sequence);
+        }
+    }
+
+    fn resume_flow(&self, state: &State, now: Now) {
+        if state.is_flowing() {
+            self.offer_all(state);
+            self.catch_up(state, now);
+        }
+        self.note_release_point(state);
+    }
+
+    /// Tells every channel what was just offered.
+    fn catch_up(&self, state: &State, now: Now) {
+        let mut wakes = Wakes::default();
+        for cell in state.channels.values() {
+            let due = {
+                let mut channel = cell.lock();
+                if let Some(deferred) = &state.deferred {
+                    channel.take_in_deferred(deferred.log(), now, &mut wakes);
+                }
+                channel.wake_for_offer(&mut wakes);
+                channel.next_timeout()
+            };
+            if let Some(due) = due {
+                self.context.arm(cell, due);
+            }
+        }
+        wakes.ring();
+    }
+
+    /// The fan-out positions as they were saved; the log's beginning when they never were.
+    fn saved_positions(&self, state: &State) -> Result<(u64, u64), StoreError> {
+        let Some(folder) = &self.folder else {
+            return Ok((0, 0));
+        };
+        let position = |log: &Log, name: &str| -> Result<u64, StoreError> {
+            let file = folder.join(name);
+            let saved = if file.exists() {
+                Marks::open(&file, log.identity())?.floor()
+            } else {
+                0
+            };
+            Ok(saved.clamp(log.first_sequence(), log.end_sequence()))
+        };
+        let main = position(state.main.log(), "main.offered")?;
+        let deferred = match &state.deferred {
+            Some(writer) => position(writer.log(), "deferred.offered")?,
+            None => 0,
+        };
+        Ok((main, deferred))
+    }
+
+    /// Writes the fan-out positions down; needed while the topic stands still, and only then.
+    fn save_positions(&self, state: &State) {
+        let Some(folder) = &self.folder else { return };
+        let save = |log: &Log, name: &str, position: u64| {
+            let saved = Marks::open(&folder.join(name), log.identity())
+                .map(|mut marks| marks.set_floor(position));
+            if let Err(error) = saved {
+                tracing::error!(
+                    "TOPIC({}): what channels had may be offered again: {error}",
+                    self.name
+                );
+            }
+        };
+        save(
+            state.main.log(),
+            "main.offered",
+            self.offered.end(LogKind::Main),
+        );
+        if let Some(deferred) = &state.deferred {
+            save(
+                deferred.log(),
+                "deferred.offered",
+                self.offered.end(LogKind::Deferred),
+            );
+        }
+    }
+}
+
+fn memory_options() -> LogOptions {
+    LogOptions {
+        max_segment_bytes: MEMORY_SEGMENT_BYTES,
+        ..LogOptions::default()
+    }
+}
+
+fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>), StoreError> {
+    let open = |name: &str| -> Result<Writer, StoreError> {
+        let (writer, recovery) = Writer::open(
+            folder,
+            name,
+            Arc::clone(&context.pool),
+            context.settings.log_options,
+        )?;
+        for damage in &recovery.damaged {
+            tracing::error!("{}: {damage}", folder.display());
+        }
+        Ok(writer)
+    };
+    let main = open("main")?;
+    let deferred = if has_log(folder, "deferred") {
+        Some(open("deferred")?)
+    } else {
+        None
+    };
+    Ok((main, deferred))
+}
+
+/// The id of the last record that can be read.
+fn last_id(writer: &Writer) -> Option<MessageId> {
+    let log = writer.log();
+    let last = log.end_sequence().checked_sub(1)?;
+    if last < log.first_sequence() {
+        return None;
+    }
+    let mut cursor = log.seek(last);
+    let mut reader = Reader::new(Arc::clone(log));
+    match reader.next(&mut cursor) {
+        Ok(Some(record)) => Some(MessageId::from_u64(record.id)),
+        _ => None,
+    }
+}

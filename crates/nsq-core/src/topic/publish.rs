@@ -1,0 +1,238 @@
+//! Publishing: an append, and waking those who wait.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nsq_queue::{NewRecord, Writer};
+
+use super::{ChannelCell, State, Topic, memory_options};
+use crate::channel::LogKind;
+use crate::client::Wakes;
+use crate::error::PublishError;
+use crate::time::Now;
+
+/// Ephemeral channels may run over their bound by this much before a publisher trims them.
+const TRIM_SLACK: u64 = 1024;
+
+/// An accepted publish: on the log, and safe against a kill of nsqd.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// The log's end behind the last message, for [`Topic::is_synced`].
+    end: u64,
+    is_deferred: bool,
+    /// Whether `--sync-every` messages have come since the last sync.
+    pub sync_due: bool,
+}
+
+impl Topic {
+    /// Takes messages in, all or none.
+    ///
+    /// # Errors
+    /// [`PublishError`]; no message of the batch was taken then.
+    pub fn publish<'a>(
+        &self,
+        bodies: impl ExactSizeIterator<Item = &'a [u8]>,
+        now: Now,
+    ) -> Result<Published, PublishError> {
+        let mut waiting: Vec<Arc<ChannelCell>> = Vec::new();
+        let mut state = self.lock();
+        if state.exiting {
+            return Err(PublishError::Exiting);
+        }
+        let accepted = self.accepted_count(&state, bodies.len());
+        let state_ref = &mut *state;
+        let State { main, ids, .. } = state_ref;
+        let mut bytes = 0;
+        let records = Counted {
+            records: bodies,
+            left: accepted,
+        }
+        .map(|body| {
+            bytes += body.len() as u64;
+            NewRecord {
+                id: ids.next(now.unix_nanos).as_u64(),
+                timestamp: now.unix_nanos,
+                due: 0,
+                attempts: 0,
+                body,
+            }
+        });
+        let appended = main.append(records);
+        self.context.note_health(appended.as_ref().err());
+        let range = appended?;
+        let sync_due = self.count(state_ref, accepted as u64, bytes);
+        if state_ref.is_flowing() {
+            self.offered.set_main(range.end);
+            for cell in state_ref.channels.values() {
+                if cell.shared.has_idle_clients() {
+                    waiting.push(Arc::clone(cell));
+                }
+            }
+            if self.folder.is_none() {
+                self.trim(state_ref, range.end, now);
+            }
+        }
+        if range.end > state_ref.main.log().first_sequence() {
+            self.note_release_point(state_ref);
+        }
+        drop(state);
+        if !waiting.is_empty() {
+            let mut wakes = Wakes::default();
+            for cell in waiting {
+                cell.lock().wake_for_offer(&mut wakes);
+            }
+            wakes.ring();
+        }
+        Ok(Published {
+            end: range.end,
+            is_deferred: false,
+            sync_due,
+        })
+    }
+
+    /// Takes a message in that may not be had before `due`, in unix nanoseconds.
+    ///
+    /// # Errors
+    /// [`PublishError`]; the message was not taken then.
+    pub fn publish_deferred(
+        &self,
+        body: &[u8],
+        due: i64,
+        now: Now,
+    ) -> Result<Published, PublishError> {
+        let mut state = self.lock();
+        if state.exiting {
+            return Err(PublishError::Exiting);
+        }
+        let appended = self.append_deferred(&mut state, body, due, now);
+        self.context.note_health(appended.as_ref().err());
+        let end = appended?;
+        let sync_due = self.count(&mut state, 1, body.len() as u64);
+        if state.is_flowing() {
+            self.offered.set_deferred(end);
+            self.catch_up(&state, now);
+        }
+        Ok(Published {
+            end,
+            is_deferred: true,
+            sync_due,
+        })
+    }
+
+    fn append_deferred(
+        &self,
+        state: &mut State,
+        body: &[u8],
+        due: i64,
+        now: Now,
+    ) -> Result<u64, nsq_queue::LogError> {
+        let id = state.ids.next(now.unix_nanos).as_u64();
+        if state.deferred.is_none() {
+            let writer = match &self.folder {
+                Some(folder) => {
+                    let pool = Arc::clone(&self.context.pool);
+                    Writer::open(folder, "deferred", pool, self.context.settings.log_options)?.0
+                }
+                None => Writer::in_memory(memory_options()),
+            };
+            self.offered.set_deferred(writer.log().first_sequence());
+            state.deferred = Some(writer);
+        }
+        let Some(writer) = &mut state.deferred else {
+            return Ok(0);
+        };
+        let record = NewRecord {
+            id,
+            timestamp: now.unix_nanos,
+            due,
+            attempts: 0,
+            body,
+        };
+        Ok(writer.append([record].into_iter())?.end)
+    }
+
+    /// Whether a publish is safe against a machine crash too.
+    pub fn is_synced(&self, published: Published) -> bool {
+        let state = self.lock();
+        let writer = if published.is_deferred {
+            state.deferred.as_ref()
+        } else {
+            Some(&state.main)
+        };
+        writer.is_none_or(|writer| writer.log().synced_sequence() >= published.end)
+    }
+
+    /// How many of `count` messages there is room for: only what lives in memory has a bound.
+    fn accepted_count(&self, state: &State, count: usize) -> usize {
+        if self.folder.is_some() || state.is_flowing() {
+            return count;
+        }
+        let waiting = state
+            .main
+            .end()
+            .sequence
+            .saturating_sub(self.offered.end(LogKind::Main));
+        let room = self.context.settings.mem_queue_size.saturating_sub(waiting);
+        count.min(usize::try_from(room).unwrap_or(usize::MAX))
+    }
+
+    fn count(&self, state: &mut State, messages: u64, bytes: u64) -> bool {
+        self.active.store(true, Ordering::Relaxed);
+        state.message_count += messages;
+        state.message_bytes += bytes;
+        if self.folder.is_none() {
+            return false;
+        }
+        state.unsynced_count += messages;
+        let sync_due = state.unsynced_count >= self.context.settings.sync_every;
+        if sync_due {
+            state.unsynced_count = 0;
+        }
+        sync_due
+    }
+
+    /// Keeps a topic in memory within its bound while nobody reads it.
+    fn trim(&self, state: &mut State, end: u64, now: Now) {
+        let bound = self
+            .context
+            .settings
+            .mem_queue_size
+            .saturating_mul(2)
+            .saturating_add(TRIM_SLACK);
+        let is_over =
+            |cell: &Arc<ChannelCell>| end.saturating_sub(cell.shared.main_floor()) > bound;
+        for cell in state.channels.values().filter(|cell| is_over(cell)) {
+            cell.lock().maintain(now);
+        }
+        let floor = state
+            .channels
+            .values()
+            .map(|cell| cell.shared.main_floor())
+            .min()
+            .unwrap_or(end);
+        state
+            .main
+            .release_before(floor.min(self.offered.end(LogKind::Main)));
+    }
+}
+
+/// An iterator cut to its first `left` items, that still knows its length.
+struct Counted<I> {
+    records: I,
+    left: usize,
+}
+
+impl<I: Iterator> Iterator for Counted<I> {
+    type Item = I::Item;
+
+    fn next(&mut self) -> Option<I::Item> {
+        self.left = self.left.checked_sub(1)?;
+        self.records.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl<I: Iterator> ExactSizeIterator for Counted<I> {}

@@ -1,0 +1,147 @@
+//! What a topic needs from time to time: freeing segments, syncing, resting.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use nsq_queue::{Log, LogError};
+
+use super::{State, Topic};
+use crate::channel::LogKind;
+use crate::time::Now;
+
+impl Topic {
+    /// Frees the segments that every channel has done with.
+    pub fn release(&self) {
+        let mut state = self.lock();
+        let (main, deferred) = self.floors(&state);
+        state.main.release_before(main);
+        if let Some(writer) = &mut state.deferred {
+            writer.release_before(deferred);
+        }
+        self.note_release_point(&state);
+    }
+
+    /// Below these sequences nobody needs anything any more, by log.
+    fn floors(&self, state: &State) -> (u64, u64) {
+        let main = state
+            .channels
+            .values()
+            .map(|cell| cell.shared.main_floor())
+            .min();
+        let deferred = state
+            .channels
+            .values()
+            .map(|cell| cell.shared.deferred_floor())
+            .min();
+        let main_offered = self.offered.end(LogKind::Main);
+        let deferred_offered = self.offered.end(LogKind::Deferred);
+        (
+            main.unwrap_or(main_offered).min(main_offered),
+            deferred.unwrap_or(deferred_offered).min(deferred_offered),
+        )
+    }
+
+    /// Tells the channels from which floor on a release would free something.
+    pub(super) fn note_release_point(&self, state: &State) {
+        let log = state.main.log();
+        let first = log.seek(log.first_sequence()).position.segment;
+        self.offered
+            .set_release_at(log.segment_base(first + 1).unwrap_or(u64::MAX));
+    }
+
+    /// Housekeeping, every few seconds; free for a topic that nobody used since.
+    pub fn maintain(&self, now: Now) {
+        if !self.active.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let cells = self.channels();
+        let mut is_busy = false;
+        for cell in &cells {
+            let mut channel = cell.lock();
+            channel.maintain(now);
+            is_busy |= channel.in_flight_count() + channel.deferred_count() > 0;
+        }
+        self.release();
+        if is_busy {
+            // Finishes do not go through the topic: look again.
+            self.active.store(true, Ordering::Relaxed);
+        } else {
+            let mut state = self.lock();
+            if !self.active.load(Ordering::Relaxed) {
+                state.main.rest();
+                if let Some(writer) = &mut state.deferred {
+                    writer.rest();
+                }
+            }
+        }
+    }
+
+    /// Makes the topic safe against a machine crash, as far as anyone still needs it. Blocks on the disk, with no
+    /// lock held; to be called from a thread that may.
+    ///
+    /// # Errors
+    /// [`LogError`] when the disk refuses; what was not synced stays marked as such.
+    pub fn sync(&self) -> Result<(), LogError> {
+        let (logs, cells) = {
+            let mut state = self.lock();
+            state.unsynced_count = 0;
+            let (main, deferred) = self.floors(&state);
+            let mut logs: Vec<Arc<Log>> = Vec::new();
+            // What every channel has finished needs no sync.
+            if main < state.main.end().sequence {
+                logs.push(Arc::clone(state.main.log()));
+            }
+            if let Some(writer) = state
+                .deferred
+                .as_ref()
+                .filter(|writer| deferred < writer.end().sequence)
+            {
+                logs.push(Arc::clone(writer.log()));
+            }
+            (logs, state.channels.values().cloned().collect::<Vec<_>>())
+        };
+        for log in logs {
+            log.sync()?;
+        }
+        for cell in cells {
+            let (logs, folder) = {
+                let channel = cell.lock();
+                (channel.own_logs().collect::<Vec<_>>(), channel.folder())
+            };
+            for log in logs {
+                log.sync()?;
+            }
+            if let Some(folder) = folder {
+                sync_marks(&folder);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down what only memory knows, and syncs; at shutdown, after [`Topic::exit`].
+    pub(crate) fn close(&self, now: Now) -> Result<(), LogError> {
+        if self.folder.is_none() {
+            return Ok(());
+        }
+        for cell in self.channels() {
+            cell.lock().save(now);
+        }
+        self.sync()
+    }
+}
+
+/// Syncs a channel's marks through files of its own, so that the channel need not be held meanwhile.
+fn sync_marks(folder: &Path) {
+    for kind in LogKind::ALL {
+        let path = folder.join(kind.marks_file());
+        match File::open(&path).and_then(|file| file.sync_data()) {
+            Ok(()) => {}
+            // Not every channel has all of them, and the channel may have been deleted.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => tracing::error!("cannot sync {}: {error}", path.display()),
+        }
+    }
+}
