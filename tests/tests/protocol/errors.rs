@@ -3,7 +3,7 @@
 use nsq_tests::{Nsqd, PATIENCE, RawClient};
 
 /// Limits small enough to pass.
-const FLAGS: [&str; 4] = [
+pub(crate) const FLAGS: [&str; 4] = [
     "--max-msg-size=100",
     "--max-body-size=1000",
     "--max-rdy-count=50",
@@ -12,7 +12,7 @@ const FLAGS: [&str; 4] = [
 
 /// Sends each case on a connection of its own, after `before`, and wants its error and then the end.
 #[track_caller]
-fn check_fatal(before: &[u8], oks_before: usize, cases: &[(Vec<u8>, &str)]) {
+pub(crate) fn check_fatal(before: &[u8], oks_before: usize, cases: &[(Vec<u8>, &str)]) {
     let nsqd = Nsqd::start(&FLAGS);
     for (bytes, error) in cases {
         let mut client = nsqd.connect();
@@ -26,16 +26,16 @@ fn check_fatal(before: &[u8], oks_before: usize, cases: &[(Vec<u8>, &str)]) {
     }
 }
 
-fn line(line: &str) -> Vec<u8> {
+pub(crate) fn line(line: &str) -> Vec<u8> {
     format!("{line}\n").into_bytes()
 }
 
 /// A command line and a size, with nothing behind it.
-fn sized(line: &str, size: i32) -> Vec<u8> {
+pub(crate) fn sized(line: &str, size: i32) -> Vec<u8> {
     [line.as_bytes(), b"\n", &size.to_be_bytes()].concat()
 }
 
-fn body(line: &str, body: &[u8]) -> Vec<u8> {
+pub(crate) fn body(line: &str, body: &[u8]) -> Vec<u8> {
     RawClient::command(line, body)
 }
 
@@ -134,114 +134,6 @@ fn commands_before_sub_are_checked() {
 }
 
 #[test]
-fn publishes_are_checked() {
-    let big = [b'x'; 105];
-    check_fatal(
-        b"",
-        0,
-        &[
-            (
-                line("PUB"),
-                "E_INVALID PUB insufficient number of parameters",
-            ),
-            (
-                body("PUB t!", b"x"),
-                r#"E_BAD_TOPIC PUB topic name "t!" is not valid"#,
-            ),
-            (
-                body("PUB ", b"x"),
-                r#"E_BAD_TOPIC PUB topic name "" is not valid"#,
-            ),
-            (
-                sized("PUB t", 0),
-                "E_BAD_MESSAGE PUB invalid message body size 0",
-            ),
-            (
-                sized("PUB t", -1),
-                "E_BAD_MESSAGE PUB invalid message body size -1",
-            ),
-            (
-                body("PUB t", &big),
-                "E_BAD_MESSAGE PUB message too big 105 > 100",
-            ),
-            (
-                line("DPUB t"),
-                "E_INVALID DPUB insufficient number of parameters",
-            ),
-            (
-                body("DPUB t! 0", b"x"),
-                r#"E_BAD_TOPIC DPUB topic name "t!" is not valid"#,
-            ),
-            (
-                body("DPUB t x", b"x"),
-                "E_INVALID DPUB could not parse timeout x",
-            ),
-            (
-                body("DPUB t -1", b"x"),
-                "E_INVALID DPUB could not parse timeout -1",
-            ),
-            (
-                body("DPUB t 3600100", b"x"),
-                "E_INVALID DPUB timeout 3600100 out of range 0-3600000",
-            ),
-            (
-                sized("DPUB t 0", 0),
-                "E_BAD_MESSAGE DPUB invalid message body size 0",
-            ),
-            (
-                body("DPUB t 0", &big),
-                "E_BAD_MESSAGE DPUB message too big 105 > 100",
-            ),
-        ],
-    );
-}
-
-#[test]
-fn multi_publishes_are_checked() {
-    let many = |bodies: &[&[u8]]| RawClient::multi_publish("t", bodies);
-    let big = [b'x'; 105];
-    let batch = [b'x'; 1148];
-    check_fatal(
-        b"",
-        0,
-        &[
-            (
-                line("MPUB"),
-                "E_INVALID MPUB insufficient number of parameters",
-            ),
-            // Sic: the code stands there twice.
-            (
-                body("MPUB t!", b"x"),
-                r#"E_BAD_TOPIC E_BAD_TOPIC MPUB topic name "t!" is not valid"#,
-            ),
-            (sized("MPUB t", 0), "E_BAD_BODY MPUB invalid body size 0"),
-            (sized("MPUB t", -1), "E_BAD_BODY MPUB invalid body size -1"),
-            (
-                body("MPUB t", &batch),
-                "E_BAD_BODY MPUB body too big 1148 > 1000",
-            ),
-            (many(&[]), "E_BAD_BODY MPUB invalid message count 0"),
-            (
-                body("MPUB t", &200_u32.to_be_bytes()),
-                "E_BAD_BODY MPUB invalid message count 200",
-            ),
-            (
-                body("MPUB t", &[255; 4]),
-                "E_BAD_BODY MPUB invalid message count -1",
-            ),
-            (
-                many(&[b"a", b""]),
-                "E_BAD_MESSAGE MPUB invalid message(1) body size 0",
-            ),
-            (
-                many(&[b"a", &big]),
-                "E_BAD_MESSAGE MPUB message too big 105 > 100",
-            ),
-        ],
-    );
-}
-
-#[test]
 fn commands_after_sub_are_checked() {
     check_fatal(
         b"SUB t c\n",
@@ -289,50 +181,6 @@ fn commands_after_sub_are_checked() {
 }
 
 #[test]
-fn bodies_that_end_early_are_refused() {
-    let nsqd = Nsqd::start(&FLAGS);
-    let cases: [(Vec<u8>, &str); 8] = [
-        (
-            b"PUB t\n\0\0".to_vec(),
-            "E_BAD_MESSAGE PUB failed to read message body size",
-        ),
-        (
-            sized("PUB t", 5),
-            "E_BAD_MESSAGE PUB failed to read message body",
-        ),
-        (
-            sized("DPUB t 1", 5),
-            "E_BAD_MESSAGE DPUB failed to read message body",
-        ),
-        (line("MPUB t"), "E_BAD_BODY MPUB failed to read body size"),
-        (
-            sized("MPUB t", 50),
-            "E_BAD_BODY MPUB failed to read message count",
-        ),
-        (
-            [sized("MPUB t", 50), vec![0, 0, 0, 1]].concat(),
-            "E_BAD_MESSAGE MPUB failed to read message(0) body size",
-        ),
-        (
-            line("IDENTIFY"),
-            "E_BAD_BODY IDENTIFY failed to read body size",
-        ),
-        (
-            sized("IDENTIFY", 5),
-            "E_BAD_BODY IDENTIFY failed to read body",
-        ),
-    ];
-    for (bytes, error) in cases {
-        let mut client = nsqd.connect();
-        client.send(&bytes);
-        client.close_sending_half();
-        client.expect_error(error);
-        client.expect_closed();
-    }
-    assert_eq!(nsqd.topic("t")["depth"], 0);
-}
-
-#[test]
 fn answers_about_unknown_messages_keep_the_connection() {
     let nsqd = Nsqd::start(&[]);
     let mut client = nsqd.subscribe("t", "c", 1);
@@ -362,18 +210,6 @@ fn answers_about_unknown_messages_keep_the_connection() {
 }
 
 #[test]
-fn the_error_arrives_although_the_body_is_left_unread() {
-    let nsqd = Nsqd::start(&["--max-msg-size=100000"]);
-    let command = RawClient::command("PUB t", &[b'x'; 100_001]);
-    for _ in 0..300 {
-        let mut client = nsqd.connect();
-        client.send(&command);
-        client.expect_error("E_BAD_MESSAGE PUB message too big 100001 > 100000");
-        client.expect_closed();
-    }
-}
-
-#[test]
 fn a_line_without_an_end_is_cut_without_a_word() {
     let nsqd = Nsqd::start(&[]);
     let mut client = nsqd.connect();
@@ -385,16 +221,6 @@ fn a_line_without_an_end_is_cut_without_a_word() {
     client.send_line(&longest);
     client.expect_error(&format!("E_INVALID invalid command {longest}"));
     client.expect_closed();
-}
-
-#[test]
-fn a_refused_multi_publish_leaves_its_topic_and_nothing_in_it() {
-    let nsqd = Nsqd::start(&[]);
-    let mut client = nsqd.connect();
-    client.send(&RawClient::multi_publish("fresh", &["a", "b", ""]));
-    client.expect_error("E_BAD_MESSAGE MPUB invalid message(2) body size 0");
-    assert_eq!(nsqd.topic("fresh")["depth"], 0);
-    assert_eq!(nsqd.topic("fresh")["message_count"], 0);
 }
 
 #[test]

@@ -7,4 +7,5 @@ mod framing;
 mod heartbeats;
 mod identify;
 mod in_flight;
+mod publish_errors;
 mod topics;

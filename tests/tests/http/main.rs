@@ -1,0 +1,8 @@
+//! The HTTP API of a running nsqd: status codes, headers, bodies.
+
+mod config;
+mod manage;
+mod publish;
+mod routing;
+mod stats;
+mod stats_text;
