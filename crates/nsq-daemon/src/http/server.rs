@@ -58,7 +58,7 @@ impl Listener for UnixListener {
 }
 
 /// Serves `router` on `listener` until `shutdown` is done; then accepts no more, closes idle connections,
-/// and lets running requests finish, for [`DRAIN_LIMIT`] at most.
+/// and lets running requests finish, for five seconds at most.
 pub async fn serve<L, S>(
     mut listener: L,
     router: Arc<Router<S>>,

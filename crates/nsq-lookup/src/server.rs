@@ -1,0 +1,316 @@
+//! nsqlookupd's TCP door: nsqds come in, say what they have, and ping.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use nsq_daemon::http::json;
+use nsq_protocol::{ChannelName, TopicName};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::registry::{NodeId, Removed};
+use crate::session::{Command, ProtocolError, Session};
+use crate::wire::{self, MAGIC_V1};
+use crate::{Lookupd, Node};
+
+/// Serves connections until `shutdown` is done; then closes them all and returns when they are gone.
+pub async fn serve(
+    listener: TcpListener,
+    lookupd: Arc<Lookupd>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let mut shutdown = std::pin::pin!(shutdown);
+    let (closing, closed) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let mut backoff = Duration::ZERO;
+    loop {
+        let accepted = tokio::select! {
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept_after(&listener, backoff) => accepted,
+        };
+        match accepted {
+            Ok((stream, remote)) => {
+                backoff = Duration::ZERO;
+                let connection = Connection {
+                    lookupd: Arc::clone(&lookupd),
+                    stream,
+                    remote,
+                    node: None,
+                };
+                connections.spawn(connection.run(closed.clone()));
+            }
+            Err(error) => {
+                backoff = (backoff * 2).clamp(SHORTEST_BACKOFF, LONGEST_BACKOFF);
+                tracing::warn!("listener.Accept() error - {error}; retrying in {backoff:?}");
+            }
+        }
+    }
+    drop(listener);
+    closing.send_replace(true);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn accept_after(
+    listener: &TcpListener,
+    backoff: Duration,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    if !backoff.is_zero() {
+        tokio::time::sleep(backoff).await;
+    }
+    let (stream, remote) = listener.accept().await?;
+    if let Err(error) = set_socket_options(&stream) {
+        // It may be gone already; the first read will say so.
+        tracing::debug!("client({remote}) - failed to set socket options - {error}");
+    }
+    Ok((stream, remote))
+}
+
+fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
+    // nsqd waits for each answer before it sends on.
+    stream.set_nodelay(true)?;
+    // The only way to learn of an nsqd whose host vanished: we never write to it unasked.
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// One nsqd, or whoever called.
+struct Connection {
+    lookupd: Arc<Lookupd>,
+    stream: TcpStream,
+    remote: SocketAddr,
+    node: Option<NodeId>,
+}
+
+/// How a conversation ends.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("EOF")]
+    Eof,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+}
+
+impl Connection {
+    async fn run(mut self, mut closing: watch::Receiver<bool>) {
+        let remote = self.remote;
+        tracing::info!("TCP: new client({remote})");
+        let end = tokio::select! {
+            end = self.converse() => end,
+            _ = closing.wait_for(|closing| *closing) => None,
+        };
+        self.forget_node().await;
+        if let Some(end) = end {
+            tracing::error!("client({remote}) - {end}");
+        }
+    }
+
+    /// `None` if it was no nsqd at all.
+    async fn converse(&mut self) -> Option<End> {
+        let remote = self.remote;
+        let mut magic = [0; MAGIC_V1.len()];
+        if let Err(error) = self.stream.read_exact(&mut magic).await {
+            tracing::error!("failed to read protocol version - {error}");
+            return None;
+        }
+        let text = magic.escape_ascii();
+        tracing::info!("CLIENT({remote}): desired protocol magic '{text}'");
+        if magic != MAGIC_V1 {
+            let mut answer = BytesMut::new();
+            wire::put_answer(&mut answer, b"E_BAD_PROTOCOL");
+            // Whoever it is may not even listen.
+            let _ = self.stream.write_all(&answer).await;
+            tracing::error!("client({remote}) bad protocol magic '{text}'");
+            return None;
+        }
+        let end = self.exchange().await;
+        tracing::info!("PROTOCOL(V1): [{remote}] exiting ioloop");
+        Some(end)
+    }
+
+    async fn exchange(&mut self) -> End {
+        let mut session = Session::new(self.remote.to_string());
+        let mut input = BytesMut::new();
+        let mut answers = BytesMut::new();
+        loop {
+            let result = self.answer_all(&mut session, &mut input, &mut answers);
+            let written = self.stream.write_all(&answers).await;
+            answers.clear();
+            if let Err(error) = result {
+                return End::Protocol(error);
+            }
+            if let Err(error) = written {
+                return End::Io(error);
+            }
+            input.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut input).await {
+                Ok(0) => {
+                    let Err(error) = session.end() else {
+                        return End::Eof;
+                    };
+                    self.refuse(&error, &mut answers);
+                    let _ = self.stream.write_all(&answers).await;
+                    return End::Protocol(error);
+                }
+                Ok(_) => {}
+                Err(error) => return End::Io(error),
+            }
+        }
+    }
+
+    /// Carries out every complete command in `input`, one answer each.
+    fn answer_all(
+        &mut self,
+        session: &mut Session,
+        input: &mut BytesMut,
+        answers: &mut BytesMut,
+    ) -> Result<(), ProtocolError> {
+        loop {
+            match session.next_command(input) {
+                Ok(Some(command)) => self.apply(command, answers),
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    self.refuse(&error, answers);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn refuse(&self, error: &ProtocolError, answers: &mut BytesMut) {
+        let remote = self.remote;
+        let cause = std::error::Error::source(error).map(|cause| format!(" - {cause}"));
+        tracing::error!("[{remote}] - {error}{}", cause.unwrap_or_default());
+        wire::put_answer(answers, error.to_string().as_bytes());
+    }
+
+    fn apply(&mut self, command: Command, answers: &mut BytesMut) {
+        match command {
+            Command::Ping => {
+                // Whoever is not identified has nothing to keep alive, and is answered all the same.
+                if let Some(id) = self.node {
+                    let silence = self.lookupd.registry().ping(id, Instant::now());
+                    tracing::info!("CLIENT({}): pinged (last ping {silence:?})", self.remote);
+                }
+            }
+            Command::Identify(node) => {
+                self.identify(*node);
+                let introduction = json::to_vec(self.lookupd.introduction())
+                    .expect("texts and numbers are always JSON");
+                wire::put_answer(answers, &introduction);
+                return;
+            }
+            Command::Register(topic, channel) => self.register(&topic, channel.as_ref()),
+            Command::Unregister(topic, Some(channel)) => {
+                let id = self.identified();
+                let removed = self
+                    .lookupd
+                    .registry()
+                    .unregister_channel(id, &topic, &channel);
+                if removed {
+                    self.log_db("UNREGISTER", "channel", topic.as_str(), channel.as_str());
+                }
+            }
+            Command::Unregister(topic, None) => {
+                let id = self.identified();
+                let removed = self.lookupd.registry().unregister_topic(id, &topic);
+                for channel in &removed.channels {
+                    // A channel's own UNREGISTER should have come first.
+                    tracing::warn!(
+                        "client({}) unexpected UNREGISTER category:channel key:{topic} subkey:{channel}",
+                        self.remote
+                    );
+                }
+                if removed.was_on_topic {
+                    self.log_db("UNREGISTER", "topic", topic.as_str(), "");
+                }
+            }
+        }
+        wire::put_answer(answers, wire::OK);
+    }
+
+    fn identify(&mut self, node: Node) {
+        tracing::info!(
+            "CLIENT({}): IDENTIFY Address:{} TCP:{} HTTP:{} Version:{}",
+            self.remote,
+            node.broadcast_address,
+            node.tcp_port,
+            node.http_port,
+            node.version
+        );
+        let id = self.lookupd.registry().connect(node, Instant::now());
+        self.node = Some(id);
+        self.log_db("REGISTER", "client", "", "");
+    }
+
+    fn register(&self, topic: &TopicName, channel: Option<&ChannelName>) {
+        let id = self.identified();
+        let added = self.lookupd.registry().register(id, topic, channel);
+        if let Some(channel) = channel.filter(|_| added.channel) {
+            self.log_db("REGISTER", "channel", topic.as_str(), channel.as_str());
+        }
+        if added.topic {
+            self.log_db("REGISTER", "topic", topic.as_str(), "");
+        }
+    }
+
+    /// Takes the node out of the registry, a page at a time: an nsqd may have very many topics.
+    async fn forget_node(&self) {
+        let Some(id) = self.node else {
+            return;
+        };
+        loop {
+            let page = self.lookupd.registry().disconnect(id, PAGE_SIZE);
+            let Some(page) = page else {
+                break;
+            };
+            for Removed {
+                topic,
+                was_on_topic,
+                channels,
+            } in &page
+            {
+                for channel in channels {
+                    self.log_db("UNREGISTER", "channel", topic.as_str(), channel.as_str());
+                }
+                if *was_on_topic {
+                    self.log_db("UNREGISTER", "topic", topic.as_str(), "");
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        self.log_db("UNREGISTER", "client", "", "");
+    }
+
+    fn identified(&self) -> NodeId {
+        self.node
+            .expect("the session lets nobody register before IDENTIFY")
+    }
+
+    fn log_db(&self, verb: &str, category: &str, key: &str, subkey: &str) {
+        let remote = self.remote;
+        tracing::info!("DB: client({remote}) {verb} category:{category} key:{key} subkey:{subkey}");
+    }
+}
+
+/// A few commands' worth, and most of a line from the longest names.
+const READ_BYTES: usize = 512;
+
+/// Topics left per hold of the registry's lock: well under a millisecond.
+const PAGE_SIZE: usize = 256;
+
+/// As Go sets on every connection it accepts.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// Between attempts to accept, doubling, while the system has no file handle to spare.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(5);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
