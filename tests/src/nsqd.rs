@@ -1,10 +1,10 @@
 //! One running nsqd: started, killed, started again on the same folder.
 
-use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::{env, io};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -190,6 +190,14 @@ impl Nsqd {
         client
     }
 
+    /// As [`Nsqd::request`], where no answer may come at all.
+    ///
+    /// # Errors
+    /// The system's, or one that says what is no HTTP in the answer.
+    pub fn try_request(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
+        http::request(self.http, method, path, body)
+    }
+
     /// `GET path`.
     #[track_caller]
     pub fn get(&self, path: &str) -> Reply {
@@ -212,7 +220,8 @@ impl Nsqd {
     /// Any request.
     #[track_caller]
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Reply {
-        http::request(self.http, method, path, body).expect("nsqd answers HTTP")
+        self.try_request(method, path, body)
+            .expect("nsqd answers HTTP")
     }
 
     /// `/stats` as JSON.
@@ -252,22 +261,21 @@ impl Nsqd {
         } else {
             (ANY_PORT, ANY_PORT)
         };
-        let mut words = vec![];
-        // Should the test itself be killed, the kernel ends what it started.
-        if Path::new(SETPRIV).exists() && self.start.wrapper.is_empty() {
-            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
-        }
         let folder = self
             .folder
             .path()
             .to_str()
             .expect("temporary paths are text");
-        words.extend(
-            self.start
-                .wrapper
-                .iter()
-                .map(|word| word.replace("{folder}", folder)),
-        );
+        let mut words: Vec<_> = self
+            .start
+            .wrapper
+            .iter()
+            .map(|word| word.replace("{folder}", folder))
+            .collect();
+        // Should the test itself be killed, the kernel ends what it started.
+        if Path::new(SETPRIV).exists() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
+        }
         words.push(
             path_of_nsqd()
                 .to_str()
@@ -306,12 +314,13 @@ impl Nsqd {
 
     #[track_caller]
     fn wait_for_exit(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("it runs");
+        let process = self.process.as_mut().expect("it runs");
         let mut status = None;
         wait_until("nsqd ends", PATIENCE, || {
             status = process.try_wait().expect("our own child can be awaited");
             status.is_some()
         });
+        self.process = None;
         status.expect("the wait ended with a status")
     }
 }

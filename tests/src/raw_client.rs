@@ -1,5 +1,6 @@
 //! A TCP client that sends what it is told, byte by byte if need be, and reads frames.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use crate::wait::{PATIENCE, SILENCE};
 pub struct RawClient {
     stream: TcpStream,
     received: Vec<u8>,
+    /// Messages that came while an answer was awaited.
+    set_aside: VecDeque<Delivery>,
 }
 
 /// What nsqd sends.
@@ -75,6 +78,7 @@ impl RawClient {
         Ok(Self {
             stream,
             received: vec![],
+            set_aside: VecDeque::new(),
         })
     }
 
@@ -105,18 +109,18 @@ impl RawClient {
         self.send(&Self::command(line, body));
     }
 
-    /// Publishes and waits for the `OK`.
+    /// Publishes and waits for the `OK`; messages that come before it are kept for later.
     #[track_caller]
     pub fn publish(&mut self, topic: &str, body: impl AsRef<[u8]>) {
         self.send_with_body(&format!("PUB {topic}"), body.as_ref());
-        self.expect_ok();
+        self.wait_for_ok();
     }
 
-    /// Publishes many at once and waits for the `OK`.
+    /// Publishes many at once and waits for the `OK` like [`RawClient::publish`].
     #[track_caller]
     pub fn publish_many<B: AsRef<[u8]>>(&mut self, topic: &str, bodies: &[B]) {
         self.send(&Self::multi_publish(topic, bodies));
-        self.expect_ok();
+        self.wait_for_ok();
     }
 
     /// An MPUB command's bytes.
@@ -170,6 +174,9 @@ impl RawClient {
     /// # Errors
     /// [`ReadEnd`] when none came in time or the connection ended.
     pub fn next_frame(&mut self, patience: Duration) -> Result<Frame, ReadEnd> {
+        if let Some(message) = self.set_aside.pop_front() {
+            return Ok(Frame::Message(message));
+        }
         let deadline = Instant::now() + patience;
         loop {
             if let Some(frame) = self.take_frame() {
@@ -246,6 +253,19 @@ impl RawClient {
     #[track_caller]
     pub fn expect_silence(&mut self) {
         assert_eq!(self.next_frame(SILENCE), Err(ReadEnd::Silence));
+    }
+
+    #[track_caller]
+    fn wait_for_ok(&mut self) {
+        let mut before = VecDeque::new();
+        loop {
+            match self.next_frame(PATIENCE) {
+                Ok(Frame::Message(message)) => before.push_back(message),
+                Ok(Frame::Response(text)) if text == "OK" => break,
+                other => panic!("not OK: {other:?}"),
+            }
+        }
+        self.set_aside = before;
     }
 
     /// The next frame if all of it has been received.

@@ -1,0 +1,196 @@
+//! kill -9 under load, again and again: what was answered by `OK` is delivered, sooner or later.
+
+mod load;
+
+use std::time::{Duration, Instant};
+
+use load::{Dice, Ledger, consume, publish};
+use nsq_tests::{Nsqd, PATIENCE, Start, say_loudly, wait_until};
+
+const TOPIC: &str = "crash";
+const CHANNELS: [&str; 2] = ["one", "two"];
+const KILLS: u32 = 50;
+
+#[test]
+fn fifty_kills_under_load_lose_nothing() {
+    let mut nsqd = Start::with(&["--msg-timeout=2s"]).keeping_ports().now();
+    nsqd.order(&format!("/topic/create?topic={TOPIC}"));
+    for channel in CHANNELS {
+        nsqd.order(&format!("/channel/create?topic={TOPIC}&channel={channel}"));
+    }
+    let ledger = Ledger::new(CHANNELS.len());
+    let address = nsqd.tcp();
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let publishers: Vec<_> = (0..3)
+            .map(|number| {
+                scope.spawn({
+                    let ledger = &ledger;
+                    move || publish(address, TOPIC, number, ledger)
+                })
+            })
+            .collect();
+        for (index, channel) in CHANNELS.iter().enumerate() {
+            for number in [10, 20] {
+                scope.spawn({
+                    let ledger = &ledger;
+                    move || consume(address, TOPIC, (index, channel), number, ledger)
+                });
+            }
+        }
+        // The scope waits for its threads: they must be told to end also when a step here fails.
+        let end = ledger.ends_all();
+        let mut dice = Dice::of(100);
+        for kill in 0..KILLS {
+            let published = ledger.published_count();
+            wait_until("publishing goes on", PATIENCE, || {
+                ledger.published_count() > published + 100
+            });
+            std::thread::sleep(Duration::from_millis(dice.below(400)));
+            nsqd.kill9();
+            if kill % 5 == 0 {
+                // Some outages last longer than a reconnect.
+                std::thread::sleep(Duration::from_millis(dice.below(100)));
+            }
+            nsqd.start_again();
+        }
+        ledger.stop_publishing();
+        for publisher in publishers {
+            publisher.join().expect("the publisher's own checks hold");
+        }
+        let patience = Duration::from_secs(40);
+        let deadline = Instant::now() + patience;
+        while !ledger.missing().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        drop(end);
+    });
+
+    let report = ledger.report();
+    say_loudly(&format!("{KILLS} kills in {:?}: {report}", start.elapsed()));
+    let missing = ledger.missing();
+    assert!(
+        missing.is_empty(),
+        "{} lost, such as {:?}; {report}",
+        missing.len(),
+        &missing[..missing.len().min(5)]
+    );
+    assert!(
+        ledger.early().is_empty(),
+        "before they were due: {:?}",
+        ledger.early()
+    );
+    assert!(
+        ledger.strangers().is_empty(),
+        "never published: {:?}",
+        ledger.strangers()
+    );
+}
+
+#[test]
+fn a_kill_keeps_what_is_deferred_and_when_it_is_due() {
+    let mut nsqd = Nsqd::start(&[]);
+    nsqd.order("/topic/create?topic=t");
+    nsqd.order("/channel/create?topic=t&channel=c");
+    let mut client = nsqd.connect();
+    let start = Instant::now();
+    client.send_with_body("DPUB t 2500", b"later");
+    client.expect_ok();
+    nsqd.wait_for_channel("t", "c", &[("deferred_count", 1)]);
+    nsqd.kill9();
+    nsqd.start_again();
+    let mut client = nsqd.subscribe("t", "c", 5);
+    nsqd.wait_for_channel("t", "c", &[("deferred_count", 1), ("depth", 0)]);
+    client.expect_body("later");
+    let waited = start.elapsed();
+    assert!(waited >= Duration::from_millis(2500), "early: {waited:?}");
+    assert!(waited < Duration::from_secs(4), "late: {waited:?}");
+}
+
+#[test]
+fn an_orderly_end_keeps_what_is_deferred_and_when_it_is_due() {
+    let mut nsqd = Nsqd::start(&[]);
+    nsqd.order("/topic/create?topic=t");
+    nsqd.order("/channel/create?topic=t&channel=c");
+    let start = Instant::now();
+    let mut client = nsqd.subscribe("t", "c", 1);
+    client.publish("t", "tried");
+    let tried = client.expect_body("tried");
+    client.send_line(&format!("REQ {} 2500", tried.id));
+    client.send_with_body("DPUB t 2500", b"later");
+    client.expect_ok();
+    nsqd.wait_for_channel("t", "c", &[("deferred_count", 2)]);
+    assert!(nsqd.terminate().success());
+    nsqd.start_again();
+    let mut client = nsqd.subscribe("t", "c", 5);
+    let mut came = [client.expect_message(), client.expect_message()];
+    assert!(
+        start.elapsed() >= Duration::from_millis(2500),
+        "early: {:?}",
+        start.elapsed()
+    );
+    came.sort_by_key(|message| message.attempts);
+    assert_eq!([came[0].attempts, came[1].attempts], [1, 2]);
+    assert_eq!(came[1].id, tried.id);
+}
+
+#[test]
+fn what_was_finished_before_a_kill_stays_finished() {
+    let mut nsqd = Nsqd::start(&[]);
+    let mut client = nsqd.subscribe("t", "c", 10);
+    let bodies: Vec<_> = (0..1000).map(|index| index.to_string()).collect();
+    nsqd.connect().publish_many("t", &bodies);
+    for _ in 0..600 {
+        let message = client.expect_message();
+        client.finish(&message);
+    }
+    client.send_line("RDY 0");
+    wait_until("every FIN has been seen", PATIENCE, || {
+        nsqd.channel("t", "c")["clients"][0]["finish_count"] == 600
+    });
+    nsqd.kill9();
+    nsqd.start_again();
+    let unfinished = |nsqd: &Nsqd| {
+        let channel = nsqd.channel("t", "c");
+        ["depth", "in_flight_count", "deferred_count"]
+            .iter()
+            .filter_map(|key| channel[*key].as_i64())
+            .sum::<i64>()
+    };
+    assert_eq!(unfinished(&nsqd), 400);
+}
+
+#[test]
+fn only_what_was_not_finished_comes_back_after_an_orderly_end() {
+    let mut nsqd = Nsqd::start(&[]);
+    let mut client = nsqd.subscribe("t", "c", 50);
+    let bodies: Vec<_> = (0..200).map(|index| index.to_string()).collect();
+    nsqd.connect().publish_many("t", &bodies);
+    // Finish every second one, so that what is left has holes.
+    let mut left = vec![];
+    for index in 0..100 {
+        let message = client.expect_message();
+        if index % 2 == 0 {
+            client.finish(&message);
+        } else {
+            client.send_line(&format!("REQ {} 0", message.id));
+            left.push(message.id);
+        }
+    }
+    client.send_line("RDY 0");
+    wait_until("every answer has been seen", PATIENCE, || {
+        let of_client = &nsqd.channel("t", "c")["clients"][0];
+        of_client["finish_count"] == 50 && of_client["requeue_count"].as_i64() >= Some(50)
+    });
+    for _ in 0..3 {
+        assert!(nsqd.terminate().success());
+        nsqd.start_again();
+    }
+    let mut client = nsqd.subscribe("t", "c", 200);
+    let mut ids: Vec<_> = (0..150).map(|_| client.expect_message().id).collect();
+    client.expect_silence();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 150);
+    assert!(left.iter().all(|id| ids.contains(id)));
+}
