@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Context, FileError};
@@ -65,6 +65,8 @@ impl Disk {
                 .expect("a test's disk");
             return Err(error).context("write", path);
         }
+        #[cfg(test)]
+        self.faults.count(bytes.len());
         #[cfg(not(test))]
         self.gate(Act::Write, path)?;
         file.write_all_at(bytes, offset).context("write", path)
@@ -118,6 +120,18 @@ impl Disk {
     }
 }
 
+/// Where the last byte ever written to the file ends, if the file system can tell.
+pub(crate) fn data_bytes(file: &File) -> Option<u64> {
+    let mut end = 0;
+    loop {
+        match rustix::fs::seek(file, SeekFrom::Data(end)) {
+            Ok(data) => end = rustix::fs::seek(file, SeekFrom::Hole(data)).ok()?,
+            Err(Errno::NXIO) => return Some(end),
+            Err(_) => return None,
+        }
+    }
+}
+
 /// A kind of operation, for tests to name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Act {
@@ -134,6 +148,7 @@ pub(crate) enum Act {
 pub(crate) mod faults {
     use std::io;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::Act;
 
@@ -141,6 +156,7 @@ pub(crate) mod faults {
     #[derive(Debug, Default)]
     pub(crate) struct Faults {
         planned: Mutex<Vec<Fault>>,
+        written_bytes: AtomicUsize,
     }
 
     #[derive(Debug)]
@@ -170,6 +186,15 @@ pub(crate) mod faults {
 
         pub(crate) fn clear(&self) {
             self.planned.lock().unwrap().clear();
+        }
+
+        /// Bytes written so far.
+        pub(crate) fn written_bytes(&self) -> usize {
+            self.written_bytes.load(Ordering::Relaxed)
+        }
+
+        pub(super) fn count(&self, bytes: usize) {
+            self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
 
         pub(super) fn take(&self, act: Act) -> Option<(usize, io::Error)> {

@@ -4,7 +4,7 @@
 //!  0  u32  magic "NSQL"          32  u64  base sequence
 //!  4  u32  format version        40  u64  end sequence, when sealed
 //!  8  u64  generation            48  u32  ordinal of the segment that follows, when sealed; else 0
-//! 16  u64  log identity          52  u32  reserved
+//! 16  u64  log identity          52  u32  crc of the log's name
 //! 24  u32  ordinal               56  u32  seed of the records' checks, made of the generation
 //! 28  u32  capacity in bytes     60  u32  crc of the 60 bytes before
 //! ```
@@ -24,7 +24,16 @@ pub(crate) struct Header {
     /// The sequence of its first record.
     pub(crate) base: u64,
     pub(crate) seal: Option<Seal>,
+    /// Of the log's name: after a machine crash, a recycled file may show its former log's header.
+    pub(crate) name_check: u32,
     pub(crate) seed: u32,
+}
+
+/// Which log a segment is of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogKey {
+    pub(crate) identity: u64,
+    pub(crate) name_check: u32,
 }
 
 /// What a truncation leaves behind: records from `end` on are void, and so are the segments between
@@ -49,15 +58,16 @@ pub(crate) enum Sighting {
 
 impl Header {
     /// A header of a new generation.
-    pub(crate) fn new(identity: u64, ordinal: u32, capacity: u32, base: u64) -> Self {
+    pub(crate) fn new(log: LogKey, ordinal: u32, capacity: u32, base: u64) -> Self {
         let generation = random();
         Self {
             generation,
-            identity,
+            identity: log.identity,
             ordinal,
             capacity,
             base,
             seal: None,
+            name_check: log.name_check,
             seed: seed_of(generation),
         }
     }
@@ -77,6 +87,7 @@ impl Header {
         bytes[32..40].copy_from_slice(&self.base.to_le_bytes());
         bytes[40..48].copy_from_slice(&seal.end.to_le_bytes());
         bytes[48..52].copy_from_slice(&seal.next_ordinal.to_le_bytes());
+        bytes[52..56].copy_from_slice(&self.name_check.to_le_bytes());
         bytes[56..60].copy_from_slice(&self.seed.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..60]);
         bytes[60..64].copy_from_slice(&crc.to_le_bytes());
@@ -100,6 +111,18 @@ impl Header {
         Sighting::Header(Self::read_unchecked(bytes))
     }
 
+    /// The header that a single flipped bit has damaged.
+    pub(crate) fn with_one_bit_mended(bytes: &[u8; HEADER_BYTES as usize]) -> Option<Self> {
+        (0..bytes.len() * 8).find_map(|bit| {
+            let mut mended = *bytes;
+            mended[bit / 8] ^= 1 << (bit % 8);
+            match Self::sight(&mended) {
+                Sighting::Header(header) => Some(header),
+                Sighting::Free | Sighting::Zeros | Sighting::Damaged => None,
+            }
+        })
+    }
+
     /// The fields as they stand, right or wrong.
     pub(crate) fn read_unchecked(bytes: &[u8; HEADER_BYTES as usize]) -> Self {
         let next_ordinal = u32_at(bytes, 48);
@@ -113,9 +136,15 @@ impl Header {
                 end: u64_at(bytes, 40),
                 next_ordinal,
             }),
+            name_check: u32_at(bytes, 52),
             seed: u32_at(bytes, 56),
         }
     }
+}
+
+/// What a header holds of its log's name.
+pub(crate) fn name_check_of(name: &str) -> u32 {
+    crc32fast::hash(name.as_bytes())
 }
 
 /// The check seed that belongs to a generation.
@@ -149,8 +178,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_survives_its_bytes_and_no_flipped_bit_does() {
-        let mut header = Header::new(3, 4, 5, 6);
+    fn a_flipped_bit_of_a_header_is_seen_and_can_be_mended() {
+        let log = LogKey {
+            identity: 3,
+            name_check: 8,
+        };
+        let mut header = Header::new(log, 4, 5, 6);
         header.seal = Some(Seal {
             end: 7,
             next_ordinal: 9,
@@ -160,6 +193,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Header::sight(&bytes), Sighting::Damaged, "bit {bit}");
+            assert_eq!(Header::with_one_bit_mended(&bytes), Some(header));
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
         assert_eq!(Header::sight(&FREE), Sighting::Free);

@@ -14,6 +14,7 @@
 mod disk;
 mod error;
 mod header;
+mod listing;
 mod log;
 #[expect(unsafe_code, reason = "memory maps and the handler of their faults")]
 mod map;
@@ -28,6 +29,7 @@ mod tests;
 mod writer;
 
 pub use error::{FileError, LogError, ReadError};
+pub use listing::Listing;
 pub use log::Log;
 pub use marks::Marks;
 pub use pool::SegmentPool;

@@ -155,7 +155,7 @@ impl Log {
 
     fn sync_segment(&self, segment: &Segment) -> Result<(), LogError> {
         let written = segment.written();
-        let file = match segment.open(&self.disk) {
+        let file = match segment.open_briefly(&self.disk) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
             // Released in the meantime: nobody needs it on the disk any more.
@@ -174,9 +174,6 @@ impl Log {
             return Err(error.into());
         }
         segment.set_synced(written);
-        if segment.end_sequence() <= self.end_sequence() {
-            segment.close();
-        }
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::FileError;
 use crate::header::HEADER_BYTES;
-use crate::record::{self, ALIGNMENT};
+use crate::record::{self, ALIGNMENT, Parsed};
 use crate::segment::{Bytes, Segment};
 use crate::{Cursor, Log, Position, ReadError, Record};
 
@@ -51,14 +51,16 @@ impl Reader {
             return Ok(None);
         }
         let current = enter(&self.log, &mut self.current, cursor)?;
-        let sequence = cursor.sequence;
-        let position = cursor.position;
         let readable = current.bytes.up_to(current.segment.written());
         let seed = current.segment.header.seed;
-        let one = sequence..sequence + 1;
-        let Some(parsed) = record::parse(readable, position.offset, seed, &one) else {
-            return Err(skip(current, cursor, end));
+        let one = |sequence| sequence..sequence + 1;
+        let here =
+            |at: &Cursor| record::parse(readable, at.position.offset, seed, &one(at.sequence));
+        let parsed = match here(cursor) {
+            Some(parsed) => parsed,
+            None => skip(current, cursor, end)?,
         };
+        let position = cursor.position;
         cursor.sequence += 1;
         cursor.position.offset = parsed.end;
         Ok(Some(parsed.record(readable, position)))
@@ -164,30 +166,30 @@ fn look_up(log: &Log, cursor: &mut Cursor) -> Result<Held, ReadError> {
     Ok(Held { segment, bytes })
 }
 
-/// Moves the cursor over what cannot be read in its segment.
-fn skip(held: &Held, cursor: &mut Cursor, end: u64) -> ReadError {
+/// Moves the cursor over what cannot be read in its segment. Should nothing but its position have been
+/// wrong, that is the record it meant.
+fn skip(held: &Held, cursor: &mut Cursor, end: u64) -> Result<Parsed, ReadError> {
     let segment = &held.segment;
     let expected = cursor.sequence..segment.end_sequence();
     let written = segment.written();
     let readable = held.bytes.up_to(written);
     let found = segment.next_whole(readable, cursor.position.offset, &expected);
     if held.bytes.has_faulted() {
-        return segment.fault().into();
+        return Err(segment.fault().into());
     }
-    let ordinal = segment.ordinal();
-    if let Some((offset, parsed)) = found {
-        let position = Position {
-            segment: ordinal,
-            offset,
-        };
-        return lose(cursor, parsed.sequence, position);
-    }
-    // Nothing more in this segment: go on with the next, if there is one.
-    let position = Position {
-        segment: ordinal,
-        offset: written,
+    let at = |offset| Position {
+        segment: segment.ordinal(),
+        offset,
     };
-    lose(cursor, segment.end_sequence().min(end), position)
+    match found {
+        Some((offset, parsed)) if parsed.sequence == cursor.sequence => {
+            cursor.position = at(offset);
+            Ok(parsed)
+        }
+        Some((offset, parsed)) => Err(lose(cursor, parsed.sequence, at(offset))),
+        // Nothing more in this segment: go on with the next, if there is one.
+        None => Err(lose(cursor, segment.end_sequence().min(end), at(written))),
+    }
 }
 
 fn lose(cursor: &mut Cursor, resumed: u64, at: Position) -> ReadError {

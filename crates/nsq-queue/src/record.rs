@@ -172,11 +172,15 @@ pub(crate) fn search(
     let limit = u32::try_from(segment.len()).unwrap_or(u32::MAX);
     let first = offset.next_multiple_of(ALIGNMENT);
     (first..limit).step_by(ALIGNMENT as usize).find_map(|at| {
-        let lost = u64::from(at - offset) / HEADER_BYTES as u64;
-        let furthest = expected.start.saturating_add(lost + 1);
+        let furthest = expected.start.saturating_add(most_between(offset, at) + 1);
         let plausible = expected.start..expected.end.min(furthest);
         parse(segment, at, seed, &plausible).map(|parsed| (at, parsed))
     })
+}
+
+/// How many records fit between two offsets, at most.
+pub(crate) fn most_between(start: u32, end: u32) -> u64 {
+    u64::from(end - start) / HEADER_BYTES as u64
 }
 
 /// Whether the bytes at `offset` look like the beginning of the record `sequence`, whole or not.

@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::LogError;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::error::{Context, FileError};
 use crate::header::{self, HEADER_BYTES, Header, Sighting};
+use crate::listing::{ASIDE, Ordinals, file_name};
 use crate::record;
 use crate::segment::Segment;
 
@@ -41,7 +42,8 @@ pub enum Damage {
     PutAside(PathBuf, PathBuf),
     /// Records that are gone: between two segments, or in the middle of the last one.
     Lost(Range<u64>),
-    /// The last record was not whole and is gone. It may never have been acknowledged.
+    /// What follows the last record begins like the next one, but is not whole. Most likely a batch
+    /// that a kill cut short; in a recycled file, it may also be left over from an earlier use.
     TornTail {
         /// The file.
         path: PathBuf,
@@ -80,20 +82,27 @@ pub(crate) struct Found {
     pub(crate) damaged: Vec<Damage>,
 }
 
-/// A segment file's name.
-pub(crate) fn file_name(name: &str, ordinal: u32) -> String {
-    format!("{name}.{ordinal:08}{EXTENSION}")
-}
-
 /// Finds the segments of the log `name` and where it ends.
-pub(crate) fn recover(disk: &Disk, folder: &Path, name: &str) -> Result<Found, LogError> {
-    let (mut ordinals, next_ordinal) = list(folder, name)?;
-    ordinals.sort_unstable();
+pub(crate) fn recover(
+    disk: &Disk,
+    folder: &Path,
+    name: &str,
+    mut ordinals: Ordinals,
+) -> Result<Found, LogError> {
+    ordinals.present.sort_unstable();
+    let name_check = header::name_check_of(name);
     let mut damaged = Vec::new();
     let mut headers = Vec::new();
-    for ordinal in ordinals {
+    for ordinal in ordinals.present {
         let path = folder.join(file_name(name, ordinal));
-        match look_at(disk, &path, ordinal, &mut damaged)? {
+        // The oldest sound file speaks for those that cannot.
+        let oldest = headers.first().map(|(header, _): &(Header, _)| header);
+        let meant = Meant {
+            ordinal,
+            name_check,
+            identity: oldest.map(|header| header.identity),
+        };
+        match look_at(disk, &path, meant, &mut damaged)? {
             Look::Segment(header) => headers.push((header, path)),
             Look::Nothing => disk.remove(&path)?,
             Look::Unknown => put_aside(disk, &path, &mut damaged)?,
@@ -125,7 +134,7 @@ pub(crate) fn recover(disk: &Disk, folder: &Path, name: &str) -> Result<Found, L
     let mut found = Found {
         segments,
         identity,
-        next_ordinal,
+        next_ordinal: ordinals.next,
         end: 0,
         is_sealed: false,
         damaged,
@@ -139,42 +148,28 @@ pub(crate) fn recover(disk: &Disk, folder: &Path, name: &str) -> Result<Found, L
             found.end = seal.end;
         } else {
             found.end = find_end(last, &mut found.damaged)?;
+            // Somebody cut the file short: it cannot be mapped behind its end, so it takes no more.
+            let path = last.path().expect("a segment with a file has a path");
+            let length = std::fs::metadata(path).context("examine", path)?.len();
+            found.is_sealed = length < u64::from(last.header.capacity);
         }
     }
     Ok(found)
 }
 
-/// The ordinals of the log's files, and one behind all of them, those put aside included.
-fn list(folder: &Path, name: &str) -> Result<(Vec<u32>, u32), FileError> {
-    let mut ordinals = Vec::new();
-    let mut next = 0;
-    let entries = match std::fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((ordinals, next)),
-        entries => entries.context("list", folder)?,
-    };
-    for entry in entries {
-        let entry = entry.context("list", folder)?;
-        let file = entry.file_name();
-        let Some(rest) = file
-            .to_str()
-            .and_then(|file| file.strip_prefix(name))
-            .and_then(|rest| rest.strip_prefix('.'))
-        else {
-            continue;
-        };
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, end) = rest.split_at(digits);
-        let Some(ordinal) = number.parse::<u32>().ok().filter(|_| digits >= 8) else {
-            continue;
-        };
-        if end == EXTENSION {
-            ordinals.push(ordinal);
-        }
-        if end.starts_with(EXTENSION) {
-            next = next.max(ordinal.saturating_add(1));
-        }
+/// What a file's name says of its header.
+#[derive(Clone, Copy)]
+struct Meant {
+    ordinal: u32,
+    name_check: u32,
+    /// Of the log's other files.
+    identity: Option<u64>,
+}
+
+impl Meant {
+    fn fits(self, header: &Header) -> bool {
+        header.ordinal == self.ordinal && header.name_check == self.name_check
     }
-    Ok((ordinals, next))
 }
 
 enum Look {
@@ -186,7 +181,7 @@ enum Look {
 fn look_at(
     disk: &Disk,
     path: &Path,
-    ordinal: u32,
+    meant: Meant,
     damaged: &mut Vec<Damage>,
 ) -> Result<Look, FileError> {
     let file = disk.open(path)?;
@@ -197,14 +192,19 @@ fn look_at(
     let mut bytes = [0; HEADER_BYTES as usize];
     file.read_exact_at(&mut bytes, 0).context("read", path)?;
     match Header::sight(&bytes) {
-        Sighting::Header(header) if header.ordinal == ordinal => Ok(Look::Segment(header)),
+        Sighting::Header(header) if meant.fits(&header) => Ok(Look::Segment(header)),
         Sighting::Header(_) => Ok(Look::Unknown),
         Sighting::Free => Ok(Look::Nothing),
         Sighting::Zeros | Sighting::Damaged => {
             if is_zeros(&file, length).context("read", path)? {
                 return Ok(Look::Nothing);
             }
-            let Some(header) = rebuild(&bytes, path, ordinal, length)? else {
+            let mended = Header::with_one_bit_mended(&bytes).filter(|header| meant.fits(header));
+            let rebuilt = match mended {
+                Some(header) => Some(header),
+                None => rebuild(&bytes, path, meant, length)?,
+            };
+            let Some(header) = rebuilt else {
                 return Ok(Look::Unknown);
             };
             disk.write_at(&file, path, &header.encode(), 0)?;
@@ -236,7 +236,7 @@ fn is_zeros(file: &File, length: u64) -> io::Result<bool> {
 fn rebuild(
     bytes: &[u8; HEADER_BYTES as usize],
     path: &Path,
-    ordinal: u32,
+    meant: Meant,
     length: u64,
 ) -> Result<Option<Header>, FileError> {
     let seen = Header::read_unchecked(bytes);
@@ -245,7 +245,9 @@ fn rebuild(
     };
     for seed in [header::seed_of(seen.generation), seen.seed] {
         let header = Header {
-            ordinal,
+            ordinal: meant.ordinal,
+            name_check: meant.name_check,
+            identity: meant.identity.unwrap_or(seen.identity),
             capacity,
             seed,
             seal: None,
@@ -257,15 +259,11 @@ fn rebuild(
         // The base may be wrong, so any sequence will do for the first record.
         let first = (HEADER_BYTES..capacity)
             .step_by(record::ALIGNMENT as usize)
-            .find_map(|at| {
-                record::parse(readable, at, seed, &(0..u64::MAX)).map(|found| (at, found))
-            });
-        if let Some((at, found)) = first {
-            let base = if at == HEADER_BYTES {
-                found.sequence
-            } else {
-                seen.base.min(found.sequence)
-            };
+            .find_map(|at| record::parse(readable, at, seed, &(0..u64::MAX)));
+        if let Some(first) = first {
+            // If records before it are damaged too, they are gone with their numbers: a base too low
+            // could void the segment before.
+            let base = first.sequence;
             return Ok(Some(Header { base, ..header }));
         }
     }
@@ -274,7 +272,7 @@ fn rebuild(
 
 fn put_aside(disk: &Disk, path: &Path, damaged: &mut Vec<Damage>) -> Result<(), FileError> {
     let mut aside = path.as_os_str().to_owned();
-    aside.push(".bad");
+    aside.push(ASIDE);
     let aside = PathBuf::from(aside);
     disk.rename(path, &aside)?;
     damaged.push(Damage::PutAside(path.to_path_buf(), aside));
@@ -318,7 +316,12 @@ fn without_voided(
 /// Walks through the last segment: the log ends behind its last whole record.
 fn find_end(last: &Segment, damaged: &mut Vec<Damage>) -> Result<u64, FileError> {
     let bytes = last.bytes()?;
-    let readable = bytes.up_to(last.header.capacity);
+    // What was preallocated and never written need not be searched.
+    let path = last.path().expect("a segment with a file has a path");
+    let data_bytes = disk::data_bytes(&File::open(path).context("open", path)?);
+    let limit = data_bytes.and_then(|bytes| u32::try_from(bytes).ok());
+    let capacity = last.header.capacity;
+    let readable = bytes.up_to(limit.map_or(capacity, |limit| limit.min(capacity)));
     let mut offset = HEADER_BYTES;
     let mut expected = last.base()..u64::MAX;
     while let Some((_, parsed)) = last.next_whole(readable, offset, &expected) {
@@ -334,12 +337,10 @@ fn find_end(last: &Segment, damaged: &mut Vec<Damage>) -> Result<u64, FileError>
     let end = expected.start;
     if record::is_begun(readable, offset, end) {
         damaged.push(Damage::TornTail {
-            path: last.path().unwrap_or(Path::new("memory")).to_path_buf(),
+            path: path.to_path_buf(),
             offset,
         });
     }
     last.set_written(offset);
     Ok(end)
 }
-
-const EXTENSION: &str = ".log";

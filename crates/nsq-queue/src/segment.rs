@@ -209,6 +209,16 @@ impl Segment {
         Ok(handle.clone())
     }
 
+    /// The file, for as long as the caller needs it: one that nobody else has open stays closed.
+    pub(crate) fn open_briefly(&self, disk: &Disk) -> Result<Option<Arc<File>>, FileError> {
+        let Store::File { path, handle, .. } = &self.store else {
+            return Ok(None);
+        };
+        let open = lock(handle).clone();
+        open.map_or_else(|| disk.open(path).map(Arc::new), Ok)
+            .map(Some)
+    }
+
     /// Closes the file; the next write opens it again.
     pub(crate) fn close(&self) {
         if let Store::File { handle, .. } = &self.store {

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::error::{Context, FileError};
-use crate::header::{self, FREE, HEADER_BYTES, Header, Seal};
+use crate::header::{self, FREE, HEADER_BYTES, Header, LogKey, Seal};
+use crate::listing::{Listing, file_name};
 use crate::pool::SegmentPool;
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
@@ -96,7 +97,23 @@ impl Writer {
         pool: Arc<SegmentPool>,
         options: LogOptions,
     ) -> Result<(Self, Recovery), LogError> {
-        Self::open_on(Disk::default(), folder, name, pool, options)
+        let listing = Listing::of_log(folder, name)?;
+        Self::open_listed(folder, name, pool, options, &listing)
+    }
+
+    /// As [`open`](Self::open), for one of many logs in a folder that was listed once for all of them,
+    /// and in which nobody has opened this log since.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_listed(
+        folder: &Path,
+        name: &str,
+        pool: Arc<SegmentPool>,
+        options: LogOptions,
+        listing: &Listing,
+    ) -> Result<(Self, Recovery), LogError> {
+        Self::open_on(Disk::default(), folder, name, pool, options, listing)
     }
 
     pub(crate) fn open_on(
@@ -105,8 +122,9 @@ impl Writer {
         name: &str,
         pool: Arc<SegmentPool>,
         options: LogOptions,
+        listing: &Listing,
     ) -> Result<(Self, Recovery), LogError> {
-        let found = recovery::recover(&disk, folder, name)?;
+        let found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
         let first = found
             .segments
             .first()
@@ -211,6 +229,9 @@ impl Writer {
         }
         self.take_over_chunks();
         self.log.publish_end(end);
+        if self.buffer.capacity() > MAX_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
         Ok(first..end)
     }
 
@@ -348,6 +369,7 @@ impl Writer {
             return Err(error.into());
         }
         self.active = None;
+        self.released = self.released.min(to);
         for segment in self.log.cut(&holder, seal).into_iter().rev() {
             self.retire(segment);
         }
@@ -358,8 +380,9 @@ impl Writer {
     /// Frees the segments whose records all lie below `sequence`, and returns how many. The last one is
     /// freed too, once half of it is used: the next append begins another.
     pub fn release_before(&mut self, sequence: u64) -> usize {
-        self.released = self.released.max(sequence);
-        if sequence >= self.log.end_sequence() && self.is_last_worth_freeing() {
+        let end = self.log.end_sequence();
+        self.released = self.released.max(sequence.min(end));
+        if sequence >= end && self.is_last_worth_freeing() {
             self.roll(self.next_capacity());
         }
         let mut freed = 0;
@@ -467,19 +490,27 @@ impl Writer {
         let mut ordinal = planned.map_or(self.next_ordinal, |chunk| chunk.segment.ordinal() + 1);
         let identity = self.log.identity();
         let Place::Folder { folder, name, pool } = &self.place else {
-            let header = Header::new(identity, ordinal, capacity, base);
+            let log = LogKey {
+                identity,
+                name_check: 0,
+            };
+            let header = Header::new(log, ordinal, capacity, base);
             let segment = Segment::in_memory(header).context("map", Path::new("memory"))?;
             return Ok(Arc::new(segment));
         };
+        let key = LogKey {
+            identity,
+            name_check: header::name_check_of(name),
+        };
         let disk = &self.log.disk;
-        let mut path = folder.join(recovery::file_name(name, ordinal));
+        let mut path = folder.join(file_name(name, ordinal));
         while path.exists() {
             // Not ours, since recovery begins behind all it saw: leave it alone.
             ordinal += 1;
-            path = folder.join(recovery::file_name(name, ordinal));
+            path = folder.join(file_name(name, ordinal));
         }
         let in_segment = |capacity, file| {
-            let header = Header::new(identity, ordinal, capacity, base);
+            let header = Header::new(key, ordinal, capacity, base);
             Arc::new(Segment::in_file(header, path.clone(), file))
         };
         if let Some((pooled, capacity)) = pool.take(capacity..=capacity)
@@ -572,6 +603,8 @@ fn create_file(disk: &Disk, path: &Path, capacity: u32) -> Result<std::fs::File,
     }
 }
 
+/// The largest buffer that is kept from one batch to the next.
+const MAX_KEPT_BYTES: usize = 1 << 20;
 /// How much larger each segment is than the one before.
 const GROWTH: u32 = 4;
 /// Segments are multiples of this.

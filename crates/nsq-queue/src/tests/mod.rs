@@ -1,14 +1,20 @@
 //! The log as its users see it: written, read, reopened, broken.
 
 mod basics;
+mod crash;
+mod damage;
 mod faults;
+mod model;
+mod recycling;
+mod sharing;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::Disk;
 use crate::{
-    Cursor, Log, LogError, LogOptions, NewRecord, ReadError, Reader, Recovery, SegmentPool, Writer,
+    Cursor, Listing, Log, LogError, LogOptions, NewRecord, ReadError, Reader, Recovery,
+    SegmentPool, Writer,
 };
 
 /// Small segments, so that little data spans many.
@@ -43,7 +49,9 @@ impl Bench {
 
     fn open(&self) -> (Writer, Recovery) {
         let pool = Arc::clone(&self.pool);
-        Writer::open_on(self.disk.clone(), self.path(), "log", pool, self.options).unwrap()
+        let listing = Listing::of(self.path()).unwrap();
+        let disk = self.disk.clone();
+        Writer::open_on(disk, self.path(), "log", pool, self.options, &listing).unwrap()
     }
 
     /// The names of all files, sorted.
