@@ -24,6 +24,7 @@ mod reader;
 mod record;
 mod recovery;
 mod segment;
+mod supply;
 #[cfg(test)]
 mod tests;
 mod writer;

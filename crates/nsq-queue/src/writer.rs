@@ -9,19 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::error::{Context, FileError};
-use crate::header::{self, FREE, HEADER_BYTES, Header, LogKey, Seal};
-use crate::listing::{Listing, file_name};
+use crate::error::FileError;
+use crate::header::{self, HEADER_BYTES, Seal};
+use crate::listing::Listing;
 use crate::pool::SegmentPool;
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
+use crate::supply::{GROWTH, Supply};
 use crate::{Cursor, Log, LogError, LogOptions, NewRecord, Position};
 
 /// Appends to one log.
 #[derive(Debug)]
 pub struct Writer {
     log: Arc<Log>,
-    place: Place,
+    supply: Supply,
     options: LogOptions,
     /// Where the next record goes, if the last segment takes any.
     active: Option<Active>,
@@ -33,17 +34,6 @@ pub struct Writer {
     buffer: Vec<u8>,
     chunks: Vec<Chunk>,
     untidy: Vec<Untidy>,
-    leaving: Vec<Leaving>,
-}
-
-#[derive(Debug)]
-enum Place {
-    Folder {
-        folder: PathBuf,
-        name: String,
-        pool: Arc<SegmentPool>,
-    },
-    Memory,
 }
 
 #[derive(Clone, Debug)]
@@ -75,13 +65,6 @@ enum Untidy {
     },
     /// A header that may or may not say that the log ends here.
     Seal(Arc<Segment>),
-}
-
-/// A freed file that some reader still looks at.
-#[derive(Debug)]
-struct Leaving {
-    segment: Arc<Segment>,
-    path: PathBuf,
 }
 
 impl Writer {
@@ -140,15 +123,11 @@ impl Writer {
             offset: segment.written(),
             segment: Arc::clone(segment),
         });
-        let place = Place::Folder {
-            folder: folder.to_path_buf(),
-            name: name.to_owned(),
-            pool,
-        };
+        let supply = Supply::in_folder(folder, name, pool);
         let last_capacity = found.segments.last().map_or(0, |last| last.header.capacity);
         let folder = Some(folder.to_path_buf());
         let log = Log::new(disk, folder, found.identity, found.segments, found.end);
-        let mut writer = Self::new(log, place, options);
+        let mut writer = Self::new(log, supply, options);
         writer.active = active;
         writer.next_ordinal = found.next_ordinal;
         writer.last_capacity = last_capacity;
@@ -158,13 +137,13 @@ impl Writer {
     /// A log in memory, which ends with its writer and readers.
     pub fn in_memory(options: LogOptions) -> Self {
         let log = Log::new(Disk::default(), None, header::random(), Vec::new(), 0);
-        Self::new(log, Place::Memory, options)
+        Self::new(log, Supply::in_memory(), options)
     }
 
-    fn new(log: Log, place: Place, options: LogOptions) -> Self {
+    fn new(log: Log, supply: Supply, options: LogOptions) -> Self {
         Self {
             log: Arc::new(log),
-            place,
+            supply,
             options,
             active: None,
             next_ordinal: 0,
@@ -173,7 +152,6 @@ impl Writer {
             buffer: Vec::new(),
             chunks: Vec::new(),
             untidy: Vec::new(),
-            leaving: Vec::new(),
         }
     }
 
@@ -258,7 +236,7 @@ impl Writer {
         for record in records {
             let size = record.size()?;
             if size > room {
-                let segment = self.create_segment(sequence, size)?;
+                let segment = self.create_segment(sequence, self.next_capacity(), size)?;
                 room = segment.header.capacity - HEADER_BYTES;
                 seed = segment.header.seed;
                 let begin = self.buffer.len();
@@ -371,7 +349,7 @@ impl Writer {
         self.active = None;
         self.released = self.released.min(to);
         for segment in self.log.cut(&holder, seal).into_iter().rev() {
-            self.retire(segment);
+            self.supply.retire(&self.log, segment);
         }
         holder.close();
         Ok(())
@@ -387,11 +365,11 @@ impl Writer {
         }
         let mut freed = 0;
         while let Some(segment) = self.log.pop_segment(sequence) {
-            self.retire(segment);
+            self.supply.retire(&self.log, segment);
             freed += 1;
         }
         if freed > 0 {
-            self.settle_leaving();
+            self.supply.settle(&self.log);
         }
         freed
     }
@@ -415,7 +393,7 @@ impl Writer {
         if let Some(active) = &self.active {
             active.segment.close();
         }
-        self.settle_leaving();
+        self.supply.settle(&self.log);
         self.buffer = Vec::new();
         self.chunks = Vec::new();
     }
@@ -429,8 +407,7 @@ impl Writer {
         let mut result = self.tidy_up();
         let segments = self.log.clear().into_iter().rev();
         let paths = segments.filter_map(|segment| segment.path().map(Path::to_path_buf));
-        let leaving = self.leaving.drain(..).map(|leaving| leaving.path);
-        for path in paths.chain(leaving) {
+        for path in paths.chain(self.supply.leaving_paths()) {
             result = result.and(disk.remove(&path));
         }
         result.map_err(std::io::Error::other)
@@ -443,7 +420,7 @@ impl Writer {
             return;
         }
         let end = self.log.end_sequence();
-        let Ok(segment) = self.create_sized(end, capacity, 0) else {
+        let Ok(segment) = self.create_segment(end, capacity, 0) else {
             return;
         };
         let begin = self.buffer.len();
@@ -462,6 +439,19 @@ impl Writer {
         }
     }
 
+    /// The file of a segment to come; its header is written with its first records.
+    fn create_segment(
+        &self,
+        base: u64,
+        capacity: u32,
+        record: u32,
+    ) -> Result<Arc<Segment>, FileError> {
+        let planned = self.chunks.last().filter(|chunk| chunk.is_new);
+        let ordinal = planned.map_or(self.next_ordinal, |chunk| chunk.segment.ordinal() + 1);
+        self.supply
+            .create(&self.log, ordinal, base, capacity, record)
+    }
+
     fn next_capacity(&self) -> u32 {
         let last = self.chunks.last().filter(|chunk| chunk.is_new);
         let last = last.map_or(self.last_capacity, |chunk| chunk.segment.header.capacity);
@@ -471,145 +461,9 @@ impl Writer {
         );
         last.saturating_mul(GROWTH).clamp(first.min(max), max)
     }
-
-    fn create_segment(&self, base: u64, record: u32) -> Result<Arc<Segment>, FileError> {
-        self.create_sized(base, self.next_capacity(), record)
-    }
-
-    /// A segment of `capacity` bytes whose first record will be number `base`. Larger when `record`
-    /// bytes do not fit; smaller, but never too small for them, when the disk is nearly full.
-    fn create_sized(
-        &self,
-        base: u64,
-        capacity: u32,
-        record: u32,
-    ) -> Result<Arc<Segment>, FileError> {
-        let least = (HEADER_BYTES + record).next_multiple_of(BLOCK_BYTES);
-        let mut capacity = capacity.next_multiple_of(BLOCK_BYTES).max(least);
-        let planned = self.chunks.last().filter(|chunk| chunk.is_new);
-        let mut ordinal = planned.map_or(self.next_ordinal, |chunk| chunk.segment.ordinal() + 1);
-        let identity = self.log.identity();
-        let Place::Folder { folder, name, pool } = &self.place else {
-            let log = LogKey {
-                identity,
-                name_check: 0,
-            };
-            let header = Header::new(log, ordinal, capacity, base);
-            let segment = Segment::in_memory(header).context("map", Path::new("memory"))?;
-            return Ok(Arc::new(segment));
-        };
-        let key = LogKey {
-            identity,
-            name_check: header::name_check_of(name),
-        };
-        let disk = &self.log.disk;
-        let mut path = folder.join(file_name(name, ordinal));
-        while path.exists() {
-            // Not ours, since recovery begins behind all it saw: leave it alone.
-            ordinal += 1;
-            path = folder.join(file_name(name, ordinal));
-        }
-        let in_segment = |capacity, file| {
-            let header = Header::new(key, ordinal, capacity, base);
-            Arc::new(Segment::in_file(header, path.clone(), file))
-        };
-        if let Some((pooled, capacity)) = pool.take(capacity..=capacity)
-            && disk.rename(&pooled, &path).is_ok()
-        {
-            return Ok(in_segment(capacity, None));
-        }
-        loop {
-            match create_file(disk, &path, capacity) {
-                Ok(file) => return Ok(in_segment(capacity, Some(file))),
-                Err(error) if error.is_full_disk() => {
-                    if let Some((pooled, capacity)) = pool.take(least..=u32::MAX)
-                        && disk.rename(&pooled, &path).is_ok()
-                    {
-                        return Ok(in_segment(capacity, None));
-                    }
-                    if capacity == least {
-                        return Err(error);
-                    }
-                    capacity = (capacity / GROWTH).next_multiple_of(BLOCK_BYTES).max(least);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Gives a freed segment's file to the pool, or removes it.
-    fn retire(&mut self, segment: Arc<Segment>) {
-        let (Place::Folder { pool, .. }, Some(path)) = (&self.place, segment.path()) else {
-            return;
-        };
-        let disk = &self.log.disk;
-        let path = path.to_path_buf();
-        self.log.note_folder_change();
-        let kept = pool.has_room(segment.header.capacity) && {
-            let pooled = pool.new_path();
-            // First void, then renamed: under either name it holds nothing from now on.
-            let moved = segment
-                .write(disk, &FREE, 0)
-                .and_then(|()| disk.rename(&path, &pooled));
-            segment.close();
-            moved.is_ok() && {
-                self.leaving.push(Leaving {
-                    segment,
-                    path: pooled,
-                });
-                true
-            }
-        };
-        if !kept {
-            // A file that stays is found again at the next start, wholly below every floor.
-            drop(disk.remove(&path));
-        }
-    }
-
-    /// Hands freed files to the pool that no reader looks at any more.
-    fn settle_leaving(&mut self) {
-        let Place::Folder { pool, .. } = &self.place else {
-            return;
-        };
-        let disk = &self.log.disk;
-        let mut kept = Vec::new();
-        for mut leaving in self.leaving.drain(..) {
-            if Arc::get_mut(&mut leaving.segment).is_none() {
-                kept.push(leaving);
-            } else if pool.has_room(leaving.segment.header.capacity) {
-                pool.put(leaving.path, leaving.segment.header.capacity);
-            } else {
-                drop(disk.remove(&leaving.path));
-            }
-        }
-        // A reader that never moves on must not pile files up; its map outlives the name.
-        let excess = kept.len().saturating_sub(MAX_LEAVING);
-        for leaving in kept.drain(..excess) {
-            drop(disk.remove(&leaving.path));
-        }
-        self.leaving = kept;
-    }
-}
-
-/// A new file with its space reserved. On an error there is none.
-fn create_file(disk: &Disk, path: &Path, capacity: u32) -> Result<std::fs::File, FileError> {
-    let file = disk.create(path)?;
-    match disk.allocate(&file, path, u64::from(capacity)) {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            drop(disk.remove(path));
-            Err(error)
-        }
-    }
 }
 
 /// The largest buffer that is kept from one batch to the next.
 const MAX_KEPT_BYTES: usize = 1 << 20;
-/// How much larger each segment is than the one before.
-const GROWTH: u32 = 4;
-/// Segments are multiples of this.
-const BLOCK_BYTES: u32 = 4096;
-/// How many freed files wait for readers to leave them.
-const MAX_LEAVING: usize = 4;
 /// How much of a failed batch is wiped with one write.
 const ZEROS_BYTES: u32 = 4096;
