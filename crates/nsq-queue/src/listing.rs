@@ -78,10 +78,13 @@ fn parse(file: &str) -> Option<(&str, u32, bool)> {
         .strip_suffix(EXTENSION)?
         .rsplit_once('.')?;
     let is_number = number.len() >= 8 && number.bytes().all(|byte| byte.is_ascii_digit());
-    let ordinal = number.parse().ok().filter(|_| is_number)?;
+    let ordinal = number.parse().ok();
+    let ordinal = ordinal.filter(|&ordinal| is_number && ordinal <= MAX_ORDINAL)?;
     Some((log, ordinal, in_use.is_none()))
 }
 
+/// A file beyond it is not ours: a log that counts on from there must not run out of numbers.
+const MAX_ORDINAL: u32 = u32::MAX / 2;
 const EXTENSION: &str = ".log";
 /// What a file that cannot be understood gets behind its name.
 pub(crate) const ASIDE: &str = ".bad";
@@ -93,10 +96,9 @@ mod tests {
     #[test]
     fn names_are_parsed_as_they_are_made() {
         assert_eq!(parse(&file_name("a.b", 7)), Some(("a.b", 7, true)));
-        assert_eq!(
-            parse(&file_name("a", u32::MAX)),
-            Some(("a", u32::MAX, true))
-        );
+        let (largest, beyond) = (MAX_ORDINAL, MAX_ORDINAL + 1);
+        assert_eq!(parse(&file_name("a", largest)), Some(("a", largest, true)));
+        assert_eq!(parse(&file_name("a", beyond)), None);
         assert_eq!(parse("a.00000001.log.bad"), Some(("a", 1, false)));
         let nested = file_name("a.00000001.log", 2);
         assert_eq!(parse(&nested), Some(("a.00000001.log", 2, true)));

@@ -168,6 +168,7 @@ impl Supply {
         }
         self.leaving = kept;
     }
+
     /// The files that still wait for their readers; they are the caller's now.
     pub(crate) fn leaving_paths(&mut self) -> Vec<PathBuf> {
         let leaving = self.leaving.drain(..);

@@ -351,6 +351,7 @@ impl Writer {
         for segment in self.log.cut(&holder, seal).into_iter().rev() {
             self.supply.retire(&self.log, segment);
         }
+        self.supply.settle(&self.log);
         holder.close();
         Ok(())
     }
