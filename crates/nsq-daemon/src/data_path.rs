@@ -18,11 +18,11 @@ pub struct DataPathLock {
     _directory: OwnedFd,
 }
 
-/// Why the directory cannot be had. `Display` is upstream's message.
+/// Why the directory cannot be had. `Display` is upstream's message after `failed to lock data-path: `.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// It cannot be opened; it is never created.
-    #[error("failed to lock data-path: open {}: {}", .path.display(), os_error::plain_text(.source))]
+    #[error("open {}: {}", .path.display(), os_error::plain_text(.source))]
     Open {
         /// The directory.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum LockError {
     },
     /// Another process has it, or the file system has no locks.
     #[error(
-        "failed to lock data-path: cannot flock directory {} - {} (possibly in use by another instance of nsqd)",
+        "cannot flock directory {} - {} (possibly in use by another instance of nsqd)",
         .path.display(), os_error::plain_text(.source)
     )]
     Taken {
@@ -82,7 +82,7 @@ mod tests {
         assert_eq!(
             refused.to_string(),
             format!(
-                "failed to lock data-path: cannot flock directory {} - resource temporarily \
+                "cannot flock directory {} - resource temporarily \
                  unavailable (possibly in use by another instance of nsqd)",
                 path.display()
             )
@@ -100,7 +100,7 @@ mod tests {
         let shown = path.display();
         assert_eq!(
             refused.to_string(),
-            format!("failed to lock data-path: open {shown}: no such file or directory")
+            format!("open {shown}: no such file or directory")
         );
         assert!(!path.exists());
     }

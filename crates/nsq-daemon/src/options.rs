@@ -17,6 +17,8 @@ mod words;
 pub use self::lists::{FloatList, LiveList, StringList};
 pub use self::numbers::parse_integer;
 pub use self::words::{go_quote, parse_bool};
+/// A value of a config file.
+pub use toml::Value as FileValue;
 
 use std::borrow::Cow;
 
