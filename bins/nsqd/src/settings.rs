@@ -1,0 +1,108 @@
+//! nsqd's settings: what the command line, the config file and the defaults come to.
+//!
+//! [`table`] has one row per option; from it follow flags, usage, config keys, defaults, fields and
+//! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
+
+mod check;
+mod limits;
+mod table;
+mod tls_words;
+mod unsupported;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::table::NsqdOptions;
+pub use self::tls_words::{TlsMinVersion, TlsRequired};
+
+use std::ffi::OsString;
+use std::ops::Deref;
+
+use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
+use nsq_daemon::stop::Stop;
+use nsq_daemon::{config, go_flags, version};
+
+/// The program's name, in usage, version line and start-up failures.
+pub const PROGRAM: &str = "nsqd";
+
+/// nsqd's options, resolved and checked; the fields are those of [`NsqdOptions`].
+#[derive(Debug)]
+pub struct Settings {
+    options: NsqdOptions,
+    given: Given,
+}
+
+impl Settings {
+    /// Resolves `args`, the command line without the program's own name.
+    ///
+    /// # Errors
+    /// [`Stop`] for `--version` and `--help`, for misuse, for a config file that cannot be taken
+    /// and for settings nsqd cannot run with.
+    pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let mut options = NsqdOptions::default();
+        let mut given = go_flags::parse(PROGRAM, args, &mut options)?;
+        if options.version {
+            return Err(Stop::Version(version::line(PROGRAM)));
+        }
+        let path = options.config.clone();
+        config::merge(&path, &mut options, &mut given)?;
+        check::check(&mut options)
+            .map_err(|error| Stop::Fatal(format!("failed to instantiate nsqd - {error}")))?;
+        Ok(Self { options, given })
+    }
+
+    /// Fills in what only the bound sockets tell: the ports told to nsqlookupd, unless they were
+    /// given, and the host within the statsd prefix. `http` is 0 when HTTP is off.
+    pub fn fill_in_ports(&mut self, tcp: u16, http: u16) {
+        let options = &mut self.options;
+        if options.broadcast_tcp_port == 0 {
+            options.broadcast_tcp_port = tcp;
+        }
+        if options.broadcast_http_port == 0 {
+            options.broadcast_http_port = http;
+        }
+        if options.statsd_prefix.is_empty() {
+            return;
+        }
+        let host = options.broadcast_address.as_str();
+        let port = options.broadcast_http_port;
+        let host_port = if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        };
+        let host_key = host_port.replace(['.', ':'], "_");
+        options.statsd_prefix = options.statsd_prefix.replace("%s", &host_key);
+        if !options.statsd_prefix.ends_with('.') {
+            options.statsd_prefix.push('.');
+        }
+    }
+
+    /// What a GET of `/config/<key>` answers; `None` for an unknown key.
+    pub fn config_value(&self, key: &str) -> Option<ConfigValue> {
+        self.options.config_value(key)
+    }
+
+    /// Carries out a PUT to `/config/<key>` and returns the new value in GET's form. Whoever uses
+    /// the option sees it from then on: through [`NsqdOptions::log_level`] and
+    /// [`NsqdOptions::nsqlookupd_tcp_addresses`], which alone can change.
+    ///
+    /// # Errors
+    /// [`PutError`] for an unknown or fixed option and for a body that is no value of it.
+    pub fn put_config_value(&self, key: &str, body: &[u8]) -> Result<ConfigValue, PutError> {
+        self.options.put_config_value(key, body)
+    }
+
+    /// Logs what an operator should know about the options that were given.
+    pub fn log_notices(&self) {
+        unsupported::log_notices(&self.options, &self.given);
+    }
+}
+
+impl Deref for Settings {
+    type Target = NsqdOptions;
+
+    fn deref(&self) -> &NsqdOptions {
+        &self.options
+    }
+}

@@ -1,0 +1,146 @@
+//! nsqd's options, one row each. The doc comment of a row is its help text.
+
+use std::time::Duration;
+
+use nsq_daemon::log_level::LiveLevel;
+use nsq_daemon::node_id::{default_node_id, hostname};
+use nsq_daemon::options::{FloatList, LiveList, StringList};
+
+use super::tls_words::{TlsMinVersion, TlsRequired};
+
+nsq_daemon::options! {
+    /// Every option of nsqd. Sizes are in bytes.
+    #[derive(Debug)]
+    pub struct NsqdOptions {
+        /// print the version and exit
+        "version" (no key) => version: bool = false,
+        /// path of a TOML config file
+        "config" (no key) => config: String = String::new(),
+        /// least serious log lines to print: debug, info, warn, error or fatal
+        "log-level" => log_level: LiveLevel = LiveLevel::default(),
+        /// what every log line begins with
+        "log-prefix" => log_prefix: String = "[nsqd] ".to_owned(),
+        /// deprecated, has no effect: use --log-level
+        "verbose" (no key) => verbose: bool = false,
+
+        /// this node's part of message ids, from 0 to 1023 (taken from the host name unless given)
+        "node-id" ("id") => node_id: i64 = default_node_id(&hostname()).into(),
+        /// deprecated, has no effect: use --node-id
+        "worker-id" (no key) => worker_id: bool = false,
+
+        /// address for HTTPS clients, host:port; used with a certificate only
+        "https-address" => https_address: String = "0.0.0.0:4152".to_owned(),
+        /// address for HTTP clients, host:port; empty for none
+        "http-address" => http_address: String = "0.0.0.0:4151".to_owned(),
+        /// address for TCP clients, host:port
+        "tcp-address" => tcp_address: String = "0.0.0.0:4150".to_owned(),
+        /// authorization server to ask, host:port or URL (may be given more than once)
+        "auth-http-address" ("auth_http_addresses") => auth_http_addresses: StringList = StringList::default(),
+        /// HTTP method of requests to the authorization server: get or post
+        "auth-http-request-method" => auth_http_request_method: String = "get".to_owned(),
+        /// address of this node that nsqlookupd gives to clients (the host name unless given)
+        "broadcast-address" => broadcast_address: String = hostname(),
+        /// TCP port of this node that nsqlookupd gives to clients (the one listened on unless given)
+        "broadcast-tcp-port" => broadcast_tcp_port: u16 = 0,
+        /// HTTP port of this node that nsqlookupd gives to clients (the one listened on unless given)
+        "broadcast-http-port" => broadcast_http_port: u16 = 0,
+        /// TCP address of an nsqlookupd to register with (may be given more than once)
+        "lookupd-tcp-address" ("nsqlookupd_tcp_addresses") => nsqlookupd_tcp_addresses: LiveList = LiveList::default(),
+        /// longest time to connect to nsqlookupd or the authorization server by HTTP
+        "http-client-connect-timeout" => http_client_connect_timeout: Duration = Duration::from_secs(2),
+        /// longest time for a whole HTTP request to either
+        "http-client-request-timeout" => http_client_request_timeout: Duration = Duration::from_secs(5),
+        /// region this node is in, of one or more zones; consumers nearby are preferred
+        "topology-region" => topology_region: String = String::new(),
+        /// zone this node is in, within its region; consumers nearby are preferred
+        "topology-zone" => topology_zone: String = String::new(),
+
+        /// directory for messages and metadata, which must exist (the working directory unless given)
+        "data-path" => data_path: String = String::new(),
+        /// messages an ephemeral topic or channel keeps; for all others, how much of the depth the
+        /// statistics count as in memory before they call the rest backend_depth
+        "mem-queue-size" => mem_queue_size: i64 = 10_000,
+        /// size a log segment is not to exceed
+        "max-bytes-per-file" => max_bytes_per_file: i64 = 100 * 1024 * 1024,
+        /// messages after which a topic is synced to disk
+        "sync-every" => sync_every: i64 = 2500,
+        /// time after which a topic that changed is synced to disk
+        "sync-timeout" => sync_timeout: Duration = Duration::from_secs(2),
+        /// answer a publisher only when its messages are synced to disk
+        "sync-publish" => sync_publish: bool = false,
+        /// has no effect: timeouts are not scanned for, they are exact
+        "queue-scan-worker-pool-max" => queue_scan_worker_pool_max: i64 = 4,
+        /// has no effect: timeouts are not scanned for, they are exact
+        "queue-scan-selection-count" => queue_scan_selection_count: i64 = 20,
+
+        /// how long a client may hold a message before it is requeued, unless it asked otherwise
+        "msg-timeout" => msg_timeout: Duration = Duration::from_mins(1),
+        /// longest time a client may ask to hold a message, extensions included
+        "max-msg-timeout" => max_msg_timeout: Duration = Duration::from_mins(15),
+        /// largest message in bytes
+        "max-msg-size" => max_msg_size: i64 = 1024 * 1024,
+        /// longest delay of a requeued or deferred message
+        "max-req-timeout" => max_req_timeout: Duration = Duration::from_hours(1),
+        /// largest body of a command in bytes
+        "max-body-size" => max_body_size: i64 = 5 * 1024 * 1024,
+
+        /// longest time between heartbeats a client may ask for
+        "max-heartbeat-interval" => max_heartbeat_interval: Duration = Duration::from_mins(1),
+        /// highest ready count of a client
+        "max-rdy-count" => max_rdy_count: i64 = 2500,
+        /// largest output buffer in bytes a client may ask for
+        "max-output-buffer-size" => max_output_buffer_size: i64 = 64 * 1024,
+        /// longest time between flushes of its output buffer a client may ask for
+        "max-output-buffer-timeout" => max_output_buffer_timeout: Duration = Duration::from_secs(30),
+        /// shortest time between flushes of its output buffer a client may ask for
+        "min-output-buffer-timeout" => min_output_buffer_timeout: Duration = Duration::from_millis(25),
+        /// time between flushes of a client's output buffer, unless it asked otherwise
+        "output-buffer-timeout" => output_buffer_timeout: Duration = Duration::from_millis(250),
+        /// most consumers of one channel, 0 for no limit
+        "max-channel-consumers" => max_channel_consumers: i64 = 0,
+
+        /// statsd to send statistics to by UDP, host:port
+        "statsd-address" => statsd_address: String = String::new(),
+        /// time between sendings to statsd
+        "statsd-interval" => statsd_interval: Duration = Duration::from_mins(1),
+        /// send memory statistics to statsd too
+        "statsd-mem-stats" => statsd_mem_stats: bool = true,
+        /// what names sent to statsd begin with; %s stands for this node's broadcast address and HTTP port
+        "statsd-prefix" => statsd_prefix: String = "nsq.%s".to_owned(),
+        /// largest UDP packet in bytes sent to statsd
+        "statsd-udp-packet-size" => statsd_udp_packet_size: i64 = 508,
+        /// leave ephemeral topics and channels out of what is sent to statsd
+        "statsd-exclude-ephemeral" => statsd_exclude_ephemeral: bool = false,
+
+        /// percentile of the time from publish to finish to keep, above 0 and up to 1 (may be given
+        /// more than once, or several with commas between: 1.0,0.99,0.95)
+        "e2e-processing-latency-percentile" ("e2e_processing_latency_percentiles") =>
+            e2e_processing_latency_percentiles: FloatList = FloatList::default(),
+        /// how far back those percentiles reach
+        "e2e-processing-latency-window-time" => e2e_processing_latency_window_time: Duration = Duration::from_mins(10),
+
+        /// path of the certificate
+        "tls-cert" => tls_cert: String = String::new(),
+        /// path of the certificate's key
+        "tls-key" => tls_key: String = String::new(),
+        /// what is asked of a client's certificate: require or require-verify
+        "tls-client-auth-policy" => tls_client_auth_policy: String = String::new(),
+        /// path of the certificate authorities that client certificates are verified with
+        "tls-root-ca-file" => tls_root_ca_file: String = String::new(),
+        /// refuse clients without TLS: true, false, or tcp-https to leave plain HTTP open
+        "tls-required" => tls_required: TlsRequired = TlsRequired::No,
+        /// oldest TLS version to speak: tls1.0, tls1.1, tls1.2 or tls1.3
+        "tls-min-version" => tls_min_version: TlsMinVersion = TlsMinVersion::Tls10,
+
+        /// let clients negotiate deflate compression
+        "deflate" => deflate: bool = true,
+        /// highest deflate level a client may ask for, from 1 to 9; higher ones cost more processor time
+        "max-deflate-level" => max_deflate_level: i64 = 6,
+        /// let clients negotiate snappy compression
+        "snappy" => snappy: bool = true,
+
+        /// experimental feature to switch on (may be given more than once); there is one:
+        /// topology-aware-consumption
+        "enable-experiment" => enable_experiment: StringList = StringList::default(),
+    }
+}

@@ -1,0 +1,90 @@
+//! What this build cannot do yet. Options that ask for it stop the start, so that nobody runs
+//! without the protection or the numbers they asked for; those that merely allow it do not.
+
+use nsq_daemon::listen::is_unix_path;
+use nsq_daemon::options::Given;
+
+use super::NsqdOptions;
+
+/// An option that asks for what this build cannot do.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("--{flag} is not supported yet by this build: {why}")]
+pub(super) struct Unsupported {
+    flag: &'static str,
+    why: &'static str,
+}
+
+/// Refuses the first of [`REFUSALS`] that is used, on the command line or in the config file.
+pub(super) fn refuse(options: &NsqdOptions) -> Result<(), Unsupported> {
+    match REFUSALS.iter().find(|(_, is_used, _)| is_used(options)) {
+        Some(&(flag, _, why)) => Err(Unsupported { flag, why }),
+        None => Ok(()),
+    }
+}
+
+type Refusal = (&'static str, fn(&NsqdOptions) -> bool, &'static str);
+
+/// One line for each missing feature's option. `--tls-required` needs none: without a certificate
+/// it is refused anyway.
+#[rustfmt::skip]
+const REFUSALS: &[Refusal] = &[
+    ("tls-cert", |o| !o.tls_cert.is_empty(), NO_TLS),
+    ("tls-key", |o| !o.tls_key.is_empty(), NO_TLS),
+    ("tls-client-auth-policy", |o| !o.tls_client_auth_policy.is_empty(), NO_TLS),
+    ("tls-root-ca-file", |o| !o.tls_root_ca_file.is_empty(), NO_TLS),
+    ("auth-http-address", |o| !o.auth_http_addresses.is_empty(), "clients are not authorized, everyone would be let in"),
+    ("statsd-address", |o| !o.statsd_address.is_empty(), "nothing is sent to statsd"),
+    ("tcp-address", |o| is_unix_path(&o.tcp_address), NO_UNIX),
+    ("http-address", |o| !o.http_address.is_empty() && is_unix_path(&o.http_address), NO_UNIX),
+    ("lookupd-tcp-address", |o| !o.nsqlookupd_tcp_addresses.current().is_empty(), "it does not register with nsqlookupd"),
+    ("e2e-processing-latency-percentile", |o| !o.e2e_processing_latency_percentiles.is_empty(), "latencies are not measured"),
+    ("enable-experiment", |o| o.enable_experiment.iter().any(|name| name == TOPOLOGY), "topology-aware-consumption is missing"),
+];
+
+const NO_TLS: &str = "connections are not encrypted";
+const NO_UNIX: &str = "it takes host:port only, not the path of a unix socket";
+const TOPOLOGY: &str = "topology-aware-consumption";
+
+/// Logs a line for each option that was given but does not do what it says.
+pub(super) fn log_notices(options: &NsqdOptions, given: &Given) {
+    for notice in notices(options, given) {
+        tracing::warn!("{notice}");
+    }
+}
+
+fn notices(options: &NsqdOptions, given: &Given) -> Vec<&'static str> {
+    let mut notices = Vec::new();
+    let is_asked_for = |flag, is_on: bool| is_on && given.has(flag);
+    if is_asked_for("deflate", options.deflate) || is_asked_for("snappy", options.snappy) {
+        notices.push(
+            "compression is not available yet in this build: clients that ask for it go on without",
+        );
+    }
+    if given.has("queue-scan-worker-pool-max") || given.has("queue-scan-selection-count") {
+        notices
+            .push("the --queue-scan options have no effect: timeouts are exact, without scanning");
+    }
+    notices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notices_come_for_options_given_not_for_defaults() {
+        let mut options = NsqdOptions::default();
+        assert!(notices(&options, &Given::default()).is_empty());
+        for (args, count) in [
+            (&["--deflate", "--snappy"][..], 1),
+            (&["--snappy=true"], 1),
+            (&["--snappy=false", "--deflate=false"], 0),
+            (&["--queue-scan-selection-count=20"], 1),
+            (&["--snappy", "--queue-scan-worker-pool-max=1"], 2),
+        ] {
+            let args = args.iter().map(std::ffi::OsString::from);
+            let given = nsq_daemon::go_flags::parse("nsqd", args, &mut options).unwrap();
+            assert_eq!(notices(&options, &given).len(), count);
+        }
+    }
+}
