@@ -1,6 +1,6 @@
 //! nsqd's settings: what the command line, the config file and the defaults come to.
 //!
-//! [`table`] has one row per option; from it follow flags, usage, config keys, defaults, fields and
+//! The `table` has one row per option; from it follow flags, usage, config keys, defaults, fields and
 //! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
 
 mod check;
