@@ -12,7 +12,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::log::Log;
-use crate::nsqd::{Nsqd, build_folder};
+use crate::nsqd::Nsqd;
+use crate::start::build_folder;
 use crate::wait::say_loudly;
 
 /// An installed client library and the program that uses it.

@@ -1,10 +1,9 @@
 //! One running nsqd: started, killed, started again on the same folder.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::{env, io};
+use std::process::{Child, ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -13,21 +12,14 @@ use tempfile::TempDir;
 use crate::http::{self, Reply};
 use crate::log::Log;
 use crate::raw_client::RawClient;
+use crate::start::Start;
 use crate::wait::{PATIENCE, wait_until};
-
-/// How to start an nsqd; [`Start::now`] does it.
-#[derive(Clone, Debug, Default)]
-pub struct Start {
-    flags: Vec<String>,
-    keeps_ports: bool,
-    wrapper: Vec<String>,
-}
 
 /// A daemon on free loopback ports, over a temporary folder that goes with it.
 #[derive(Debug)]
 pub struct Nsqd {
     start: Start,
-    /// Also what it listens on after a restart, when its ports are kept.
+    /// What it said it listens on when it was started last.
     tcp: SocketAddr,
     http: SocketAddr,
     folder: TempDir,
@@ -36,53 +28,21 @@ pub struct Nsqd {
     log: Log,
 }
 
-impl Start {
-    /// With these flags besides the addresses and the data path.
-    pub fn with(flags: &[&str]) -> Self {
-        Self {
-            flags: flags.iter().map(ToString::to_string).collect(),
-            ..Self::default()
-        }
-    }
-
-    /// On ports that stay the same over restarts.
-    #[must_use]
-    pub fn keeping_ports(mut self) -> Self {
-        self.keeps_ports = true;
-        self
-    }
-
-    /// Through a program that ends by replacing itself with its last arguments, such as `prlimit`.
-    /// `{folder}` in an argument stands for the data folder.
-    #[must_use]
-    pub fn through(mut self, wrapper: &[&str]) -> Self {
-        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
-        self
-    }
-
-    /// Starts it and waits until it answers.
-    #[track_caller]
-    pub fn now(self) -> Nsqd {
-        let (tcp, http) = if self.keeps_ports {
-            (free_port(), free_port())
-        } else {
-            (ANY_PORT, ANY_PORT)
-        };
+impl Nsqd {
+    /// Not yet running, over a new folder.
+    pub(crate) fn stopped(start: Start) -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let mut nsqd = Nsqd {
-            start: self,
-            tcp,
-            http,
+        Self {
+            start,
+            tcp: nowhere,
+            http: nowhere,
             folder,
             process: None,
             log: Log::default(),
-        };
-        nsqd.start_again();
-        nsqd
+        }
     }
-}
 
-impl Nsqd {
     /// Starts it with these flags and waits until it answers.
     #[track_caller]
     pub fn start(flags: &[&str]) -> Self {
@@ -105,7 +65,7 @@ impl Nsqd {
     /// As [`Nsqd::start_again`], with other flags from now on.
     #[track_caller]
     pub fn start_again_with(&mut self, flags: &[&str]) {
-        self.start.flags = flags.iter().map(ToString::to_string).collect();
+        self.start.set_flags(flags);
         self.start_again();
     }
 
@@ -256,48 +216,10 @@ impl Nsqd {
 
     fn spawn(&mut self) {
         assert!(self.process.is_none(), "it runs already");
-        let (tcp, http) = if self.start.keeps_ports {
-            (self.tcp, self.http)
-        } else {
-            (ANY_PORT, ANY_PORT)
-        };
-        let folder = self
-            .folder
-            .path()
-            .to_str()
-            .expect("temporary paths are text");
-        let mut words: Vec<_> = self
-            .start
-            .wrapper
-            .iter()
-            .map(|word| word.replace("{folder}", folder))
-            .collect();
-        // Should the test itself be killed, the kernel ends what it started.
-        if Path::new(SETPRIV).exists() {
-            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
-        }
-        words.push(
-            path_of_nsqd()
-                .to_str()
-                .expect("paths here are text")
-                .to_string(),
-        );
-        let mut process = Command::new(&words[0])
-            .args(&words[1..])
-            .arg(format!("--tcp-address={tcp}"))
-            .arg(format!("--http-address={http}"))
-            .arg(format!("--data-path={folder}"))
-            .args(&self.start.flags)
-            .args(
-                env::var("NSQD_FLAGS")
-                    .unwrap_or_default()
-                    .split_whitespace(),
-            )
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+        let mut command = self.start.command(self.folder.path());
+        let mut process = command
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {words:?}: {error}"));
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         self.log = Log::collect(process.stderr.take().expect("stderr is piped"));
         self.process = Some(process);
     }
@@ -334,29 +256,6 @@ impl Drop for Nsqd {
     }
 }
 
-/// What is tested: the path that `NSQD` names, else our own build beside this test.
-pub fn path_of_nsqd() -> PathBuf {
-    if let Some(path) = env::var_os("NSQD") {
-        return path.into();
-    }
-    let path = build_folder().join("nsqd");
-    assert!(
-        path.exists(),
-        "{} is not built: cargo build -p nsqd",
-        path.display()
-    );
-    path
-}
-
-/// Where cargo puts the workspace's programs: this test runs in its `deps`.
-pub(crate) fn build_folder() -> PathBuf {
-    let test = env::current_exe().expect("a running program has a path");
-    test.ancestors()
-        .nth(2)
-        .expect("tests run in target/<profile>/deps")
-        .to_path_buf()
-}
-
 fn find(entries: &Value, key: &str, name: &str) -> Value {
     let entries = entries.as_array().map(Vec::as_slice).unwrap_or_default();
     entries
@@ -365,29 +264,3 @@ fn find(entries: &Value, key: &str, name: &str) -> Value {
         .cloned()
         .unwrap_or_default()
 }
-
-/// A port nobody listens on, below those the kernel hands out, so that nobody gets it while we restart.
-fn free_port() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test programs that run at the same time begin at different places.
-    let spread = u16::try_from(std::process::id() % 1000).expect("below a thousand") * 16;
-    for _ in 0..KEPT_PORT_COUNT {
-        let step = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let address = SocketAddr::from((
-            Ipv4Addr::LOCALHOST,
-            FIRST_KEPT_PORT + step % KEPT_PORT_COUNT,
-        ));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-    panic!("no port is free");
-}
-
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-const FIRST_KEPT_PORT: u16 = 12_000;
-const KEPT_PORT_COUNT: u16 = 18_000;
-
-/// Part of util-linux; where it is missing, only a killed test leaves its daemons behind.
-const SETPRIV: &str = "/usr/bin/setpriv";

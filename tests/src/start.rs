@@ -1,0 +1,139 @@
+//! How an nsqd is started: which binary, which flags, which ports, through what.
+
+use std::env;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use crate::nsqd::Nsqd;
+
+/// How to start an nsqd; [`Start::now`] does it.
+#[derive(Clone, Debug, Default)]
+pub struct Start {
+    flags: Vec<String>,
+    /// TCP and HTTP; `None` has every start choose its own.
+    kept_ports: Option<[SocketAddr; 2]>,
+    wrapper: Vec<String>,
+}
+
+impl Start {
+    /// With these flags besides the addresses and the data path.
+    pub fn with(flags: &[&str]) -> Self {
+        let mut start = Self::default();
+        start.set_flags(flags);
+        start
+    }
+
+    /// On ports that stay the same over restarts.
+    #[must_use]
+    pub fn keeping_ports(mut self) -> Self {
+        self.kept_ports = Some([free_port(), free_port()]);
+        self
+    }
+
+    /// Through a program that ends by replacing itself with its last arguments, such as `prlimit`.
+    /// `{folder}` in an argument stands for the data folder.
+    #[must_use]
+    pub fn through(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Starts it and waits until it answers.
+    #[track_caller]
+    pub fn now(self) -> Nsqd {
+        let mut nsqd = Nsqd::stopped(self);
+        nsqd.start_again();
+        nsqd
+    }
+
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
+    }
+
+    /// The command that starts it over `folder`, its stderr piped.
+    pub(crate) fn command(&self, folder: &Path) -> Command {
+        let folder = folder.to_str().expect("temporary paths are text");
+        let mut words = vec![];
+        words.extend(
+            self.wrapper
+                .iter()
+                .map(|word| word.replace("{folder}", folder)),
+        );
+        // Should the test itself be killed, the kernel ends what it started.
+        if Path::new(SETPRIV).exists() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
+        }
+        words.push(
+            path_of_nsqd()
+                .to_str()
+                .expect("paths here are text")
+                .to_string(),
+        );
+        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg(format!("--tcp-address={tcp}"))
+            .arg(format!("--http-address={http}"))
+            .arg(format!("--data-path={folder}"))
+            .args(
+                env::var("NSQD_FLAGS")
+                    .unwrap_or_default()
+                    .split_whitespace(),
+            )
+            .args(&self.flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// What is tested: the path that `NSQD` names, else our own build beside this test.
+pub fn path_of_nsqd() -> PathBuf {
+    if let Some(path) = env::var_os("NSQD") {
+        return path.into();
+    }
+    let path = build_folder().join("nsqd");
+    assert!(
+        path.exists(),
+        "{} is not built: cargo build -p nsqd",
+        path.display()
+    );
+    path
+}
+
+/// Where cargo puts the workspace's programs: this test runs in its `deps`.
+pub(crate) fn build_folder() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    test.ancestors()
+        .nth(2)
+        .expect("tests run in target/<profile>/deps")
+        .to_path_buf()
+}
+
+/// A port nobody listens on, below those the kernel hands out, so that nobody gets it while we restart.
+fn free_port() -> SocketAddr {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run at the same time begin at different places.
+    let spread = u16::try_from(std::process::id() % 1000).expect("below a thousand") * 16;
+    for _ in 0..KEPT_PORT_COUNT {
+        let step = spread.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_KEPT_PORT + step % KEPT_PORT_COUNT;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free");
+}
+
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+const FIRST_KEPT_PORT: u16 = 12_000;
+const KEPT_PORT_COUNT: u16 = 18_000;
+
+/// Part of util-linux; where it is missing, only a killed test leaves its daemons behind.
+const SETPRIV: &str = "/usr/bin/setpriv";
