@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The nsqd program: see [`nsqd::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nsqd::start::main()
+}

@@ -1,0 +1,88 @@
+//! nsqd's HTTP API: publishing, managing topics and channels, statistics, options.
+//!
+//! Routing, headers and error bodies are [`nsq_daemon::http`]'s; each module here answers the endpoints of one
+//! subject.
+
+mod batch;
+mod config;
+mod debug;
+mod manage;
+mod process;
+mod publish;
+mod self_report;
+mod stats;
+mod stats_json;
+mod stats_memory;
+mod stats_text;
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+
+use nsq_core::{StoreError, Topic};
+use nsq_daemon::http::{ApiError, Method, Query, Reply, Request, Router, StatusCode};
+use nsq_protocol::TopicName;
+
+use crate::nsqd::Nsqd;
+
+/// All endpoints, over one nsqd.
+pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
+    let router = Router::new(nsqd)
+        .route(Method::GET, "/ping", at_once(self_report::ping))
+        .route(Method::GET, "/info", at_once(self_report::info))
+        .quiet_route(Method::POST, "/pub", publish::publish)
+        .quiet_route(Method::POST, "/mpub", publish::publish_many)
+        .route(Method::GET, "/stats", stats::stats)
+        .route(Method::GET, "/config/:opt", at_once(config::show))
+        .route(Method::PUT, "/config/:opt", config::change);
+    debug::add_routes(manage::add_routes(router))
+}
+
+/// A handler that needs neither the request's body nor to wait.
+fn at_once(
+    answer: impl Fn(&Nsqd, &Request) -> Result<Reply, ApiError>,
+) -> impl Fn(Arc<Nsqd>, Request) -> Ready<Result<Reply, ApiError>> {
+    move |nsqd, request| ready(answer(&nsqd, &request))
+}
+
+/// Runs what may block on the disk or take long, where it holds up nobody else.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!("HTTP: {error}");
+        internal_error()
+    })
+}
+
+/// The topic that a publish or `/topic/create` names, made if it is new.
+async fn wanted_topic(nsqd: &Nsqd, query: &Query) -> Result<Arc<Topic>, ApiError> {
+    let name = query
+        .first("topic")
+        .ok_or(ApiError::bad_request("MISSING_ARG_TOPIC"))?;
+    if let Some(topic) = nsqd.broker.topic(name) {
+        return Ok(topic);
+    }
+    let name = TopicName::parse(name).map_err(|_| ApiError::bad_request("INVALID_TOPIC"))?;
+    nsqd.create_topic(&name)
+        .await
+        .map_err(|error| not_made(&format!("TOPIC({name})"), &error))
+}
+
+/// The answer when `what`, a topic or a channel, could not be made.
+fn not_made(what: &str, error: &StoreError) -> ApiError {
+    match error {
+        StoreError::Exiting => exiting(),
+        StoreError::Io { .. } | StoreError::Log(_) => {
+            tracing::error!("{what}: cannot be made: {error}");
+            internal_error()
+        }
+    }
+}
+
+fn exiting() -> ApiError {
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "EXITING")
+}
+
+fn internal_error() -> ApiError {
+    ApiError::internal("INTERNAL_ERROR")
+}

@@ -1,0 +1,55 @@
+//! `/ping` and `/info`: whether nsqd is well, and what it is.
+
+use nsq_daemon::http::{ApiError, Reply, Request, StatusCode};
+use nsq_daemon::node_id::hostname;
+use nsq_daemon::version::VERSION;
+use serde::Serialize;
+
+use crate::nsqd::Nsqd;
+
+pub(super) fn ping(nsqd: &Nsqd, _request: &Request) -> Result<Reply, ApiError> {
+    let health = nsqd.broker.health();
+    let status = if health == "OK" {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    Ok(Reply::plain(status, health))
+}
+
+/// Compat: times are in nanoseconds here, in milliseconds in IDENTIFY's answer (doInfo, nsqd/http.go).
+#[derive(Serialize)]
+struct SelfReport<'a> {
+    version: &'a str,
+    broadcast_address: &'a str,
+    hostname: &'a str,
+    http_port: u16,
+    tcp_port: u16,
+    start_time: i64,
+    #[serde(rename = "max_heartbeat_interval")]
+    max_heartbeat_interval_nanos: u128,
+    max_output_buffer_size: i64,
+    #[serde(rename = "max_output_buffer_timeout")]
+    max_output_buffer_timeout_nanos: u128,
+    max_deflate_level: i64,
+    topology_zone: &'a str,
+    topology_region: &'a str,
+}
+
+pub(super) fn info(nsqd: &Nsqd, _request: &Request) -> Result<Reply, ApiError> {
+    let settings = &nsqd.settings;
+    Ok(Reply::json(&SelfReport {
+        version: VERSION,
+        broadcast_address: &settings.broadcast_address,
+        hostname: &hostname(),
+        http_port: nsqd.http_port,
+        tcp_port: nsqd.tcp_port,
+        start_time: nsqd.start_time,
+        max_heartbeat_interval_nanos: settings.max_heartbeat_interval.as_nanos(),
+        max_output_buffer_size: settings.max_output_buffer_size,
+        max_output_buffer_timeout_nanos: settings.max_output_buffer_timeout.as_nanos(),
+        max_deflate_level: settings.max_deflate_level,
+        topology_zone: &settings.topology_zone,
+        topology_region: &settings.topology_region,
+    }))
+}

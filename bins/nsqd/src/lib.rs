@@ -1,0 +1,15 @@
+//! nsqd: receives, queues and delivers messages.
+//!
+//! A message's way: socket, [`connection`], decoder, topic, log; then channel, `take`, frames, one write.
+
+mod client;
+mod clock;
+mod connection;
+mod http;
+mod nsqd;
+pub mod run;
+pub mod settings;
+pub mod start;
+mod syncer;
+mod timers;
+mod workers;

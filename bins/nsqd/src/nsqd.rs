@@ -1,0 +1,169 @@
+//! What every connection and every HTTP request shares.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nsq_core::broker::{Change, Surroundings};
+use nsq_core::{Broker, ChannelCell, ClientId, StoreError, Tick, Topic, Wakes};
+use nsq_protocol::identify::{IdentifyLimits, ServerFeatures};
+use nsq_protocol::{Limits, TopicName};
+use tokio::sync::Notify;
+
+use crate::client::Client;
+use crate::clock;
+use crate::connection::Subscription;
+use crate::settings::Settings;
+use crate::syncer::Syncer;
+use crate::timers::Timers;
+
+/// What the core asks of this program, noted down for the tasks that do it.
+#[derive(Default)]
+pub(crate) struct Notes {
+    pub(crate) timers: Timers,
+    pub(crate) syncer: Syncer,
+    /// `nsqd.dat` is out of date.
+    pub(crate) registry_changed: Notify,
+}
+
+impl Surroundings for Notes {
+    fn arm(&self, channel: &Arc<ChannelCell>, at: Tick) {
+        self.timers.plan(channel, at);
+    }
+
+    fn registry_changed(&self, _change: Change) {
+        self.registry_changed.notify_one();
+    }
+}
+
+/// One nsqd.
+pub(crate) struct Nsqd {
+    pub(crate) settings: Settings,
+    pub(crate) broker: Arc<Broker>,
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) limits: Limits,
+    pub(crate) identify_limits: IdentifyLimits,
+    pub(crate) features: ServerFeatures,
+    pub(crate) max_channel_consumers: usize,
+    pub(crate) sync_publish: bool,
+    /// Unix seconds.
+    pub(crate) start_time: i64,
+    pub(crate) started: std::time::Instant,
+    pub(crate) tcp_port: u16,
+    /// 0 when HTTP is off.
+    pub(crate) http_port: u16,
+    next_client: AtomicU32,
+    clients: Mutex<HashMap<ClientId, Arc<Client>>>,
+    client_gone: Notify,
+    is_exiting: AtomicBool,
+}
+
+/// What [`Nsqd::new`] cannot find in the settings.
+pub(crate) struct Ports {
+    pub(crate) tcp: u16,
+    pub(crate) http: u16,
+}
+
+impl Nsqd {
+    pub(crate) fn new(
+        settings: Settings,
+        broker: Arc<Broker>,
+        notes: Arc<Notes>,
+        ports: &Ports,
+    ) -> Nsqd {
+        Nsqd {
+            limits: settings.limits(),
+            identify_limits: settings.identify_limits(),
+            features: settings.features(),
+            max_channel_consumers: settings.max_channel_consumers(),
+            sync_publish: settings.sync_publish(),
+            settings,
+            broker,
+            notes,
+            start_time: clock::unix_nanos() / 1_000_000_000,
+            started: std::time::Instant::now(),
+            tcp_port: ports.tcp,
+            http_port: ports.http,
+            // 0 is nobody: the owner of what was in flight before a restart.
+            next_client: AtomicU32::new(1),
+            clients: Mutex::default(),
+            client_gone: Notify::new(),
+            is_exiting: AtomicBool::new(false),
+        }
+    }
+
+    /// The topic of that name, made if it is new.
+    pub(crate) async fn create_topic(&self, name: &TopicName) -> Result<Arc<Topic>, StoreError> {
+        let (topic, _) = self.broker.get_or_create_topic(name, false, clock::now())?;
+        Ok(topic)
+    }
+
+    // ---- clients ----
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<ClientId, Arc<Client>>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up a connection from `remote_address`, `ip:port`.
+    pub(crate) fn add_client(&self, remote_address: String, remote_ip: String) -> Arc<Client> {
+        let id = ClientId(self.next_client.fetch_add(1, Ordering::Relaxed));
+        let client = Arc::new(Client::new(
+            id,
+            remote_address,
+            remote_ip,
+            clock::unix_nanos() / 1_000_000_000,
+        ));
+        self.clients().insert(id, Arc::clone(&client));
+        if self.is_exiting() {
+            nsq_core::ClientHandle::close(&*client);
+        }
+        client
+    }
+
+    pub(crate) fn remove_client(&self, client: &Client) {
+        self.clients().remove(&client.id);
+        if self.is_exiting() {
+            self.client_gone.notify_one();
+        }
+    }
+
+    /// Waits until no connection is left.
+    pub(crate) async fn all_gone(&self) {
+        while !self.clients().is_empty() {
+            self.client_gone.notified().await;
+        }
+    }
+
+    /// Every connection, oldest first.
+    pub(crate) fn all_clients(&self) -> Vec<Arc<Client>> {
+        let mut clients: Vec<_> = self.clients().values().cloned().collect();
+        clients.sort_by_key(|client| client.id);
+        clients
+    }
+
+    /// A client's connection ended: its channel forgets it, but not what it holds.
+    pub(crate) fn leave(&self, client: &Client, subscription: &Subscription) {
+        let mut wakes = Wakes::default();
+        let left = subscription
+            .channel
+            .lock()
+            .unsubscribe(client.id, &mut wakes);
+        wakes.ring();
+        self.broker
+            .client_left(&subscription.topic, &subscription.channel, left);
+    }
+
+    // ---- shutdown ----
+
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.is_exiting.load(Ordering::Acquire)
+    }
+
+    /// Closes every client, now and from now on.
+    pub(crate) fn close_clients(&self) {
+        self.is_exiting.store(true, Ordering::Release);
+        for client in self.all_clients() {
+            nsq_core::ClientHandle::close(&*client);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! From settings to a running nsqd, and in good order out of it again.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nsq_core::broker::OpenError;
+use nsq_core::{Broker, Settings as CoreSettings};
+use nsq_daemon::data_path::{DataPathLock, LockError};
+use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::{http as daemon_http, version};
+use nsq_queue::LogOptions;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::connection::Connection;
+use crate::nsqd::{Notes, Nsqd, Ports};
+use crate::settings::Settings;
+use crate::workers::Workers;
+use crate::{clock, http};
+
+/// How long clients may take to leave at shutdown.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Why nsqd could not start. `Display` is upstream's message.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data path is not there, or another nsqd has it.
+    #[error("failed to instantiate nsqd - failed to lock data-path: {0}")]
+    DataPath(#[from] LockError),
+    /// An address cannot be listened on.
+    #[error("failed to instantiate nsqd - {0}")]
+    Listen(#[from] ListenError),
+    /// What an earlier run left cannot be opened.
+    #[error("failed to load metadata - {0}")]
+    Open(#[from] OpenError),
+    /// `nsqd.dat` cannot be written.
+    #[error("failed to persist metadata - {0}")]
+    Persist(#[from] nsq_core::metadata::MetadataError),
+    /// A thread, a runtime or a socket could not be had.
+    #[error("failed to instantiate nsqd - {0}")]
+    System(#[from] io::Error),
+}
+
+/// Runs nsqd until `shutdown` is ready. Must be called in a tokio runtime.
+///
+/// # Errors
+/// [`StartError`] when it cannot start; afterwards there is none.
+pub async fn run(
+    mut settings: Settings,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let data_path = data_path(&settings);
+    let _lock = DataPathLock::acquire(&data_path)?;
+    settings.log_notices();
+    tracing::info!("{}", version::line("nsqd"));
+    tracing::info!("ID: {}", settings.node_id);
+    let tcp = listen::bind(&settings.tcp_address)?;
+    let http = match settings.http_address.as_str() {
+        "" => None,
+        address => Some(listen::bind(address)?),
+    };
+    let ports = Ports {
+        tcp: tcp.address.port(),
+        http: http.as_ref().map_or(0, |bound| bound.address.port()),
+    };
+    settings.fill_in_ports(ports.tcp, ports.http);
+
+    let notes = Arc::new(Notes::default());
+    warn_of_upstream_files(&data_path);
+    let broker = {
+        let core = core_settings(&settings, data_path);
+        let notes = Arc::clone(&notes);
+        // Opening reads and checks files: for a large folder that takes a while.
+        tokio::task::spawn_blocking(move || Broker::open(core, notes, clock::now()))
+            .await
+            .map_err(io::Error::other)??
+    };
+    broker.save_metadata()?;
+    let nsqd = Arc::new(Nsqd::new(settings, Arc::new(broker), notes, &ports));
+    let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
+    let upkeep = start_upkeep(&nsqd);
+    let http_server = start_http(&nsqd, http)?;
+    accept(&nsqd, &workers, tcp, shutdown).await?;
+
+    tracing::info!("NSQ: closing clients");
+    nsqd.close_clients();
+    let left = tokio::time::timeout(LEAVING, nsqd.all_gone()).await;
+    if left.is_err() {
+        tracing::warn!("{} clients did not leave in time", nsqd.all_clients().len());
+    }
+    drop(http_server);
+    if let Err(error) = nsqd.broker.save_metadata() {
+        tracing::error!("failed to persist metadata - {error}");
+    }
+    tracing::info!("NSQ: closing topics");
+    upkeep.abort_all();
+    let broker = Arc::clone(&nsqd.broker);
+    // What is left to do blocks on the disk, and nothing else is left to be served.
+    let closed = tokio::task::spawn_blocking(move || broker.close(clock::now())).await;
+    tracing::info!("NSQ: stopping subsystems");
+    drop(workers);
+    closed.map_err(io::Error::other)?;
+    tracing::info!("NSQ: bye");
+    Ok(())
+}
+
+fn data_path(settings: &Settings) -> PathBuf {
+    let path = settings.data_path.as_str();
+    PathBuf::from(if path.is_empty() { "." } else { path })
+}
+
+fn core_settings(settings: &Settings, data_path: PathBuf) -> CoreSettings {
+    let max_segment_bytes = u32::try_from(settings.max_bytes_per_file).unwrap_or(u32::MAX);
+    let options = LogOptions::default();
+    CoreSettings {
+        data_path,
+        node_id: u16::try_from(settings.node_id).unwrap_or_default(),
+        mem_queue_size: u64::try_from(settings.mem_queue_size).unwrap_or_default(),
+        max_msg_timeout: settings.max_msg_timeout,
+        sync_every: u64::try_from(settings.sync_every)
+            .unwrap_or(u64::MAX)
+            .max(1),
+        log_options: LogOptions {
+            max_segment_bytes: max_segment_bytes
+                .clamp(options.first_segment_bytes, options.max_segment_bytes),
+            ..options
+        },
+    }
+}
+
+/// A folder that upstream's nsqd wrote messages into: they must not go unnoticed.
+fn warn_of_upstream_files(data_path: &Path) {
+    let Ok(entries) = std::fs::read_dir(data_path) else {
+        return;
+    };
+    let is_upstreams = |name: &str| name.contains(".diskqueue.") && !name.ends_with(".tmp");
+    let count = entries
+        .flatten()
+        .filter(|entry| is_upstreams(&entry.file_name().to_string_lossy()))
+        .count();
+    if count > 0 {
+        tracing::error!(
+            "{count} disk queue files of upstream's nsqd in {} are left as they are: this build does not read them; \
+             drain them with the nsqd that wrote them",
+            data_path.display()
+        );
+    }
+}
+
+async fn accept(
+    nsqd: &Arc<Nsqd>,
+    workers: &Workers,
+    bound: Bound,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let listener = TcpListener::from_std(bound.socket)?;
+    tracing::info!("TCP: listening on {}", bound.address);
+    let serve = |stream: TcpStream, address: SocketAddr| {
+        // The socket moves to its worker's runtime.
+        let Ok(stream) = stream.into_std() else {
+            return;
+        };
+        let nsqd = Arc::clone(nsqd);
+        workers.spawn(async move {
+            let Ok(stream) = TcpStream::from_std(stream) else {
+                return;
+            };
+            tracing::info!("TCP: new client({address})");
+            let client = nsqd.add_client(address.to_string(), address.ip().to_string());
+            Connection::new(stream, client, nsqd).run().await;
+        });
+    };
+    let outcome = listen::accept_loop(listener, shutdown, serve).await;
+    tracing::info!("TCP: closing {}", bound.address);
+    Ok(outcome?)
+}
+
+/// Runs the HTTP server until dropped.
+struct HttpServer {
+    _stop: watch::Sender<()>,
+}
+
+fn start_http(nsqd: &Arc<Nsqd>, bound: Option<Bound>) -> Result<Option<HttpServer>, StartError> {
+    let Some(bound) = bound else { return Ok(None) };
+    let listener = TcpListener::from_std(bound.socket)?;
+    tracing::info!("HTTP: listening on {}", bound.address);
+    let (stop, mut stopped) = watch::channel(());
+    let router = Arc::new(http::router(Arc::clone(nsqd)));
+    let address = bound.address;
+    tokio::spawn(async move {
+        let shutdown = async {
+            // The sender never sends: its end is the sign.
+            let _ = stopped.changed().await;
+        };
+        daemon_http::serve(listener, router, shutdown).await;
+        tracing::info!("HTTP: closing {address}");
+    });
+    Ok(Some(HttpServer { _stop: stop }))
+}
+
+/// The tasks that run beside the connections.
+struct Upkeep(Vec<tokio::task::JoinHandle<()>>);
+
+impl Upkeep {
+    fn abort_all(&self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+fn start_upkeep(nsqd: &Arc<Nsqd>) -> Upkeep {
+    let timers = Arc::clone(&nsqd.notes);
+    let syncer = (Arc::clone(&nsqd.notes), Arc::clone(&nsqd.broker));
+    Upkeep(vec![
+        tokio::spawn(async move { timers.timers.run().await }),
+        tokio::spawn(async move { syncer.0.syncer.run(&syncer.1).await }),
+        tokio::spawn(save_registry(Arc::clone(nsqd))),
+        tokio::spawn(maintain(Arc::clone(nsqd))),
+    ])
+}
+
+/// Writes `nsqd.dat` after each change, and changes that come meanwhile together.
+async fn save_registry(nsqd: Arc<Nsqd>) {
+    loop {
+        nsqd.notes.registry_changed.notified().await;
+        let broker = Arc::clone(&nsqd.broker);
+        let started = std::time::Instant::now();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || broker.save_metadata()).await {
+            tracing::error!("failed to persist metadata - {error}");
+        }
+        // With many topics a write takes long: it must not take all of the disk's time.
+        tokio::time::sleep(started.elapsed()).await;
+    }
+}
+
+/// Syncs and tidies up every `--sync-timeout` what was used since.
+async fn maintain(nsqd: Arc<Nsqd>) {
+    let mut tick = tokio::time::interval(nsqd.settings.sync_timeout);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        let nsqd_here = Arc::clone(&nsqd);
+        let topics = tokio::task::spawn_blocking(move || {
+            let now = clock::now();
+            let used: Vec<_> = nsqd_here
+                .broker
+                .topics()
+                .into_iter()
+                .filter(|topic| topic.maintain(now))
+                .collect();
+            used
+        });
+        for topic in topics.await.unwrap_or_default() {
+            nsqd.notes.syncer.ask(&topic);
+        }
+    }
+}

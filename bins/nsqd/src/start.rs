@@ -1,0 +1,41 @@
+//! The program around [`run`]: command line, log, signals, exit code.
+
+use std::process::ExitCode;
+
+use nsq_daemon::signals::ShutdownSignals;
+use nsq_daemon::stop::Stop;
+use nsq_daemon::{limits, logging};
+
+use crate::run;
+use crate::settings::{PROGRAM, Settings};
+
+/// Threads for what is not a connection: HTTP, timers, accepting.
+const CONTROL_THREADS: usize = 2;
+
+/// Runs nsqd with this process's command line until a signal ends it.
+pub fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => stop.report(PROGRAM),
+    }
+}
+
+fn start() -> Result<(), Stop> {
+    let settings = Settings::load(std::env::args_os().skip(1))?;
+    logging::start(&settings.log_prefix, &settings.log_level);
+    let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
+    limits::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .map_err(|error| fatal(&format!("failed to instantiate nsqd - {error}")))?;
+    runtime.block_on(async {
+        // First of all, so that a signal during a long start is not lost.
+        let signals = ShutdownSignals::catch().map_err(|error| fatal(&error))?;
+        run::run(settings, signals.received())
+            .await
+            .map_err(|error| fatal(&error))
+    })
+}
