@@ -36,17 +36,19 @@ fn one_message_at_a_time_is_delivered_at_once() {
 fn a_lone_message_does_not_wait_for_the_buffer_timeout() {
     let nsqd = Nsqd::start(&[]);
     let mut producer = nsqd.connect();
-    for settings in [
-        patient_settings(),
-        json!({"output_buffer_size": 65_536, "output_buffer_timeout": -1}),
+    for (topic, settings) in [
+        ("patient", patient_settings()),
+        (
+            "without_timeout",
+            json!({"output_buffer_size": 65_536, "output_buffer_timeout": -1}),
+        ),
     ] {
         let mut consumer = nsqd.connect();
         consumer.identify(&settings);
-        consumer.subscribe("t", "c");
+        consumer.subscribe(topic, "c");
         consumer.send_line("RDY 10");
-        producer.publish("t", "alone");
-        let message = consumer.expect_body("alone");
-        consumer.finish(&message);
+        producer.publish(topic, "alone");
+        consumer.expect_body("alone");
     }
 }
 
