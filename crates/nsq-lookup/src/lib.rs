@@ -1,11 +1,12 @@
 //! Who has which topic, and the protocol that says so.
 //!
 //! nsqlookupd is a [`Registry`] with two doors: [`server`] listens to what nsqds announce over TCP, and
-//! [`api`] answers questions over HTTP. `peer` is nsqd's side of the same conversation.
+//! [`api`] answers questions over HTTP. [`peer`] is nsqd's side of the same conversation.
 
 pub mod api;
 mod lookupd;
 mod node;
+pub mod peer;
 pub mod registry;
 pub mod server;
 mod session;

@@ -126,7 +126,7 @@ impl Connection {
         tracing::info!("CLIENT({remote}): desired protocol magic '{text}'");
         if magic != MAGIC_V1 {
             let mut answer = BytesMut::new();
-            wire::put_answer(&mut answer, b"E_BAD_PROTOCOL");
+            wire::put_sized(&mut answer, b"E_BAD_PROTOCOL");
             // Whoever it is may not even listen.
             let _ = self.stream.write_all(&answer).await;
             tracing::error!("client({remote}) bad protocol magic '{text}'");
@@ -190,7 +190,7 @@ impl Connection {
         let remote = self.remote;
         let cause = std::error::Error::source(error).map(|cause| format!(" - {cause}"));
         tracing::error!("[{remote}] - {error}{}", cause.unwrap_or_default());
-        wire::put_answer(answers, error.to_string().as_bytes());
+        wire::put_sized(answers, error.to_string().as_bytes());
     }
 
     fn apply(&mut self, command: Command, answers: &mut BytesMut) {
@@ -206,7 +206,7 @@ impl Connection {
                 self.identify(*node);
                 let introduction = json::to_vec(self.lookupd.introduction())
                     .expect("texts and numbers are always JSON");
-                wire::put_answer(answers, &introduction);
+                wire::put_sized(answers, &introduction);
                 return;
             }
             Command::Register(topic, channel) => self.register(&topic, channel.as_ref()),
@@ -235,7 +235,7 @@ impl Connection {
                 }
             }
         }
-        wire::put_answer(answers, wire::OK);
+        wire::put_sized(answers, wire::OK);
     }
 
     fn identify(&mut self, node: Node) {

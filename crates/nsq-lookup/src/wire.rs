@@ -5,6 +5,8 @@
 //! nsqlookupd ─▶  i32 size, that many bytes                  (no frame type)
 //! ```
 
+use std::fmt;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use nsq_protocol::{ChannelName, TopicName};
 
@@ -14,9 +16,9 @@ pub(crate) const MAGIC_V1: [u8; 4] = *b"  V1";
 /// What goes well is answered with this.
 pub(crate) const OK: &[u8] = b"OK";
 
-/// Appends an answer.
-pub(crate) fn put_answer(out: &mut BytesMut, body: &[u8]) {
-    let size = i32::try_from(body.len()).expect("an answer is a word or a line");
+/// Appends a body behind its size: an answer, or what follows IDENTIFY.
+pub(crate) fn put_sized(out: &mut BytesMut, body: &[u8]) {
+    let size = i32::try_from(body.len()).expect("a body is a line, or short JSON");
     out.reserve(SIZE_BYTES + body.len());
     out.put_i32(size);
     out.put_slice(body);
@@ -67,29 +69,29 @@ pub(crate) enum Request {
 impl Request {
     /// Appends the command as it goes over the wire.
     pub(crate) fn put(&self, out: &mut BytesMut) {
-        match self {
-            Self::Identify(body) => {
-                out.put_slice(b"IDENTIFY\n");
-                put_answer(out, body);
-            }
-            Self::Ping => out.put_slice(b"PING\n"),
-            Self::Register(topic, channel) => put_line(out, "REGISTER", topic, channel.as_ref()),
-            Self::Unregister(topic, channel) => {
-                put_line(out, "UNREGISTER", topic, channel.as_ref());
-            }
+        // Names are short, and nothing here is on a hot path.
+        out.put_slice(self.to_string().as_bytes());
+        out.put_u8(b'\n');
+        if let Self::Identify(body) = self {
+            put_sized(out, body);
         }
     }
 }
 
-fn put_line(out: &mut BytesMut, word: &str, topic: &TopicName, channel: Option<&ChannelName>) {
-    out.put_slice(word.as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(topic.as_str().as_bytes());
-    if let Some(channel) = channel {
-        out.put_u8(b' ');
-        out.put_slice(channel.as_str().as_bytes());
+/// The command without its line end and body.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, topic, channel) = match self {
+            Self::Identify(_) => return f.write_str("IDENTIFY"),
+            Self::Ping => return f.write_str("PING"),
+            Self::Register(topic, channel) => ("REGISTER", topic, channel),
+            Self::Unregister(topic, channel) => ("UNREGISTER", topic, channel),
+        };
+        match channel {
+            Some(channel) => write!(f, "{word} {topic} {channel}"),
+            None => write!(f, "{word} {topic}"),
+        }
     }
-    out.put_u8(b'\n');
 }
 
 pub(crate) const SIZE_BYTES: usize = 4;
@@ -101,8 +103,8 @@ mod tests {
     #[test]
     fn an_answer_is_taken_when_all_of_it_is_there() {
         let mut wire = BytesMut::new();
-        put_answer(&mut wire, b"OK");
-        put_answer(&mut wire, b"");
+        put_sized(&mut wire, b"OK");
+        put_sized(&mut wire, b"");
         let whole = wire.clone();
         for end in 0..6 {
             let mut part = BytesMut::from(&whole[..end]);
