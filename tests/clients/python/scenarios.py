@@ -162,7 +162,8 @@ async def scenario_timeout(setup):
     if [attempts for attempts, _ in deliveries] != [1, 2]:
         raise Failed(f"deliveries {deliveries}")
     held = deliveries[1][1] - deliveries[0][1]
-    if held < 1:
+    # nsqd counts from when it sent the message, which was a little earlier.
+    if held < 0.9:
         raise Failed(f"came back after {held:.3f} s")
 
 
