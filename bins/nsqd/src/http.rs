@@ -11,9 +11,6 @@ mod process;
 mod publish;
 mod self_report;
 mod stats;
-mod stats_json;
-mod stats_memory;
-mod stats_text;
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -27,8 +24,16 @@ use crate::nsqd::Nsqd;
 /// All endpoints, over one nsqd.
 pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
     let router = Router::new(nsqd)
-        .route(Method::GET, "/ping", at_once(self_report::ping))
-        .route(Method::GET, "/info", at_once(self_report::info))
+        .route(
+            Method::GET,
+            "/ping",
+            at_once(|nsqd, _| Ok(self_report::ping(nsqd))),
+        )
+        .route(
+            Method::GET,
+            "/info",
+            at_once(|nsqd, _| Ok(self_report::info(nsqd))),
+        )
         .quiet_route(Method::POST, "/pub", publish::publish)
         .quiet_route(Method::POST, "/mpub", publish::publish_many)
         .route(Method::GET, "/stats", stats::stats)

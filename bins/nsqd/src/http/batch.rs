@@ -70,16 +70,16 @@ mod tests {
     };
 
     #[track_caller]
-    fn check(outcome: Result<Vec<&[u8]>, ApiError>, want: Result<&[&str], &'static str>) {
+    fn check(outcome: &Result<Vec<&[u8]>, ApiError>, want: Result<&[&str], &'static str>) {
         let want = want
             .map(|messages| messages.iter().map(|message| message.as_bytes()).collect())
             .map_err(ApiError::too_large);
-        assert_eq!(outcome, want);
+        assert_eq!(*outcome, want);
     }
 
     #[test]
     fn every_line_that_is_not_blank_is_a_message() {
-        let check = |body: &[u8], want| check(lines(body, &LIMITS), want);
+        let check = |body: &[u8], want| check(&lines(body, &LIMITS), want);
         check(b"", Ok(&[]));
         check(b"\n\n", Ok(&[]));
         check(b"one\n\ntwo\r\n", Ok(&["one", "two\r"]));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_binary_batch_is_right_throughout_or_refused() {
-        let check = |body: &[u8], want| check(binary(body, &LIMITS), want);
+        let check = |body: &[u8], want| check(&binary(body, &LIMITS), want);
         check(b"\0\0\0\x01\0\0\0\x01a", Ok(&["a"]));
         check(b"\0\0\0\x02\0\0\0\x01a\0\0\0\x0512345", Ok(&["a", "12345"]));
         check(b"\0\0\0\x01\0\0\0\x01a surplus", Ok(&["a"]));

@@ -33,8 +33,10 @@ pub(super) async fn change(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Repl
         .map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// Compat: an empty string has no content type, as nothing was there to sniff at (net/http).
 fn reply(value: ConfigValue) -> Reply {
     match value {
+        ConfigValue::Text(text) if text.is_empty() => Reply::empty(),
         ConfigValue::Text(text) => Reply::text(text),
         ConfigValue::Json(json) => Reply::raw_json(json),
     }

@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::num::IntErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 
@@ -57,7 +58,11 @@ pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
             at_once(|_, _| Ok(text(NO_SYMBOLS))),
         )
         .quiet_route(Method::POST, "/debug/pprof/symbol", symbol)
-        .route(Method::PUT, "/debug/setblockrate", at_once(set_block_rate))
+        .route(
+            Method::PUT,
+            "/debug/setblockrate",
+            at_once(|_, request| Ok(set_block_rate(request))),
+        )
         .route(Method::POST, "/debug/freememory", free_memory)
 }
 
@@ -73,25 +78,21 @@ async fn free_memory(_nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, Ap
     ))
 }
 
-fn set_block_rate(_nsqd: &Nsqd, request: &Request) -> Result<Reply, ApiError> {
+fn set_block_rate(request: &Request) -> Reply {
     let query = request.query().unwrap_or_default();
     let rate = query.first("rate").unwrap_or_default();
-    Ok(match rate.parse::<i64>() {
+    match rate.parse::<i64>() {
         Ok(_) => missing(NO_BLOCK_PROFILE),
         Err(error) => {
             let why = match error.kind() {
-                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
-                    "value out of range"
-                }
+                IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "value out of range",
                 _ => "invalid syntax",
             };
-            let message = format!(
-                "invalid block rate : strconv.Atoi: parsing {}: {why}",
-                go_quote(rate)
-            );
+            let quoted = go_quote(rate);
+            let message = format!("invalid block rate : strconv.Atoi: parsing {quoted}: {why}");
             Reply::plain(StatusCode::BAD_REQUEST, message)
         }
-    })
+    }
 }
 
 fn text(body: impl Into<Vec<u8>>) -> Reply {

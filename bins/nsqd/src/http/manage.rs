@@ -70,7 +70,7 @@ async fn empty_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, Api
     let topic = nsqd.broker.topic(name).ok_or_else(topic_not_found)?;
     let outcome = blocking(move || {
         topic.empty().inspect_err(|error| {
-            tracing::error!("TOPIC({}): cannot be emptied: {error}", topic.name())
+            tracing::error!("TOPIC({}): cannot be emptied: {error}", topic.name());
         })
     });
     outcome.await?.map_err(|_| internal_error())?;

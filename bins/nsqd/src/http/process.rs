@@ -5,6 +5,7 @@ use std::fs;
 
 /// Memory in RAM, from `/proc/self/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_field_names, reason = "a unit belongs to its name")]
 pub(super) struct Memory {
     /// The heap and the stacks.
     pub(super) anonymous_bytes: u64,

@@ -1,20 +1,20 @@
 //! `/ping` and `/info`: whether nsqd is well, and what it is.
 
-use nsq_daemon::http::{ApiError, Reply, Request, StatusCode};
+use nsq_daemon::http::{Reply, StatusCode};
 use nsq_daemon::node_id::hostname;
 use nsq_daemon::version::VERSION;
 use serde::Serialize;
 
 use crate::nsqd::Nsqd;
 
-pub(super) fn ping(nsqd: &Nsqd, _request: &Request) -> Result<Reply, ApiError> {
+pub(super) fn ping(nsqd: &Nsqd) -> Reply {
     let health = nsqd.broker.health();
     let status = if health == "OK" {
         StatusCode::OK
     } else {
         StatusCode::INTERNAL_SERVER_ERROR
     };
-    Ok(Reply::plain(status, health))
+    Reply::plain(status, health)
 }
 
 /// Compat: times are in nanoseconds here, in milliseconds in IDENTIFY's answer (doInfo, nsqd/http.go).
@@ -36,9 +36,9 @@ struct SelfReport<'a> {
     topology_region: &'a str,
 }
 
-pub(super) fn info(nsqd: &Nsqd, _request: &Request) -> Result<Reply, ApiError> {
+pub(super) fn info(nsqd: &Nsqd) -> Reply {
     let settings = &nsqd.settings;
-    Ok(Reply::json(&SelfReport {
+    Reply::json(&SelfReport {
         version: VERSION,
         broadcast_address: &settings.broadcast_address,
         hostname: &hostname(),
@@ -51,5 +51,5 @@ pub(super) fn info(nsqd: &Nsqd, _request: &Request) -> Result<Reply, ApiError> {
         max_deflate_level: settings.max_deflate_level,
         topology_zone: &settings.topology_zone,
         topology_region: &settings.topology_region,
-    }))
+    })
 }

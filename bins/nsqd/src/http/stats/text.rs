@@ -10,7 +10,8 @@ use jiff::{Timestamp, Zoned};
 use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::version;
 
-use super::stats::{ChannelReport, ClientReport, Stats, TopicReport};
+use super::clients::ClientReport;
+use super::{ChannelReport, Stats, TopicReport};
 
 pub(super) fn render(stats: &Stats) -> String {
     let mut text = String::with_capacity(1024);
@@ -135,8 +136,8 @@ fn rfc3339(time: &Zoned) -> String {
 mod tests {
     use jiff::tz::offset;
 
-    use super::super::stats::tests::{a_consumer, a_producer, a_topic, nothing};
-    use super::super::stats_memory::HeapFigures;
+    use super::super::fixtures::{a_consumer, a_producer, a_topic, nothing};
+    use super::super::heap_figures::HeapFigures;
     use super::*;
 
     #[track_caller]

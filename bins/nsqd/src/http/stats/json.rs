@@ -4,8 +4,9 @@ use nsq_daemon::http::Reply;
 use nsq_daemon::version::VERSION;
 use serde::Serialize;
 
-use super::stats::{ChannelReport, ClientReport, Stats, TopicReport};
-use super::stats_memory::HeapFigures;
+use super::clients::ClientReport;
+use super::heap_figures::HeapFigures;
+use super::{ChannelReport, Stats, TopicReport};
 
 pub(super) fn reply(stats: &Stats) -> Reply {
     let topics = stats.topics.as_ref();
@@ -107,6 +108,10 @@ struct Latency {
 
 /// A connection. It speaks plain TCP: neither compression, TLS nor AUTH is there to be shown as on.
 #[derive(Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the shape of upstream's object"
+)]
 struct ClientJson<'a> {
     client_id: &'a str,
     hostname: &'a str,
@@ -180,7 +185,7 @@ impl<'a> ClientJson<'a> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::stats::tests::{a_consumer, a_producer, a_topic, nothing};
+    use super::super::fixtures::{a_consumer, a_producer, a_topic, nothing};
     use super::*;
 
     #[track_caller]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::process::Memory;
+use crate::http::process::Memory;
 
 /// Upstream's figures of its Go heap, in the order in which both formats show them.
 ///

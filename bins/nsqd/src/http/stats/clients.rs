@@ -1,0 +1,161 @@
+//! The connections that `/stats` shows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nsq_core::stats::ConsumerStats;
+use nsq_core::{ChannelCell, ClientId};
+use nsq_protocol::TopicName;
+
+use crate::client::Client;
+use crate::nsqd::Nsqd;
+
+/// A connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ClientReport {
+    pub(super) client_id: String,
+    pub(super) hostname: String,
+    pub(super) remote_address: String,
+    pub(super) state: u8,
+    /// Zero throughout for a client that is not subscribed.
+    pub(super) consumer: ConsumerStats,
+    /// Unix seconds.
+    pub(super) connect_ts: i64,
+    pub(super) connected: Duration,
+    pub(super) sample_rate: u8,
+    pub(super) user_agent: String,
+    pub(super) topology_zone: String,
+    pub(super) topology_region: String,
+    /// One topic it published to, and how many messages.
+    pub(super) pub_count: Option<(TopicName, u64)>,
+}
+
+/// Every connection that `/stats` may show, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Clients {
+    by_channel: HashMap<ChannelKey, Members>,
+    pub(super) producers: Vec<ClientReport>,
+}
+
+/// Tells channels apart, also two of the same name of which one is being deleted.
+type ChannelKey = *const ChannelCell;
+
+/// The clients of one channel. Its address cannot be another channel's as long as it is held here.
+struct Members {
+    cell: Arc<ChannelCell>,
+    connections: Vec<Connection>,
+}
+
+impl Clients {
+    /// Takes all clients of one channel under one lock of it: there may be thousands.
+    pub(super) fn gather(nsqd: &Nsqd, topic: Option<&str>) -> Clients {
+        let mut by_channel: HashMap<ChannelKey, Members> = HashMap::new();
+        let mut producers = Vec::new();
+        for client in nsqd.all_clients() {
+            let (connection, channel) = Connection::of(&client, topic);
+            if let Some(cell) = channel {
+                let connections = Vec::new();
+                let members = by_channel.entry(Arc::as_ptr(&cell));
+                let members = members.or_insert(Members { cell, connections });
+                members.connections.push(connection);
+            } else if connection.is_producer {
+                producers.push((connection.id, connection.report));
+            }
+        }
+        for members in by_channel.values_mut() {
+            members.fill_in();
+            let publishing = members
+                .connections
+                .iter()
+                .filter(|member| member.is_producer);
+            producers.extend(publishing.map(|member| (member.id, member.report.clone())));
+        }
+        producers.sort_by_key(|(id, _)| *id);
+        let producers = producers.into_iter().map(|(_, report)| report).collect();
+        Clients {
+            by_channel,
+            producers,
+        }
+    }
+
+    /// The clients of this channel, which are given away.
+    pub(super) fn take(&mut self, channel: &Arc<ChannelCell>) -> Vec<ClientReport> {
+        let members = self.by_channel.remove(&Arc::as_ptr(channel));
+        let connections = members.into_iter().flat_map(|members| members.connections);
+        connections.map(|connection| connection.report).collect()
+    }
+}
+
+impl Members {
+    /// Adds the channel's figures of each client; one that has left it is about to go, and is left out.
+    fn fill_in(&mut self) {
+        let channel = self.cell.lock();
+        self.connections.retain_mut(|connection| {
+            let consumer = channel.consumer_stats(connection.id);
+            connection.report.consumer = consumer.unwrap_or_default();
+            consumer.is_some()
+        });
+    }
+}
+
+struct Connection {
+    id: ClientId,
+    is_producer: bool,
+    report: ClientReport,
+}
+
+impl Connection {
+    /// The client as it is, and its channel. With `topic`, only what it published there is shown.
+    fn of(client: &Client, topic: Option<&str>) -> (Connection, Option<Arc<ChannelCell>>) {
+        let details = client.details();
+        let report = ClientReport {
+            client_id: details.client_id.clone(),
+            hostname: details.hostname.clone(),
+            remote_address: client.remote_address.clone(),
+            state: client.state_number(),
+            consumer: ConsumerStats::default(),
+            connect_ts: client.connect_ts,
+            connected: client.connected.elapsed(),
+            sample_rate: details.sample_rate,
+            user_agent: details.user_agent.clone(),
+            topology_zone: details.topology_zone.clone(),
+            topology_region: details.topology_region.clone(),
+            pub_count: shown_pub_count(&details.published, topic),
+        };
+        let is_producer = !details.published.is_empty();
+        let connection = Connection {
+            id: client.id,
+            is_producer,
+            report,
+        };
+        (connection, details.channel.clone())
+    }
+}
+
+/// Compat: one topic at most, the filter's or else any; here the first by name (clientV2.Stats, nsqd/client_v2.go).
+fn shown_pub_count(
+    published: &HashMap<TopicName, u64>,
+    topic: Option<&str>,
+) -> Option<(TopicName, u64)> {
+    let shown = match topic {
+        Some(topic) => published.get_key_value(topic),
+        None => published.iter().min_by_key(|(name, _)| *name),
+    };
+    shown.map(|(name, count)| (name.clone(), *count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_shows_one_topic_it_published_to() {
+        let name = |text: &str| TopicName::parse(text).unwrap();
+        let published = HashMap::from([(name("b"), 2), (name("a"), 1), (name("c"), 3)]);
+        assert_eq!(shown_pub_count(&published, None), Some((name("a"), 1)));
+        assert_eq!(shown_pub_count(&published, Some("c")), Some((name("c"), 3)));
+        assert_eq!(shown_pub_count(&published, Some("d")), None);
+        assert_eq!(shown_pub_count(&HashMap::new(), None), None);
+    }
+}

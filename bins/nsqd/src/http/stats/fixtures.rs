@@ -1,0 +1,95 @@
+//! Figures to test the two formats with: a number of its own in every place.
+
+use std::time::Duration;
+
+use nsq_core::stats::{ChannelStats, ConsumerStats, TopicStats};
+use nsq_protocol::{ChannelName, TopicName};
+
+use super::clients::ClientReport;
+use super::{ChannelReport, Stats, TopicReport};
+
+/// What a started nsqd has to tell.
+pub(super) fn nothing() -> Stats {
+    Stats {
+        health: "OK".to_owned(),
+        start_time: 1_737_972_000,
+        uptime: Duration::from_nanos(62_345_678_901),
+        topics: Some(Vec::new()),
+        memory: None,
+        producers: Vec::new(),
+    }
+}
+
+/// A topic with one channel and a figure of its own in every place.
+pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
+    let stats = TopicStats {
+        name: TopicName::parse(topic).unwrap(),
+        depth: 1,
+        backend_depth: 2,
+        message_count: 3,
+        message_bytes: 4,
+        paused: false,
+        channels: Vec::new(),
+    };
+    let channel = ChannelStats {
+        name: ChannelName::parse(channel).unwrap(),
+        depth: 5,
+        backend_depth: 6,
+        in_flight_count: 7,
+        deferred_count: 8,
+        message_count: 9,
+        requeue_count: 10,
+        timeout_count: 11,
+        dropped_count: 0,
+        damaged_count: 0,
+        client_count: 1,
+        paused: false,
+    };
+    TopicReport {
+        stats,
+        channels: vec![ChannelReport {
+            stats: channel,
+            clients: None,
+        }],
+    }
+}
+
+pub(super) fn a_consumer(connected: Duration) -> ClientReport {
+    ClientReport {
+        client_id: "id".to_owned(),
+        hostname: "host".to_owned(),
+        remote_address: "[::1]:51234".to_owned(),
+        state: 3,
+        consumer: ConsumerStats {
+            ready_count: 1,
+            in_flight_count: 2,
+            message_count: 3,
+            finish_count: 4,
+            requeue_count: 5,
+        },
+        connect_ts: 1_737_972_001,
+        connected,
+        sample_rate: 6,
+        user_agent: "agent/1.0".to_owned(),
+        topology_zone: "zone".to_owned(),
+        topology_region: "region".to_owned(),
+        pub_count: None,
+    }
+}
+
+pub(super) fn a_producer(connected: Duration) -> ClientReport {
+    ClientReport {
+        client_id: "id".to_owned(),
+        hostname: "host".to_owned(),
+        remote_address: "127.0.0.1:51235".to_owned(),
+        state: 0,
+        consumer: ConsumerStats::default(),
+        connect_ts: 1_737_972_001,
+        connected,
+        sample_rate: 0,
+        user_agent: String::new(),
+        topology_zone: String::new(),
+        topology_region: String::new(),
+        pub_count: Some((TopicName::parse("t").unwrap(), 10)),
+    }
+}
