@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The nsqlookupd program: see [`nsqlookupd::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nsqlookupd::start::main()
+}

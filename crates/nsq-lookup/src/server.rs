@@ -3,10 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::BytesMut;
+use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::http::json;
+use nsq_daemon::listen::accept_loop;
 use nsq_protocol::{ChannelName, TopicName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,66 +21,30 @@ use crate::wire::{self, MAGIC_V1};
 use crate::{Lookupd, Node};
 
 /// Serves connections until `shutdown` is done; then closes them all and returns when they are gone.
+///
+/// # Errors
+/// That of a listener which can accept no more, ever. Connections are closed then, too.
 pub async fn serve(
     listener: TcpListener,
     lookupd: Arc<Lookupd>,
     shutdown: impl Future<Output = ()>,
-) {
-    let mut shutdown = std::pin::pin!(shutdown);
+) -> io::Result<()> {
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
-    let mut backoff = Duration::ZERO;
-    loop {
-        let accepted = tokio::select! {
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept_after(&listener, backoff) => accepted,
+    let outcome = accept_loop(listener, shutdown, |stream, remote| {
+        while connections.try_join_next().is_some() {}
+        let connection = Connection {
+            lookupd: Arc::clone(&lookupd),
+            stream,
+            remote,
+            node: None,
         };
-        match accepted {
-            Ok((stream, remote)) => {
-                backoff = Duration::ZERO;
-                let connection = Connection {
-                    lookupd: Arc::clone(&lookupd),
-                    stream,
-                    remote,
-                    node: None,
-                };
-                connections.spawn(connection.run(closed.clone()));
-            }
-            Err(error) => {
-                backoff = (backoff * 2).clamp(SHORTEST_BACKOFF, LONGEST_BACKOFF);
-                tracing::warn!("listener.Accept() error - {error}; retrying in {backoff:?}");
-            }
-        }
-    }
-    drop(listener);
+        connections.spawn(connection.run(closed.clone()));
+    })
+    .await;
     closing.send_replace(true);
     while connections.join_next().await.is_some() {}
-}
-
-async fn accept_after(
-    listener: &TcpListener,
-    backoff: Duration,
-) -> io::Result<(TcpStream, SocketAddr)> {
-    if !backoff.is_zero() {
-        tokio::time::sleep(backoff).await;
-    }
-    let (stream, remote) = listener.accept().await?;
-    if let Err(error) = set_socket_options(&stream) {
-        // It may be gone already; the first read will say so.
-        tracing::debug!("client({remote}) - failed to set socket options - {error}");
-    }
-    Ok((stream, remote))
-}
-
-fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
-    // nsqd waits for each answer before it sends on.
-    stream.set_nodelay(true)?;
-    // The only way to learn of an nsqd whose host vanished: we never write to it unasked.
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE);
-    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    outcome
 }
 
 /// One nsqd, or whoever called.
@@ -199,7 +165,8 @@ impl Connection {
                 // Whoever is not identified has nothing to keep alive, and is answered all the same.
                 if let Some(id) = self.node {
                     let silence = self.lookupd.registry().ping(id, Instant::now());
-                    tracing::info!("CLIENT({}): pinged (last ping {silence:?})", self.remote);
+                    let silence = GoDuration::from(silence);
+                    tracing::info!("CLIENT({}): pinged (last ping {silence})", self.remote);
                 }
             }
             Command::Identify(node) => {
@@ -307,10 +274,3 @@ const READ_BYTES: usize = 512;
 
 /// Topics left per hold of the registry's lock: well under a millisecond.
 const PAGE_SIZE: usize = 256;
-
-/// As Go sets on every connection it accepts.
-const KEEPALIVE: Duration = Duration::from_secs(15);
-
-/// Between attempts to accept, doubling, while the system has no file handle to spare.
-const SHORTEST_BACKOFF: Duration = Duration::from_millis(5);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);

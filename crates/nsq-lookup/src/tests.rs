@@ -52,7 +52,7 @@ impl Running {
         };
         let router = Arc::new(api::router(Arc::clone(&lookupd)));
         let tasks = vec![
-            tokio::spawn(server::serve(
+            tokio::spawn(serve_tcp(
                 tcp_listener,
                 Arc::clone(&lookupd),
                 wait(stopped.clone()),
@@ -126,6 +126,10 @@ impl Running {
             tokio::task::yield_now().await;
         }
     }
+}
+
+async fn serve_tcp(listener: TcpListener, lookupd: Arc<Lookupd>, stop: impl Future<Output = ()>) {
+    server::serve(listener, lookupd, stop).await.unwrap();
 }
 
 /// A connection to the TCP door.

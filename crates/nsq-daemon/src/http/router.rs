@@ -12,6 +12,8 @@ use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper::{Method, StatusCode, header};
 
+use crate::go_duration::GoDuration;
+
 use super::path::{Case, Match, Pattern, clean, toggle_slash};
 use super::query::{Plus, path_escape, percent_decode};
 use super::{ApiError, Remote, Reply, Request};
@@ -161,7 +163,8 @@ impl<S: Send + Sync + 'static> Router<S> {
         };
         if log == AccessLog::Written {
             let status = reply.status().as_u16();
-            tracing::info!("{status} {line} {:?}", started.elapsed());
+            let elapsed = GoDuration::from(started.elapsed());
+            tracing::info!("{status} {line} {elapsed}");
         }
         reply
     }

@@ -1,6 +1,7 @@
 //! Accepts connections and speaks HTTP/1 on them until told to stop.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+
+use crate::listen;
 
 use super::stream::{GuardedStream, Phase};
 use super::{Remote, Router};
@@ -40,10 +43,9 @@ impl Listener for TcpListener {
     type Incoming = std::future::Ready<io::Result<TcpStream>>;
 
     async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
-        let (stream, remote) = TcpListener::accept(self).await?;
-        // Small answers must not wait for the client's delayed acknowledgement.
-        let ready = stream.set_nodelay(true).map(|()| stream);
-        Ok((std::future::ready(ready), Remote::Tcp(remote)))
+        let (stream, remote) = poll_fn(|cx| listen::Accept::poll_accept(self, cx)).await?;
+        let remote = Remote::Tcp(listen::remote_address(remote));
+        Ok((std::future::ready(Ok(stream)), remote))
     }
 }
 

@@ -1,0 +1,5 @@
+//! nsqlookupd: knows which nsqd has which topic, as long as it runs.
+
+pub mod run;
+pub mod settings;
+pub mod start;

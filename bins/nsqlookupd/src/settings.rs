@@ -1,0 +1,178 @@
+//! nsqlookupd's settings: what the command line, the config file and the defaults come to.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use nsq_daemon::log_level::LiveLevel;
+use nsq_daemon::node_id::hostname;
+use nsq_daemon::stop::Stop;
+use nsq_daemon::{config, go_flags, options, version};
+
+/// The program's name, in usage, version line and start-up failures.
+pub const PROGRAM: &str = "nsqlookupd";
+
+options! {
+    /// nsqlookupd's options, one row each.
+    #[derive(Debug)]
+    pub struct Settings {
+        /// print the version and exit
+        "version" (no key) => version: bool = false,
+        /// path of a TOML config file
+        "config" (no key) => config: String = String::new(),
+        /// least serious log lines to print: debug, info, warn, error or fatal
+        "log-level" => log_level: LiveLevel = LiveLevel::default(),
+        /// what every log line begins with
+        "log-prefix" => log_prefix: String = "[nsqlookupd] ".to_owned(),
+        /// deprecated, has no effect: use --log-level
+        "verbose" (no key) => verbose: bool = false,
+
+        /// address and port for nsqd to connect to
+        "tcp-address" => tcp_address: String = "0.0.0.0:4160".to_owned(),
+        /// address and port for HTTP clients
+        "http-address" => http_address: String = "0.0.0.0:4161".to_owned(),
+        /// address of this host that nsqd is told to send HTTP requests to (the host name unless given)
+        "broadcast-address" => broadcast_address: String = hostname(),
+
+        /// how long an nsqd may be silent before it is left out of answers
+        "inactive-producer-timeout" => inactive_producer_timeout: Duration = Duration::from_mins(5),
+        /// how long a tombstone hides an nsqd that keeps its registration
+        "tombstone-lifetime" => tombstone_lifetime: Duration = Duration::from_secs(45),
+    }
+}
+
+impl Settings {
+    /// Resolves `args`, the command line without the program's own name.
+    ///
+    /// # Errors
+    /// [`Stop`] for `--version` and `--help`, for misuse, and for a config file that cannot be taken.
+    pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
+        let mut settings = Self::default();
+        let mut given = go_flags::parse(PROGRAM, args, &mut settings)?;
+        if settings.version {
+            return Err(Stop::Version(version::line(PROGRAM)));
+        }
+        let path = settings.config.clone();
+        config::merge(&path, &mut settings, &mut given)?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use nsq_daemon::log_level::LogLevel;
+
+    use super::*;
+
+    fn load(args: &[&str]) -> Result<Settings, Stop> {
+        Settings::load(args.iter().map(OsString::from))
+    }
+
+    fn load_file(file: &str, args: &[&str]) -> Result<Settings, Stop> {
+        let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+        on_disk.write_all(file.as_bytes()).unwrap();
+        let config = format!("--config={}", on_disk.path().display());
+        let args = std::iter::once(config.as_str()).chain(args.iter().copied());
+        Settings::load(args.map(OsString::from))
+    }
+
+    #[test]
+    fn the_defaults_are_upstreams() {
+        let settings = load(&[]).unwrap();
+        assert_eq!(settings.tcp_address, "0.0.0.0:4160");
+        assert_eq!(settings.http_address, "0.0.0.0:4161");
+        assert_eq!(settings.broadcast_address, hostname());
+        assert_eq!(settings.log_prefix, "[nsqlookupd] ");
+        assert_eq!(settings.log_level.current(), LogLevel::Info);
+        assert_eq!(settings.inactive_producer_timeout, Duration::from_mins(5));
+        assert_eq!(settings.tombstone_lifetime, Duration::from_secs(45));
+    }
+
+    #[test]
+    fn what_client_suites_pass_is_taken() {
+        let settings = load(&[
+            "--verbose",
+            "-broadcast-address=127.0.0.1",
+            "-tcp-address",
+            "127.0.0.1:0",
+            "--log-level=WARN",
+        ])
+        .unwrap();
+        assert_eq!(settings.broadcast_address, "127.0.0.1");
+        assert_eq!(settings.tcp_address, "127.0.0.1:0");
+        assert_eq!(settings.log_level.current(), LogLevel::Warn);
+    }
+
+    #[test]
+    fn the_example_file_says_what_the_defaults_are() {
+        let example = include_str!("../../../config/nsqlookupd.cfg.example");
+        for text in [example.to_owned(), uncommented(example)] {
+            let settings = load_file(&text, &[]).unwrap();
+            let default = load(&[]).unwrap();
+            assert_eq!(settings.tcp_address, default.tcp_address);
+            assert_eq!(settings.http_address, default.http_address);
+            assert_eq!(settings.log_prefix, default.log_prefix);
+            assert_eq!(settings.tombstone_lifetime, default.tombstone_lifetime);
+            assert_eq!(
+                settings.inactive_producer_timeout,
+                default.inactive_producer_timeout
+            );
+        }
+        assert_eq!(
+            load_file(&uncommented(example), &[])
+                .unwrap()
+                .broadcast_address,
+            "lookup-1.example.com"
+        );
+    }
+
+    /// The file with its commented-out settings in force.
+    fn uncommented(file: &str) -> String {
+        let lines = file.lines().map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.contains(" = ") => setting,
+            _ => line,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn a_file_fills_in_what_the_command_line_leaves_open() {
+        let file = "inactive_producer_timeout = 250\ntombstone_lifetime = \"1m30s\"\nunknown = 1";
+        let settings = load_file(file, &["--tombstone-lifetime=1s"]).unwrap();
+        assert_eq!(
+            settings.inactive_producer_timeout,
+            Duration::from_millis(250)
+        );
+        assert_eq!(settings.tombstone_lifetime, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_stops_the_start() {
+        for (args, text) in [
+            (&["--foo"][..], "flag provided but not defined: -foo"),
+            (
+                &["--log-level=foo"],
+                "invalid value \"foo\" for flag -log-level: invalid log level 'foo' (debug, info, warn, error, fatal)",
+            ),
+            (
+                &["--tombstone-lifetime=5"],
+                "invalid value \"5\" for flag -tombstone-lifetime: parse error",
+            ),
+        ] {
+            match load(args) {
+                Err(Stop::Usage { text: got, .. }) => assert_eq!(got, text),
+                other => panic!("{other:?} for {args:?}"),
+            }
+        }
+        let fatal = Stop::Fatal("failed parsing log_level foo".to_owned());
+        assert_eq!(load_file("log_level = \"foo\"", &[]).unwrap_err(), fatal);
+        let plain = load_file("inactive_producer_timeout = \"abc\"", &[]).unwrap_err();
+        assert!(matches!(plain, Stop::Plain(_)), "{plain:?}");
+        assert!(matches!(
+            load(&["-version", "--config=x"]),
+            Err(Stop::Version(_))
+        ));
+        assert!(matches!(load(&["-h"]), Err(Stop::Help(_))));
+    }
+}
