@@ -51,8 +51,8 @@ impl Store {
 }
 
 impl Marks {
-    /// Opens the marks at `path`, or makes them with a floor of 0. Marks of another log, or such as
-    /// cannot be understood, are kept as `<path>.bad`, and new ones begin.
+    /// Opens the marks at `path`, or makes them with a floor of 0. Marks of another log (unless nothing is
+    /// marked in them), or such as cannot be understood, are kept as `<path>.bad`, and new ones begin.
     ///
     /// # Errors
     /// When the file can be neither read nor made.
@@ -70,7 +70,7 @@ impl Marks {
         // An empty file cannot be mapped; it holds as little as a foreign one.
         let map = map
             .and_then(Result::ok)
-            .filter(|map| is_ours(map.words(), identity));
+            .filter(|map| is_ours(map.words(), identity) || adopt_blank(map.words(), identity));
         let started_afresh = existed && map.is_none();
         if started_afresh {
             let mut aside = path.as_os_str().to_owned();
@@ -380,6 +380,21 @@ fn is_ours(words: &[AtomicU64], identity: u64) -> bool {
     words.len() > HEADER_WORDS
         && words[0].load(Ordering::Acquire) == MAGIC
         && words[1].load(Ordering::Acquire) == identity
+}
+
+/// Marks in which nothing is marked may serve any log: one without a segment has a new identity at each
+/// start, until its first append.
+fn adopt_blank(words: &[AtomicU64], identity: u64) -> bool {
+    let is_blank = words.len() > HEADER_WORDS
+        && words[0].load(Ordering::Acquire) == MAGIC
+        && read_floor(words) == 0
+        && words[HEADER_WORDS..]
+            .iter()
+            .all(|word| word.load(Ordering::Acquire) == 0);
+    if is_blank {
+        words[1].store(identity, Ordering::Release);
+    }
+    is_blank
 }
 
 fn read_floor(words: &[AtomicU64]) -> u64 {

@@ -96,6 +96,19 @@ fn a_full_disk_refuses_the_mark_and_keeps_the_others() {
 }
 
 #[test]
+fn blank_marks_serve_any_log() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(open(&folder));
+    let path = folder.path().join("marks");
+    let mut other = Marks::open(&path, 8).unwrap();
+    assert!(!other.started_afresh());
+    assert!(!folder.path().join("marks.bad").exists());
+    other.mark(0).unwrap();
+    drop(other);
+    assert_eq!(Marks::open(&path, 8).unwrap().floor(), 1);
+}
+
+#[test]
 fn marks_of_another_log_or_of_none_begin_afresh_and_are_kept_aside() {
     let folder = tempfile::tempdir().unwrap();
     open(&folder).mark(0).unwrap();
