@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use nsq_protocol::{ChannelName, MessageId};
 use nsq_queue::{Log, LogOptions, SegmentPool, Writer};
 
@@ -32,9 +33,10 @@ pub use consumer::Subscription;
 pub use delivery::{Budget, Delivery, Taken};
 use journal::{Journal, Note};
 pub(crate) use out_set::LogKind;
-use out_set::{OutSet, State};
+use out_set::{OutMessage, OutSet, State};
 pub(crate) use resume::{Parts, has_log};
-use source::Source;
+use source::{Source, Step};
+use stragglers::Copied;
 
 use crate::client::{ClientId, Wakes};
 use crate::error::{NotInFlight, SubscribeError};
@@ -111,6 +113,16 @@ struct PrivateLog {
     source: Source,
 }
 
+/// How far a topic or channel is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Open,
+    /// Nothing new is let in: it is being deleted, or nsqd is stopping.
+    Exiting,
+    /// Deleted: its files, if there are any, are those of the next one of its name.
+    Discarded,
+}
+
 /// One channel of one topic.
 pub struct Channel {
     name: ChannelName,
@@ -120,11 +132,13 @@ pub struct Channel {
     main: Source,
     deferred: Option<Source>,
     private: Option<PrivateLog>,
+    /// Copies of stragglers, by id, that a machine crash may still take: until it cannot, the originals count.
+    copies: HashMap<u64, Copied>,
     journal: Option<Journal>,
     out: OutSet,
     consumers: Consumers,
     paused: bool,
-    exiting: bool,
+    life: Life,
     /// The most messages that may queue; what is older gives way. For what has no disk.
     max_depth: Option<u64>,
     max_msg_timeout: Duration,
@@ -137,6 +151,7 @@ pub struct Channel {
     requeue_count: u64,
     timeout_count: u64,
     dropped_count: u64,
+    delivered_count: u64,
 }
 
 impl Channel {
@@ -160,7 +175,7 @@ impl Channel {
         subscription: Subscription,
         limit: usize,
     ) -> Result<(), SubscribeError> {
-        if self.exiting {
+        if self.life != Life::Open {
             return Err(SubscribeError::Exiting);
         }
         if limit > 0 && self.consumers.len() >= limit {
@@ -200,6 +215,11 @@ impl Channel {
     pub fn finish(&mut self, client: ClientId, id: MessageId) -> Result<(), NotInFlight> {
         let message = self.out.finish(client, id.as_u64())?;
         self.mark(message.log, message.sequence);
+        if !self.copies.is_empty()
+            && let Some(copy) = self.copies.remove(&message.id)
+        {
+            self.mark(LogKind::Private, copy.sequence);
+        }
         if let Some(consumer) = self.consumers.get_mut(client) {
             consumer.in_flight = consumer.in_flight.saturating_sub(1);
             consumer.finish_count += 1;
@@ -274,6 +294,8 @@ impl Channel {
         }
         if self.stalled_until.is_some_and(|until| until <= now.tick) {
             self.stalled_until = None;
+            self.take_in(LogKind::Deferred, now);
+            self.take_in(LogKind::Private, now);
         }
         self.ring_for_depth(wakes);
         self.next_timeout()
@@ -323,20 +345,41 @@ impl Channel {
             private.writer.release_before(end);
         }
         self.out.clear();
+        self.copies.clear();
         self.consumers.reset_in_flight(wakes);
         self.note_idle();
         self.settle();
     }
 
+    /// The channel is deleted: from here on it forgets everything and touches no file, since the next channel of its
+    /// name may own them.
+    pub(crate) fn discard(&mut self) {
+        self.exit();
+        self.life = Life::Discarded;
+        self.out.clear();
+        self.copies.clear();
+        self.deferred = None;
+        self.private = None;
+        self.journal = None;
+        self.store.folder = None;
+    }
+
     /// Marks the channel as on its way out and closes its clients.
     pub(crate) fn exit(&mut self) {
-        self.exiting = true;
+        if self.life == Life::Open {
+            self.life = Life::Exiting;
+        }
         self.consumers.close_all();
+    }
+
+    /// Whether the channel was deleted.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.life == Life::Discarded
     }
 
     /// Whether the channel is being deleted, or nsqd is stopping.
     pub fn is_exiting(&self) -> bool {
-        self.exiting
+        self.life != Life::Open
     }
 
     /// Writes down what only memory knows: attempts and due times of all that is out. At shutdown.
@@ -353,6 +396,7 @@ impl Channel {
     pub(crate) fn maintain(&mut self, now: Now) {
         self.trim_to_max_depth();
         self.relocate_stragglers(now);
+        self.adopt_copies(now);
         if self
             .journal
             .as_ref()
@@ -452,6 +496,7 @@ impl Channel {
             message_count: offered,
             requeue_count: self.requeue_count,
             timeout_count: self.timeout_count,
+            delivered_count: self.delivered_count,
             dropped_count: self.dropped_count,
             damaged_count: self.main.damaged_count
                 + self
@@ -511,15 +556,14 @@ impl Channel {
     }
 
     fn living_notes(&self, now: Now) -> Vec<Note> {
-        let worth_noting = |message: &&out_set::OutMessage| message.attempts > 0;
-        let notes = self.out.iter().filter(worth_noting).map(|message| {
-            let due = if message.state == State::Deferred {
-                now.unix_at(message.until)
-            } else {
-                0
-            };
-            Note::of(message, due)
-        });
+        // A straggler with a copy is noted too: at the next start the note tells which of the two counts.
+        let worth_noting =
+            |message: &&OutMessage| message.attempts > 0 || self.copies.contains_key(&message.id);
+        let notes = self
+            .out
+            .iter()
+            .filter(worth_noting)
+            .map(|message| Note::of(message, due_of(message, now)));
         notes.collect()
     }
 
@@ -527,7 +571,7 @@ impl Channel {
     fn ring_for_depth(&mut self, wakes: &mut Wakes) {
         if !self.paused && self.stalled_until.is_none() && self.consumers.idle_count() > 0 {
             let depth = usize::try_from(self.depth()).unwrap_or(usize::MAX);
-            let rung = self.consumers.expected_count() - self.consumers.idle_count();
+            let rung = self.consumers.rung_count();
             self.consumers.ring(depth.saturating_sub(rung), wakes);
             self.note_idle();
         }
@@ -544,7 +588,8 @@ impl Channel {
             .store(self.consumers.idle_count(), Ordering::SeqCst);
     }
 
-    /// A channel without a disk keeps at most `max_depth` messages: the oldest give way.
+    /// A channel without a disk keeps at most `max_depth` messages, or as many as its clients have room for: the
+    /// oldest give way.
     fn trim_to_max_depth(&mut self) {
         let Some(max_depth) = self.max_depth else {
             return;
@@ -554,15 +599,27 @@ impl Channel {
         if behind <= max_depth {
             return;
         }
-        // Nothing between the floor and the cursor may be lost by the jump: those are out and finish one by one.
-        let drop_count = behind - max_depth;
-        for _ in 0..drop_count {
-            let source::Step::Record(record) = self.main.next(end) else {
-                continue;
-            };
-            let sequence = record.sequence;
-            self.mark(LogKind::Main, sequence);
-            self.dropped_count += 1;
+        let bound = max_depth.max(self.consumers.total_room());
+        // One by one: what lies between the floor and the cursor is out, and stays.
+        while self.main.behind(end) > bound {
+            match self.main.next(end) {
+                Step::Record(record) => {
+                    let sequence = record.sequence;
+                    self.mark(LogKind::Main, sequence);
+                    self.dropped_count += 1;
+                }
+                Step::Skipped => {}
+                Step::End | Step::Stalled(_) => return,
+            }
         }
+    }
+}
+
+/// The unix time at which a deferred message is due; 0 for the others.
+fn due_of(message: &OutMessage, now: Now) -> i64 {
+    if message.state == State::Deferred {
+        now.unix_at(message.until)
+    } else {
+        0
     }
 }

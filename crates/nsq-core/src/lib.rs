@@ -11,6 +11,8 @@ pub mod error;
 mod ids;
 pub mod metadata;
 pub mod stats;
+#[cfg(test)]
+mod testing;
 pub mod time;
 pub mod topic;
 

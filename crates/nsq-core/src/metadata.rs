@@ -62,7 +62,6 @@ fn null_as_empty<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     Ok(Option::deserialize(input)?.unwrap_or_default())
 }
 
-#[expect(clippy::ptr_arg, reason = "the form that serde asks for")]
 fn empty_as_null<S: serde::Serializer, T: Serialize>(
     list: &Vec<T>,
     output: S,

@@ -36,6 +36,8 @@ pub struct ChannelStats {
     pub deferred_count: u64,
     /// Messages offered to the channel.
     pub message_count: u64,
+    /// Messages handed to clients, again and again counted.
+    pub delivered_count: u64,
     /// REQs.
     pub requeue_count: u64,
     /// Messages taken back because their time was up.

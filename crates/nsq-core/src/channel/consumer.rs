@@ -45,6 +45,8 @@ pub(crate) struct Consumer {
     pub(crate) finish_count: u64,
     pub(crate) requeue_count: u64,
     waiting: Waiting,
+    /// The round in which it last had its share.
+    served_in: u64,
     /// Whether the line holds a place for it, in force or not.
     in_line: bool,
 }
@@ -77,6 +79,10 @@ pub(crate) struct Consumers {
     line: VecDeque<ClientId>,
     idle_count: usize,
     rung_count: usize,
+    /// A round ends when there is nothing left to give.
+    round: u64,
+    /// Of the idle and the rung, those that have had their share in this round.
+    served_count: usize,
 }
 
 impl Consumers {
@@ -96,9 +102,22 @@ impl Consumers {
         self.idle_count
     }
 
-    /// Clients that want messages and have not come for them yet.
-    pub(crate) fn expected_count(&self) -> usize {
-        self.idle_count + self.rung_count
+    /// Clients that have been rung and have not come yet.
+    pub(crate) fn rung_count(&self) -> usize {
+        self.rung_count
+    }
+
+    /// Clients that want messages and have not had their share of what is there.
+    pub(crate) fn rival_count(&self) -> usize {
+        self.idle_count + self.rung_count - self.served_count
+    }
+
+    /// How many messages all clients together have room for.
+    pub(crate) fn total_room(&self) -> u64 {
+        self.all
+            .values()
+            .map(|consumer| u64::from(consumer.room()))
+            .sum()
     }
 
     pub(crate) fn add(&mut self, subscription: Subscription) {
@@ -119,6 +138,7 @@ impl Consumers {
             finish_count: 0,
             requeue_count: 0,
             waiting: Waiting::No,
+            served_in: u64::MAX,
             in_line: false,
         };
         self.all.insert(client, consumer);
@@ -153,17 +173,37 @@ impl Consumers {
             Waiting::Idle => self.idle_count -= 1,
             Waiting::Rung => self.rung_count -= 1,
         }
+        if before != Waiting::No && consumer.served_in == self.round {
+            self.served_count -= 1;
+        }
         Some(before == Waiting::Rung)
+    }
+
+    /// There is nothing left to give: what comes next is shared out anew.
+    pub(crate) fn end_round(&mut self) {
+        self.round += 1;
+        self.served_count = 0;
     }
 
     /// The client has room and found nothing: it goes to the end of the line.
     pub(crate) fn wait(&mut self, client: ClientId) {
+        self.wait_since(client, u64::MAX);
+    }
+
+    /// The client has room and has had its share: it goes to the end of the line, behind those that have not.
+    pub(crate) fn wait_served(&mut self, client: ClientId) {
+        self.wait_since(client, self.round);
+    }
+
+    fn wait_since(&mut self, client: ClientId, served_in: u64) {
         let Some(consumer) = self.all.get_mut(&client) else {
             return;
         };
         if consumer.waiting == Waiting::No {
             consumer.waiting = Waiting::Idle;
+            consumer.served_in = served_in;
             self.idle_count += 1;
+            self.served_count += usize::from(served_in == self.round);
             if !consumer.in_line {
                 consumer.in_line = true;
                 self.line.push_back(client);
@@ -199,6 +239,7 @@ impl Consumers {
         };
         if consumer.waiting == Waiting::No && consumer.room() > 0 {
             consumer.waiting = Waiting::Rung;
+            consumer.served_in = u64::MAX;
             self.rung_count += 1;
             wakes.push(Arc::clone(&consumer.handle));
         }

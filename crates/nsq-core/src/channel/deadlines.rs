@@ -50,8 +50,18 @@ impl Deadlines {
 
     /// Drops every entry for which `is_live` does not hold.
     pub(crate) fn sweep(&mut self, mut is_live: impl FnMut(Tick, u64) -> bool) {
-        self.heap.retain(|Reverse((due, id))| is_live(*due, *id));
-        self.heap.shrink_to(SWEEP_FLOOR);
+        let mut entries = std::mem::take(&mut self.heap).into_vec();
+        entries.retain(|Reverse((due, id))| is_live(*due, *id));
+        // A message that came to the same due time twice has an entry for each.
+        entries.sort_unstable();
+        entries.dedup();
+        entries.shrink_to(SWEEP_FLOOR);
+        self.heap = entries.into();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub(crate) fn clear(&mut self) {

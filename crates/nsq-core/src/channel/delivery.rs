@@ -4,14 +4,14 @@ use nsq_protocol::MessageId;
 use nsq_queue::ReadError;
 use std::time::Duration;
 
-use super::Channel;
 use super::out_set::{LogKind, OutMessage, State};
 use super::source::Step;
+use super::{Channel, Life};
 use crate::client::{ClientId, Wakes};
 use crate::time::{Now, Tick};
 
 /// How long a channel leaves a log alone that could not be read.
-const STALL: Duration = Duration::from_secs(1);
+pub(super) const STALL: Duration = Duration::from_secs(1);
 
 /// A message on its way to a client; the body lies in the log's map and is to be copied out at once.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +52,8 @@ impl Channel {
     /// Hands messages to `client`, up to its ready count, its share and `budget`. A client that has room left and
     /// finds nothing more is put in line and woken when there is something.
     ///
-    /// Its share: with n others waiting for messages, it gets no more than one part in n + 1 of what is there, so
-    /// that one fast reader does not starve the rest.
+    /// Its share: with n others waiting for messages who have not had theirs, it gets no more than one part in n + 1
+    /// of what is there, so that one fast reader does not starve the rest.
     pub fn take(
         &mut self,
         client: ClientId,
@@ -69,7 +69,7 @@ impl Channel {
             deadline: None,
         };
         let was_rung = self.consumers.stop_waiting(client);
-        if self.exiting || was_rung.is_none() {
+        if self.life != Life::Open || was_rung.is_none() {
             return taken;
         }
         if self.max_depth.is_some() {
@@ -81,11 +81,18 @@ impl Channel {
                 .consumers
                 .get(client)
                 .map_or(0, super::consumer::Consumer::room) as usize;
-            if self.paused || self.stalled_until.is_some() || room == 0 {
+            if room == 0 {
+                break;
+            }
+            if self.paused || self.stalled_until.is_some() {
+                // In line, so that it is rung when deliveries go on.
+                self.consumers.wait(client);
+                taken.waiting = true;
                 break;
             }
             let depth = usize::try_from(self.depth()).unwrap_or(usize::MAX);
             if depth == 0 {
+                self.consumers.end_round();
                 self.consumers.wait(client);
                 self.note_idle();
                 taken.waiting = true;
@@ -97,7 +104,7 @@ impl Channel {
                 taken.waiting = false;
                 continue;
             }
-            let share = depth.div_ceil(self.consumers.expected_count() + 1);
+            let share = depth.div_ceil(self.consumers.rival_count() + 1);
             let left = budget.messages - taken.count;
             if left == 0 || bytes >= budget.bytes {
                 taken.more = true;
@@ -121,17 +128,27 @@ impl Channel {
                 );
                 self.stalled_until = Some(now.tick.after(STALL));
             }
-            if share <= count && self.consumers.expected_count() > 0 {
+            if share <= count && self.consumers.rival_count() > 0 {
                 // It has had its share. The others are rung first, and each rings on, so that it is served behind them.
                 self.ring_for_depth(wakes);
-                self.consumers.wait(client);
+                if room > count {
+                    self.consumers.wait_served(client);
+                    taken.waiting = true;
+                }
                 self.note_idle();
-                taken.waiting = true;
-                return taken;
+                return self.with_stall(taken);
             }
         }
         self.ring_for_depth(wakes);
         self.note_idle();
+        self.with_stall(taken)
+    }
+
+    /// A stall has to be looked at like a deadline.
+    fn with_stall(&self, mut taken: Taken) -> Taken {
+        if let Some(stalled) = self.stalled_until {
+            taken.deadline = Some(taken.deadline.map_or(stalled, |first| first.min(stalled)));
+        }
         taken
     }
 
@@ -167,6 +184,7 @@ impl Channel {
             consumers,
             requeued_first,
             stalled_until,
+            delivered_count,
             ..
         } = self;
         let Some(consumer) = consumers.get_mut(client) else {
@@ -179,7 +197,7 @@ impl Channel {
             if out.requeued_count() > 0 && (*requeued_first || fresh == 0) {
                 *requeued_first = false;
                 let Some(message) = out.first_requeued() else {
-                    continue;
+                    break;
                 };
                 let source = match message.log {
                     LogKind::Main => Some(&mut *main),
@@ -229,9 +247,18 @@ impl Channel {
                 continue;
             }
             *requeued_first = true;
+            let known_ahead = main.ahead_count;
             match main.next(end) {
                 Step::Record(record) => {
                     let sequence = record.sequence;
+                    let is_out = |known: &OutMessage| {
+                        known.log == LogKind::Main && known.sequence == sequence
+                    };
+                    // Only after a restart is anything behind the cursor out.
+                    if known_ahead > 0 && out.find(record.id).is_some_and(is_out) {
+                        main.ahead_count -= 1;
+                        continue;
+                    }
                     if consumer.samples_out() {
                         let _ = main.marks.mark(sequence);
                         continue;
@@ -259,10 +286,7 @@ impl Channel {
                             *bytes += record.body.len();
                             count += 1;
                         }
-                        // Known from before a restart: it is out already, or a copy of it is.
-                        Err(known) if known.log == LogKind::Main && known.sequence == sequence => {
-                            main.ahead_count = main.ahead_count.saturating_sub(1);
-                        }
+                        // Known from before a restart: a copy of it is out already.
                         Err(_) => {
                             let _ = main.marks.mark(sequence);
                         }
@@ -283,10 +307,9 @@ impl Channel {
         }
         consumer.in_flight += u32::try_from(count).unwrap_or(u32::MAX);
         consumer.message_count += count as u64;
+        *delivered_count += count as u64;
         if count > 0 {
             taken.deadline = Some(deadline);
-        } else if let Some(stalled) = *stalled_until {
-            taken.deadline = Some(stalled);
         }
         count
     }

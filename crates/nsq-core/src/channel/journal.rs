@@ -101,10 +101,9 @@ impl Journal {
                         notes.insert(note.id, note);
                     }
                 }
-                Ok(None) => break,
                 // A note that cannot be read is one that was never made: its message comes back at once.
                 Err(ReadError::Damaged { .. }) => {}
-                Err(ReadError::Io { .. }) => break,
+                Ok(None) | Err(ReadError::Io { .. }) => break,
             }
         }
         let note_count = writer.end().sequence - writer.log().first_sequence();

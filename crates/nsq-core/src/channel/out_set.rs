@@ -250,8 +250,12 @@ impl OutSet {
         timeout: Duration,
         max_timeout: Duration,
     ) -> Result<(), NotInFlight> {
-        let limit = self.owned(client, id)?.delivered.after(max_timeout);
+        let message = self.owned(client, id)?;
+        let limit = message.delivered.after(max_timeout);
         let deadline = now.after(timeout).min(limit);
+        if deadline == message.until {
+            return Ok(());
+        }
         self.shift(id, State::InFlight, deadline, |_| ());
         Ok(())
     }
@@ -320,6 +324,11 @@ impl OutSet {
         let table = &self.table;
         self.deadlines
             .earliest(|due, id| is_waiting_for(table, due, id))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn deadline_entries(&self) -> usize {
+        self.deadlines.len()
     }
 
     pub(crate) fn clear(&mut self) {

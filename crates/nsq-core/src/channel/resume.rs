@@ -9,10 +9,11 @@ use nsq_protocol::ChannelName;
 use nsq_queue::{Log, LogError, Marks, Writer};
 
 use super::consumer::Consumers;
+use super::delivery::STALL;
 use super::journal::{Journal, Note};
 use super::out_set::{LogKind, OutMessage, OutSet, State};
 use super::source::{Source, Step};
-use super::{Channel, Offered, PrivateLog, Shared, Store};
+use super::{Channel, Life, Offered, PrivateLog, Shared, Store};
 use crate::client::ClientId;
 use crate::time::{Now, Tick};
 
@@ -57,12 +58,13 @@ impl Channel {
             main: Source::new(main, marks, main_end),
             deferred: None,
             private: None,
+            copies: HashMap::new(),
             journal: None,
             out: OutSet::default(),
             consumers: Consumers::default(),
             shared: Arc::new(Shared::default()),
             paused: false,
-            exiting: false,
+            life: Life::Open,
             requeued_first: false,
             stalled_until: None,
             main_start: main_end,
@@ -70,6 +72,7 @@ impl Channel {
             requeue_count: 0,
             timeout_count: 0,
             dropped_count: 0,
+            delivered_count: 0,
             name,
             store,
             offered,
@@ -200,7 +203,7 @@ impl Channel {
                 Step::End => return,
                 Step::Stalled(error) => {
                     tracing::error!("deferred messages cannot be read: {error}");
-                    self.stalled_until = Some(now.tick);
+                    self.stalled_until = Some(now.tick.after(STALL));
                     return;
                 }
             }

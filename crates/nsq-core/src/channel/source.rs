@@ -15,6 +15,7 @@ pub(crate) struct Source {
     pub(crate) marks: Marks,
     log: Arc<Log>,
     /// Records between the cursor and the end that are finished or out already; only after a restart.
+    /// All that are finished below the floor are among them: the floor may overtake the cursor.
     pub(crate) ahead_count: u64,
     /// How many records could not be read, since start.
     pub(crate) damaged_count: u64,
@@ -75,18 +76,23 @@ impl Source {
         if cursor.sequence >= end {
             return Step::End;
         }
-        let is_finished = *ahead_count > 0 && marks.is_marked(cursor.sequence);
+        let before = cursor.sequence;
         match reader.next(cursor) {
-            Ok(Some(_)) if is_finished => {
-                *ahead_count -= 1;
-                Step::Skipped
+            Ok(Some(record)) => {
+                // What lay before the log's first segment was finished, and is gone.
+                *ahead_count = ahead_count.saturating_sub(record.sequence - before);
+                if *ahead_count > 0 && marks.is_marked(record.sequence) {
+                    *ahead_count -= 1;
+                    return Step::Skipped;
+                }
+                Step::Record(record)
             }
-            Ok(Some(record)) => Step::Record(record),
             Ok(None) => Step::End,
             Err(ReadError::Damaged {
                 sequences,
                 position,
             }) => {
+                *ahead_count = ahead_count.saturating_sub(sequences.start.saturating_sub(before));
                 skip_damage(sequences, position, marks, ahead_count, damaged_count);
                 Step::Skipped
             }

@@ -1,1 +1,7 @@
-//! Tests.
+//! A channel as its clients see it.
+
+mod bounds;
+mod life;
+mod resume;
+mod sharing;
+mod wakes;
