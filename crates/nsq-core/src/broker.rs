@@ -107,8 +107,9 @@ pub struct Broker {
     topics: RwLock<HashMap<TopicName, Arc<Topic>>>,
     /// Held while a topic is made or deleted, so that the table is never locked over file operations.
     making: Mutex<()>,
+    /// Held while `nsqd.dat` is written.
+    saving: Mutex<()>,
     is_exiting: AtomicBool,
-    created_count: AtomicU64,
 }
 
 impl Broker {
@@ -123,10 +124,10 @@ impl Broker {
         now: Now,
     ) -> Result<Broker, OpenError> {
         let folder = topics_folder(&settings.data_path);
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| StoreError::io("create", &folder, error))?;
+        let free = folder.join("free");
+        std::fs::create_dir_all(&free).map_err(|error| StoreError::io("create", &free, error))?;
         let metadata = metadata::load(&settings.data_path)?;
-        let pool = Arc::new(SegmentPool::new(&folder.join("free"), POOL_BYTES));
+        let pool = Arc::new(SegmentPool::new(free, POOL_BYTES));
         let context = Arc::new(Context {
             settings,
             pool,
@@ -145,8 +146,8 @@ impl Broker {
             context,
             topics: RwLock::new(topics),
             making: Mutex::new(()),
+            saving: Mutex::new(()),
             is_exiting: AtomicBool::new(false),
-            created_count: AtomicU64::new(0),
         })
     }
 
@@ -209,7 +210,6 @@ impl Broker {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone(), Arc::clone(&topic));
-        self.created_count.fetch_add(1, Ordering::Relaxed);
         tracing::info!("TOPIC({name}): created");
         self.context
             .surroundings
@@ -223,9 +223,17 @@ impl Broker {
         let Some(topic) = self.topic(name) else {
             return false;
         };
+        self.remove_topic(&topic, topic.discard())
+    }
+
+    /// Takes a topic that was just discarded, if it was, out of the table, its files off the disk. Until it is out,
+    /// publishes fail; the next one then makes it anew. The caller holds `making`.
+    fn remove_topic(&self, topic: &Topic, was_discarded: bool) -> bool {
+        if !was_discarded {
+            return false;
+        }
+        let name = topic.name().as_str();
         tracing::info!("TOPIC({name}): deleting");
-        // Publishes fail from here on until the topic is out of the table; the next one then makes it anew.
-        topic.exit();
         let channels = topic.channels();
         if !topic.name().is_ephemeral() {
             discard_folder(&self.context.topic_folder(topic.name()));
@@ -250,14 +258,15 @@ impl Broker {
         if left > 0 || !cell.name().is_ephemeral() {
             return;
         }
-        topic.delete_channel(cell.name().as_str());
+        topic.delete_channel_if_unused(cell);
         self.drop_if_unused(topic);
     }
 
     /// Deletes an ephemeral topic whose last channel is gone.
     pub fn drop_if_unused(&self, topic: &Arc<Topic>) {
-        if topic.name().is_ephemeral() && topic.channels().is_empty() {
-            self.delete_topic(topic.name().as_str());
+        if topic.name().is_ephemeral() {
+            let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+            self.remove_topic(topic, topic.discard_if_unused());
         }
     }
 
@@ -325,6 +334,8 @@ impl Broker {
     /// # Errors
     /// [`MetadataError`]; the old file is still there then.
     pub fn save_metadata(&self) -> Result<(), MetadataError> {
+        // Snapshot and write as one: of two at a time, the older must not be the one that stays.
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let path = metadata::path(&self.context.settings.data_path);
         tracing::info!(
             "NSQ: persisting topic/channel metadata to {}",
@@ -376,12 +387,11 @@ fn plan(metadata: Option<Metadata>, folder: &Path) -> Result<Vec<Opening>, Store
         let entry = topics.entry(name).or_default();
         entry.0 = topic.paused;
         for channel in topic.channels {
-            match ChannelName::try_from(channel.name.as_str()) {
-                Ok(name) => {
-                    entry.1.insert(name, channel.paused);
-                }
-                Err(_) => tracing::warn!("skipping creation of invalid channel {}", channel.name),
-            }
+            let Ok(name) = ChannelName::try_from(channel.name.as_str()) else {
+                tracing::warn!("skipping creation of invalid channel {}", channel.name);
+                continue;
+            };
+            entry.1.insert(name, channel.paused);
         }
     }
     for (name, path) in named_folders(folder, ".topic")? {

@@ -22,13 +22,16 @@ use nsq_queue::{Log, LogOptions, Marks, Reader, Writer};
 pub use publish::Published;
 
 use crate::broker::{Change, Context};
-use crate::channel::{Channel, LogKind, Offered, Parts, Shared, Store, has_log};
+use crate::channel::{Channel, Life, LogKind, Offered, Parts, Shared, Store, has_log};
 use crate::client::Wakes;
 use crate::error::StoreError;
 use crate::ids::IdGenerator;
 use crate::stats::TopicStats;
 use crate::time::{Now, Tick};
 
+/// Files that hold the fan-out positions; there while the topic stands still.
+const MAIN_OFFERED: &str = "main.offered";
+const DEFERRED_OFFERED: &str = "deferred.offered";
 /// Segments of a log in memory stay small: all they hold is soon gone.
 const MEMORY_SEGMENT_BYTES: u32 = 1 << 20;
 
@@ -91,7 +94,7 @@ struct State {
     paused: bool,
     /// Fan-out has not begun: the topic is being made.
     held: bool,
-    exiting: bool,
+    life: Life,
     message_count: u64,
     message_bytes: u64,
     unsynced_count: u64,
@@ -100,6 +103,11 @@ struct State {
 impl State {
     fn is_flowing(&self) -> bool {
         !self.paused && !self.held && !self.channels.is_empty()
+    }
+
+    /// Whether a channel will still be there after a restart.
+    fn has_kept_channel(&self) -> bool {
+        self.channels.keys().any(|name| !name.is_ephemeral())
     }
 }
 
@@ -146,7 +154,7 @@ impl Topic {
             channels: BTreeMap::new(),
             paused,
             held,
-            exiting: false,
+            life: Life::Open,
             message_count: 0,
             message_bytes: 0,
             unsynced_count: 0,
@@ -166,12 +174,25 @@ impl Topic {
     /// Finds the fan-out position and opens the channels of an earlier run.
     fn resume(&self, channels: Vec<(ChannelName, bool)>, now: Now) -> Result<(), StoreError> {
         let mut state = self.lock();
-        if channels.is_empty() || state.paused {
-            let (main, deferred) = self.saved_positions(&state)?;
-            self.offered.set_main(main);
-            self.offered.set_deferred(deferred);
+        let stands_still = channels.is_empty() || state.paused;
+        match self.saved_positions(&state)? {
+            Some((main, deferred)) if stands_still => {
+                self.offered.set_main(main);
+                self.offered.set_deferred(deferred);
+            }
+            None if channels.is_empty() => {
+                self.offered.set_main(state.main.log().first_sequence());
+                let deferred = state.deferred.as_ref();
+                let deferred = deferred.map_or(0, |writer| writer.log().first_sequence());
+                self.offered.set_deferred(deferred);
+            }
+            // Without a saved position the topic did not stand still, whatever it is meant to do from now on.
+            _ => self.offer_all(&state),
+        }
+        if stands_still {
+            self.save_positions(&state);
         } else {
-            self.offer_all(&state);
+            self.forget_positions();
         }
         for (name, paused) in channels {
             let cell = self.open_channel(&state, &name, now)?;
@@ -218,21 +239,17 @@ impl Topic {
         now: Now,
     ) -> Result<Arc<ChannelCell>, StoreError> {
         let mut state = self.lock();
+        self.active.store(true, Ordering::Relaxed);
         if let Some(cell) = state.channels.get(name) {
             return Ok(Arc::clone(cell));
         }
-        if state.exiting {
+        if state.life != Life::Open {
             return Err(StoreError::Exiting);
         }
         let cell = self.open_channel(&state, name, now)?;
         state.channels.insert(name.clone(), Arc::clone(&cell));
-        if state.is_flowing() {
-            self.offer_all(&state);
-            self.catch_up(&state, now);
-        }
-        self.note_release_point(&state);
+        self.resume_flow(&state, now);
         drop(state);
-        self.active.store(true, Ordering::Relaxed);
         tracing::info!("TOPIC({}): new channel({name})", self.name);
         self.context
             .surroundings
@@ -302,14 +319,42 @@ impl Topic {
 
     /// Deletes a channel: its clients are closed and its messages forgotten. `false` when there is none.
     pub fn delete_channel(&self, name: &str) -> bool {
-        let mut state = self.lock();
-        let Some((name, cell)) = state.channels.remove_entry(name) else {
+        let state = self.lock();
+        let Some(cell) = state.channels.get(name).cloned() else {
             return false;
         };
-        if state.channels.is_empty() {
+        cell.lock().discard();
+        self.remove_channel(state, &cell);
+        true
+    }
+
+    /// Deletes `cell` if no client is subscribed.
+    pub(crate) fn delete_channel_if_unused(&self, cell: &ChannelCell) -> bool {
+        let state = self.lock();
+        let current = state.channels.get(cell.name());
+        let Some(current) = current.filter(|current| std::ptr::eq(&raw const ***current, cell))
+        else {
+            return false;
+        };
+        let current = Arc::clone(current);
+        let mut channel = current.lock();
+        // Under the channel's lock: nobody subscribes between the look and the end.
+        if channel.client_count() > 0 {
+            return false;
+        }
+        channel.discard();
+        drop(channel);
+        self.remove_channel(state, &current);
+        true
+    }
+
+    /// Takes a channel that was discarded out of the topic.
+    fn remove_channel(&self, mut state: MutexGuard<'_, State>, cell: &ChannelCell) {
+        let name = cell.name().clone();
+        state.channels.remove(&name);
+        if !state.has_kept_channel() {
             self.save_positions(&state);
         }
-        cell.lock().exit();
         self.discard_channel_files(&name);
         drop(state);
         self.release();
@@ -317,7 +362,6 @@ impl Topic {
         self.context
             .surroundings
             .registry_changed(Change::ChannelDeleted(self.name.clone(), name));
-        true
     }
 
     fn discard_channel_files(&self, name: &ChannelName) {
@@ -374,10 +418,31 @@ impl Topic {
     /// Refuses publishes and channels from now on, and closes all clients.
     pub(crate) fn exit(&self) {
         let mut state = self.lock();
-        state.exiting = true;
+        if state.life == Life::Open {
+            state.life = Life::Exiting;
+        }
         for cell in state.channels.values() {
             cell.lock().exit();
         }
+    }
+
+    /// Deletes the topic, as far as it is its own to do: from here on it touches no file, since the next topic of its
+    /// name may own them. `false` when that was done before.
+    pub(crate) fn discard(&self) -> bool {
+        Self::discard_state(self.lock())
+    }
+
+    /// Deletes the topic, likewise, if it is ephemeral and has no channel.
+    pub(crate) fn discard_if_unused(&self) -> bool {
+        let state = self.lock();
+        self.name.is_ephemeral() && state.channels.is_empty() && Self::discard_state(state)
+    }
+
+    fn discard_state(mut state: MutexGuard<'_, State>) -> bool {
+        for cell in state.channels.values() {
+            cell.lock().discard();
+        }
+        std::mem::replace(&mut state.life, Life::Discarded) != Life::Discarded
     }
 
     // ---- figures ----
@@ -433,6 +498,9 @@ impl Topic {
 
     fn resume_flow(&self, state: &State, now: Now) {
         if state.is_flowing() {
+            if state.has_kept_channel() {
+                self.forget_positions();
+            }
             self.offer_all(state);
             self.catch_up(state, now);
         }
@@ -458,29 +526,45 @@ impl Topic {
         wakes.ring();
     }
 
-    /// The fan-out positions as they were saved; the log's beginning when they never were.
-    fn saved_positions(&self, state: &State) -> Result<(u64, u64), StoreError> {
+    /// The fan-out positions as they were saved; `None` when the topic did not stand still.
+    fn saved_positions(&self, state: &State) -> Result<Option<(u64, u64)>, StoreError> {
         let Some(folder) = &self.folder else {
-            return Ok((0, 0));
+            return Ok(None);
         };
-        let position = |log: &Log, name: &str| -> Result<u64, StoreError> {
+        let position = |log: &Log, name: &str| -> Result<Option<u64>, StoreError> {
             let file = folder.join(name);
-            let saved = if file.exists() {
-                Marks::open(&file, log.identity())?.floor()
-            } else {
-                0
-            };
-            Ok(saved.clamp(log.first_sequence(), log.end_sequence()))
+            if !file.exists() {
+                return Ok(None);
+            }
+            let saved = Marks::open(&file, log.identity())?.floor();
+            Ok(Some(saved.clamp(log.first_sequence(), log.end_sequence())))
         };
-        let main = position(state.main.log(), "main.offered")?;
+        let Some(main) = position(state.main.log(), MAIN_OFFERED)? else {
+            return Ok(None);
+        };
         let deferred = match &state.deferred {
-            Some(writer) => position(writer.log(), "deferred.offered")?,
+            // A log that came later has not been offered at all.
+            Some(writer) => position(writer.log(), DEFERRED_OFFERED)?
+                .unwrap_or_else(|| writer.log().first_sequence()),
             None => 0,
         };
-        Ok((main, deferred))
+        Ok(Some((main, deferred)))
     }
 
-    /// Writes the fan-out positions down; needed while the topic stands still, and only then.
+    /// The topic stands still no longer: after a kill, all there is counts as offered.
+    fn forget_positions(&self) {
+        let Some(folder) = &self.folder else { return };
+        for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
+            let file = folder.join(name);
+            match std::fs::remove_file(&file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
+            }
+        }
+    }
+
+    /// Writes the fan-out positions down: for a topic that stands still, or that has no channel to say what it had.
     fn save_positions(&self, state: &State) {
         let Some(folder) = &self.folder else { return };
         let save = |log: &Log, name: &str, position: u64| {
@@ -495,13 +579,13 @@ impl Topic {
         };
         save(
             state.main.log(),
-            "main.offered",
+            MAIN_OFFERED,
             self.offered.end(LogKind::Main),
         );
         if let Some(deferred) = &state.deferred {
             save(
                 deferred.log(),
-                "deferred.offered",
+                DEFERRED_OFFERED,
                 self.offered.end(LogKind::Deferred),
             );
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use nsq_queue::{NewRecord, Writer};
 
 use super::{ChannelCell, State, Topic, memory_options};
-use crate::channel::LogKind;
+use crate::channel::{Life, LogKind};
 use crate::client::Wakes;
 use crate::error::PublishError;
 use crate::time::Now;
@@ -36,7 +36,7 @@ impl Topic {
     ) -> Result<Published, PublishError> {
         let mut waiting: Vec<Arc<ChannelCell>> = Vec::new();
         let mut state = self.lock();
-        if state.exiting {
+        if state.life != Life::Open {
             return Err(PublishError::Exiting);
         }
         let accepted = self.accepted_count(&state, bodies.len());
@@ -101,7 +101,7 @@ impl Topic {
         now: Now,
     ) -> Result<Published, PublishError> {
         let mut state = self.lock();
-        if state.exiting {
+        if state.life != Life::Open {
             return Err(PublishError::Exiting);
         }
         let appended = self.append_deferred(&mut state, body, due, now);

@@ -1,1 +1,1 @@
-//! Tests.
+//! A topic.

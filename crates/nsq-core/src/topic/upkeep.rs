@@ -9,13 +9,16 @@ use std::sync::atomic::Ordering;
 use nsq_queue::{Log, LogError};
 
 use super::{State, Topic};
-use crate::channel::LogKind;
+use crate::channel::{Life, LogKind};
 use crate::time::Now;
 
 impl Topic {
     /// Frees the segments that every channel has done with.
     pub fn release(&self) {
         let mut state = self.lock();
+        if state.life == Life::Discarded {
+            return;
+        }
         let (main, deferred) = self.floors(&state);
         state.main.release_before(main);
         if let Some(writer) = &mut state.deferred {
@@ -52,30 +55,41 @@ impl Topic {
             .set_release_at(log.segment_base(first + 1).unwrap_or(u64::MAX));
     }
 
-    /// Housekeeping, every few seconds; free for a topic that nobody used since.
-    pub fn maintain(&self, now: Now) {
+    /// Housekeeping, every few seconds; free for a topic that nobody used since. Whether somebody did.
+    pub fn maintain(&self, now: Now) -> bool {
         if !self.active.swap(false, Ordering::Relaxed) {
-            return;
+            return false;
         }
         let cells = self.channels();
         let mut is_busy = false;
         for cell in &cells {
             let mut channel = cell.lock();
             channel.maintain(now);
-            is_busy |= channel.in_flight_count() + channel.deferred_count() > 0;
+            is_busy |= channel.in_flight_count() + channel.deferred_count() > 0
+                || (channel.depth() > 0 && channel.client_count() > 0);
         }
         self.release();
+        self.note_position();
         if is_busy {
             // Finishes do not go through the topic: look again.
             self.active.store(true, Ordering::Relaxed);
         } else {
             let mut state = self.lock();
-            if !self.active.load(Ordering::Relaxed) {
+            if state.life != Life::Discarded && !self.active.load(Ordering::Relaxed) {
                 state.main.rest();
                 if let Some(writer) = &mut state.deferred {
                     writer.rest();
                 }
             }
+        }
+        true
+    }
+
+    /// Where only ephemeral channels follow, nothing but the topic itself knows after a restart what was offered.
+    fn note_position(&self) {
+        let state = self.lock();
+        if state.is_flowing() && !state.has_kept_channel() && state.life != Life::Discarded {
+            self.save_positions(&state);
         }
     }
 
@@ -85,8 +99,22 @@ impl Topic {
     /// # Errors
     /// [`LogError`] when the disk refuses; what was not synced stays marked as such.
     pub fn sync(&self) -> Result<(), LogError> {
+        // What is deleted meanwhile cannot be synced, and need not.
+        self.sync_files().or_else(|error| {
+            if self.lock().life == Life::Discarded {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
+    }
+
+    fn sync_files(&self) -> Result<(), LogError> {
         let (logs, cells) = {
             let mut state = self.lock();
+            if state.life == Life::Discarded {
+                return Ok(());
+            }
             state.unsynced_count = 0;
             let (main, deferred) = self.floors(&state);
             let mut logs: Vec<Arc<Log>> = Vec::new();
@@ -112,7 +140,10 @@ impl Topic {
                 (channel.own_logs().collect::<Vec<_>>(), channel.folder())
             };
             for log in logs {
-                log.sync()?;
+                match log.sync() {
+                    Err(error) if !cell.lock().is_discarded() => return Err(error),
+                    _ => {}
+                }
             }
             if let Some(folder) = folder {
                 sync_marks(&folder);
@@ -129,6 +160,7 @@ impl Topic {
         for cell in self.channels() {
             cell.lock().save(now);
         }
+        self.note_position();
         self.sync()
     }
 }
