@@ -347,5 +347,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 fn far_from(now: Instant) -> Instant {
-    now + Duration::from_secs(100 * 365 * 24 * 3600)
+    now + Duration::from_hours(100 * 365 * 24)
 }

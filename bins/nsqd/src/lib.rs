@@ -7,6 +7,7 @@ mod clock;
 mod connection;
 mod http;
 mod nsqd;
+mod registration;
 pub mod run;
 pub mod settings;
 pub mod start;

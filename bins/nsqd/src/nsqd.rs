@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use nsq_core::broker::{Change, Surroundings};
 use nsq_core::{Broker, ChannelCell, ClientId, StoreError, Tick, Topic, Wakes};
+use nsq_lookup::peer::LookupHandle;
 use nsq_protocol::identify::{IdentifyLimits, ServerFeatures};
 use nsq_protocol::{Limits, TopicName};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::client::Client;
@@ -24,6 +26,8 @@ pub(crate) struct Notes {
     pub(crate) syncer: Syncer,
     /// `nsqd.dat` is out of date.
     pub(crate) registry_changed: Notify,
+    /// Who tells the nsqlookupds; set once nsqd runs.
+    pub(crate) lookup: OnceLock<LookupHandle>,
 }
 
 impl Surroundings for Notes {
@@ -31,8 +35,19 @@ impl Surroundings for Notes {
         self.timers.plan(channel, at);
     }
 
-    fn registry_changed(&self, _change: Change) {
+    fn registry_changed(&self, change: Change) {
         self.registry_changed.notify_one();
+        let Some(lookup) = self.lookup.get() else {
+            return;
+        };
+        match change {
+            Change::TopicCreated(topic) | Change::TopicDeleted(topic) => {
+                lookup.topic_changed(&topic)
+            }
+            Change::ChannelCreated(topic, channel) | Change::ChannelDeleted(topic, channel) => {
+                lookup.channel_changed(&topic, &channel);
+            }
+        }
     }
 }
 
@@ -52,6 +67,8 @@ pub(crate) struct Nsqd {
     pub(crate) tcp_port: u16,
     /// 0 when HTTP is off.
     pub(crate) http_port: u16,
+    /// Where what outlives a connection runs.
+    control: Handle,
     next_client: AtomicU32,
     clients: Mutex<HashMap<ClientId, Arc<Client>>>,
     client_gone: Notify,
@@ -84,6 +101,7 @@ impl Nsqd {
             started: std::time::Instant::now(),
             tcp_port: ports.tcp,
             http_port: ports.http,
+            control: Handle::current(),
             // 0 is nobody: the owner of what was in flight before a restart.
             next_client: AtomicU32::new(1),
             clients: Mutex::default(),
@@ -92,10 +110,43 @@ impl Nsqd {
         }
     }
 
-    /// The topic of that name, made if it is new.
+    /// The topic of that name, made if it is new. With nsqlookupds configured, a new topic first gets the channels
+    /// that it has elsewhere, so that none of them misses its first messages; publishes by others are accepted
+    /// meanwhile. What the nsqlookupds do not say in time is logged and gone without.
     pub(crate) async fn create_topic(&self, name: &TopicName) -> Result<Arc<Topic>, StoreError> {
-        let (topic, _) = self.broker.get_or_create_topic(name, false, clock::now())?;
+        let lookup = self
+            .notes
+            .lookup
+            .get()
+            .filter(|lookup| !lookup.addresses().is_empty());
+        let (topic, is_new) =
+            self.broker
+                .get_or_create_topic(name, lookup.is_some(), clock::now())?;
+        if let Some(lookup) = lookup.filter(|_| is_new) {
+            let (lookup, made) = (lookup.clone(), Arc::clone(&topic));
+            // A task of its own: whoever asked may leave, the topic must begin all the same.
+            let beginning = self.control.spawn(async move {
+                for channel in lookup.channels_of(made.name()).await.channels {
+                    if let Err(error) = made.get_or_create_channel(&channel, clock::now()) {
+                        tracing::error!(
+                            "TOPIC({}): channel {channel} cannot be made: {error}",
+                            made.name()
+                        );
+                    }
+                }
+                made.start(clock::now());
+            });
+            // It fails only when nsqd is going down.
+            let _ = beginning.await;
+        }
         Ok(topic)
+    }
+
+    /// An option was changed while nsqd runs.
+    pub(crate) fn settings_changed(&self) {
+        if let Some(lookup) = self.notes.lookup.get() {
+            lookup.set_addresses(&self.settings.nsqlookupd_tcp_addresses.current());
+        }
     }
 
     // ---- clients ----

@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::nsqd::{Notes, Nsqd, Ports};
 use crate::settings::Settings;
 use crate::workers::Workers;
-use crate::{clock, http};
+use crate::{clock, http, registration};
 
 /// How long clients may take to leave at shutdown.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -83,6 +83,9 @@ pub async fn run(
     let nsqd = Arc::new(Nsqd::new(settings, Arc::new(broker), notes, &ports));
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
     let upkeep = start_upkeep(&nsqd);
+    let lookup = registration::start(&nsqd.settings, &nsqd.broker);
+    // Nothing else sets it.
+    let _ = nsqd.notes.lookup.set(lookup);
     let http_server = start_http(&nsqd, http)?;
     accept(&nsqd, &workers, tcp, shutdown).await?;
 
@@ -137,7 +140,8 @@ fn warn_of_upstream_files(data_path: &Path) {
     let Ok(entries) = std::fs::read_dir(data_path) else {
         return;
     };
-    let is_upstreams = |name: &str| name.contains(".diskqueue.") && !name.ends_with(".tmp");
+    let is_upstreams =
+        |name: &str| name.contains(".diskqueue.") && name.strip_suffix(".tmp").is_none();
     let count = entries
         .flatten()
         .filter(|entry| is_upstreams(&entry.file_name().to_string_lossy()))

@@ -28,9 +28,9 @@ pub(super) async fn change(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Repl
     }
     let option = request.path_param("opt");
     let value = nsqd.settings.put_config_value(option, &body);
-    value
-        .map(reply)
-        .map_err(|error| ApiError::bad_request(error.to_string()))
+    let value = value.map_err(|error| ApiError::bad_request(error.to_string()))?;
+    nsqd.settings_changed();
+    Ok(reply(value))
 }
 
 /// Compat: an empty string has no content type, as nothing was there to sniff at (net/http).

@@ -40,6 +40,7 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         message_count: 9,
         requeue_count: 10,
         timeout_count: 11,
+        delivered_count: 12,
         dropped_count: 0,
         damaged_count: 0,
         client_count: 1,

@@ -69,6 +69,10 @@ struct ChannelJson<'a> {
     in_flight_count: u64,
     deferred_count: u64,
     message_count: u64,
+    /// Compat: upstream counts every delivery from memory by where the client is, and without regions and zones all
+    /// of them here (nsqd/channel.go, `globalMsgCount`).
+    #[serde(skip_serializing_if = "is_zero")]
+    global_msg_count: u64,
     requeue_count: u64,
     timeout_count: u64,
     client_count: u64,
@@ -88,6 +92,7 @@ impl<'a> ChannelJson<'a> {
             in_flight_count: stats.in_flight_count,
             deferred_count: stats.deferred_count,
             message_count: stats.message_count,
+            global_msg_count: stats.delivered_count,
             requeue_count: stats.requeue_count,
             timeout_count: stats.timeout_count,
             client_count: stats.client_count,
@@ -96,6 +101,14 @@ impl<'a> ChannelJson<'a> {
             e2e_processing_latency: Latency::default(),
         }
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde asks for"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Times from publish to FIN, as they are without `--e2e-processing-latency-percentile`. nsqadmin and nsq_stat do
@@ -236,7 +249,7 @@ mod tests {
             &stats,
             "{\"version\":\"1.3.0\",\"health\":\"OK\",\"start_time\":1737972000,\"topics\":[{\"topic_name\":\"t\",\
              \"channels\":[{\"channel_name\":\"c\",\"depth\":5,\"backend_depth\":6,\"in_flight_count\":7,\
-             \"deferred_count\":8,\"message_count\":9,\"requeue_count\":10,\"timeout_count\":11,\"client_count\":1,\
+             \"deferred_count\":8,\"message_count\":9,\"global_msg_count\":12,\"requeue_count\":10,\"timeout_count\":11,\"client_count\":1,\
              \"clients\":[{\"client_id\":\"id\",\"hostname\":\"host\",\"version\":\"V2\",\
              \"remote_address\":\"[::1]:51234\",\"state\":3,\"ready_count\":1,\"in_flight_count\":2,\
              \"message_count\":3,\"finish_count\":4,\"requeue_count\":5,\"connect_ts\":1737972001,\
