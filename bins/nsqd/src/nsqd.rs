@@ -42,7 +42,7 @@ impl Surroundings for Notes {
         };
         match change {
             Change::TopicCreated(topic) | Change::TopicDeleted(topic) => {
-                lookup.topic_changed(&topic)
+                lookup.topic_changed(&topic);
             }
             Change::ChannelCreated(topic, channel) | Change::ChannelDeleted(topic, channel) => {
                 lookup.channel_changed(&topic, &channel);
