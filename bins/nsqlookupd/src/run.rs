@@ -1,4 +1,8 @@
 //! From settings to a running nsqlookupd, and in good order out of it again.
+//!
+//! HTTP has a runtime of its own: when a whole cluster registers at once, a thousand connections have
+//! something to say at any moment, and a lookup would wait behind all of them. Between threads the
+//! operating system is fair.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +13,9 @@ use nsq_daemon::{http, version};
 use nsq_lookup::registry::Visibility;
 use nsq_lookup::{Introduction, Lookupd, Registry, api, server};
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::settings::{PROGRAM, Settings};
 
@@ -22,9 +28,9 @@ pub enum RunError {
     /// meant.
     #[error("failed to instantiate nsqlookupd - {0}")]
     Listen(#[from] ListenError),
-    /// A bound socket cannot be used.
+    /// A thread, a runtime or a socket could not be had.
     #[error("failed to instantiate nsqlookupd - {0}")]
-    Socket(#[source] io::Error),
+    System(#[source] io::Error),
     /// The TCP listener can accept no more.
     #[error("listener.Accept() error - {0}")]
     Accept(#[source] io::Error),
@@ -36,8 +42,16 @@ pub enum RunError {
 /// [`RunError`].
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     tracing::info!("{}", version::line(PROGRAM));
-    let (tcp, tcp_address) = bind(&settings.tcp_address)?;
-    let (http, http_address) = bind(&settings.http_address)?;
+    let Bound {
+        socket,
+        address: tcp_address,
+    } = listen::bind(&settings.tcp_address)?;
+    let tcp = TcpListener::from_std(socket).map_err(RunError::System)?;
+    let Bound {
+        socket,
+        address: http_address,
+    } = listen::bind(&settings.http_address)?;
+    let http_runtime = HttpRuntime::start()?;
     let registry = Registry::new(Visibility {
         inactive_producer_timeout: settings.inactive_producer_timeout,
         tombstone_lifetime: settings.tombstone_lifetime,
@@ -55,11 +69,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     tracing::info!("HTTP: listening on {http_address}");
     let (stop, mut stopped) = watch::channel(());
     let router = Arc::new(api::router(Arc::clone(&lookupd)));
-    let http_server = tokio::spawn(async move {
+    let http_server = http_runtime.spawn(async move {
+        let listener = TcpListener::from_std(socket).map_err(RunError::System)?;
         // Nothing is ever sent: the end of the sender is the sign.
         let shutdown = async { drop(stopped.changed().await) };
-        http::serve(http, router, shutdown).await;
+        http::serve(listener, router, shutdown).await;
         tracing::info!("HTTP: closing {http_address}");
+        Ok::<_, RunError>(())
     });
     // HTTP ends with TCP, whether that was told to or failed.
     let shutdown = async {
@@ -70,12 +86,36 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let outcome = server::serve(tcp, lookupd, shutdown).await;
     http_server
         .await
-        .map_err(|error| RunError::Accept(error.into()))?;
+        .map_err(|error| RunError::System(error.into()))??;
     outcome.map_err(RunError::Accept)
 }
 
-fn bind(address: &str) -> Result<(TcpListener, std::net::SocketAddr), RunError> {
-    let Bound { socket, address } = listen::bind(address)?;
-    let listener = TcpListener::from_std(socket).map_err(RunError::Socket)?;
-    Ok((listener, address))
+/// The threads that answer HTTP.
+struct HttpRuntime(Option<Runtime>);
+
+impl HttpRuntime {
+    fn start() -> Result<Self, RunError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("http")
+            .enable_all()
+            .build();
+        Ok(Self(Some(runtime.map_err(RunError::System)?)))
+    }
+
+    fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> JoinHandle<T> {
+        let runtime = self.0.as_ref().expect("it is taken by drop alone");
+        runtime.spawn(task)
+    }
+}
+
+impl Drop for HttpRuntime {
+    /// A runtime that is dropped waits for its threads, which another runtime's task must not.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }

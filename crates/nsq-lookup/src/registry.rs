@@ -12,6 +12,7 @@
 //! Invariants: a node is on a topic exactly if the topic is in the node's set; a node on a channel is on
 //! its topic; a topic that is neither registered nor has channels is not there.
 
+mod name_index;
 mod node_set;
 mod topic;
 
@@ -20,7 +21,7 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,13 +29,14 @@ use nsq_protocol::{ChannelName, TopicName};
 use slab::Slab;
 
 use crate::Node;
+use name_index::NameIndex;
 use topic::Topic;
 
 /// The registrations of all nodes. It never reads a clock: `now` comes in as an argument.
 #[derive(Debug)]
 pub struct Registry {
     topics: Slab<Topic>,
-    by_name: HashMap<TopicName, TopicId>,
+    by_name: NameIndex,
     nodes: Slab<Connected>,
     visibility: Visibility,
 }
@@ -130,7 +132,7 @@ impl Registry {
     pub fn new(visibility: Visibility) -> Self {
         Self {
             topics: Slab::new(),
-            by_name: HashMap::new(),
+            by_name: NameIndex::new(),
             nodes: Slab::new(),
             visibility,
         }
@@ -183,7 +185,7 @@ impl Registry {
         topic: &TopicName,
         channel: &ChannelName,
     ) -> bool {
-        let Some(&topic_id) = self.by_name.get(topic) else {
+        let Some(topic_id) = self.by_name.get(topic.as_str()) else {
             return false;
         };
         let removed = self.topic_mut(topic_id).remove_from_channel(channel, id);
@@ -201,7 +203,7 @@ impl Registry {
             was_on_topic: false,
             channels: Vec::new(),
         };
-        let Some(&topic_id) = self.by_name.get(topic) else {
+        let Some(topic_id) = self.by_name.get(topic.as_str()) else {
             return removed;
         };
         let entry = self.topic_mut(topic_id);
@@ -266,7 +268,7 @@ impl Registry {
 
     /// Forgets a channel. Returns whether it was known.
     pub fn delete_channel(&mut self, topic: &str, channel: &str) -> bool {
-        let Some(&topic_id) = self.by_name.get(topic) else {
+        let Some(topic_id) = self.by_name.get(topic) else {
             return false;
         };
         let removed = self.topic_mut(topic_id).remove_channel(channel);
@@ -276,7 +278,7 @@ impl Registry {
 
     /// Hides the nodes named `node_name` (`address:http_port`) from lookups of `topic` for a while.
     pub fn tombstone(&mut self, topic: &str, node_name: &str, now: Instant) {
-        let Some(&topic_id) = self.by_name.get(topic) else {
+        let Some(topic_id) = self.by_name.get(topic) else {
             return;
         };
         let entry = &mut self.topics[topic_key(topic_id)];
@@ -399,7 +401,7 @@ impl Registry {
     }
 
     fn topic(&self, name: &str) -> Option<&Topic> {
-        let topic_id = *self.by_name.get(name)?;
+        let topic_id = self.by_name.get(name)?;
         Some(&self.topics[topic_key(topic_id)])
     }
 
@@ -413,7 +415,7 @@ impl Registry {
     }
 
     fn topic_or_new(&mut self, name: &TopicName) -> TopicId {
-        if let Some(&id) = self.by_name.get(name) {
+        if let Some(id) = self.by_name.get(name.as_str()) {
             return id;
         }
         let key = self.topics.insert(Topic::new(name.clone()));
@@ -425,7 +427,7 @@ impl Registry {
     fn drop_if_vacant(&mut self, id: TopicId) {
         if self.topics[topic_key(id)].is_vacant() {
             let topic = self.topics.remove(topic_key(id));
-            self.by_name.remove(&topic.name);
+            self.by_name.remove(topic.name.as_str());
         }
     }
 
