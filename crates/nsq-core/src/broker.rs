@@ -10,6 +10,9 @@
 //! A topic or channel exists when `nsqd.dat` names it or its folder is there: a kill between a creation and the next
 //! write of `nsqd.dat` loses neither. A deletion renames the folder first, so it is whole or not at all.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

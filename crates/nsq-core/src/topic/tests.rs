@@ -1,1 +1,5 @@
-//! A topic.
+//! A topic and its channels together.
+
+mod fan_out;
+mod model;
+mod threads;

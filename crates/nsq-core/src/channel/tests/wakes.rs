@@ -208,8 +208,6 @@ impl Scene {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-
     #[test]
     fn a_message_never_lies_while_a_ready_client_sleeps(
         steps in prop::collection::vec(step(), 1..80)

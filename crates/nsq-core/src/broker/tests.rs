@@ -1,0 +1,213 @@
+//! Topics coming and going.
+
+use std::sync::Arc;
+
+use nsq_protocol::{ChannelName, TopicName};
+
+use crate::error::{StoreError, SubscribeError};
+use crate::testing::{ALICE, BOB, House, SECOND};
+
+#[test]
+fn topics_and_channels_come_back_with_or_without_nsqd_dat() {
+    let mut house = House::new();
+    house.channel("t", "c");
+    let paused = house.channel("t", "paused");
+    house.ring(|wakes| paused.lock().set_paused(true, wakes));
+    house.topic("u");
+    house.channel("e#ephemeral", "c");
+    house.channel("t", "c#ephemeral");
+    house.restart();
+    house.topic("made-since");
+    house.channel("u", "made.since");
+    house.kill();
+    let names: Vec<_> = house
+        .broker()
+        .topics()
+        .iter()
+        .map(|topic| topic.name().to_string())
+        .collect();
+    assert_eq!(names, ["made-since", "t", "u"]);
+    assert!(house.channel("t", "paused").lock().is_paused());
+    assert!(house.topic("t").channel("c#ephemeral").is_none());
+    assert!(house.topic("u").channel("made.since").is_some());
+}
+
+#[test]
+fn a_deleted_topic_stays_deleted() {
+    let mut house = House::new();
+    house.channel("t", "c");
+    house.publish("t", &["a"]);
+    house.broker().delete_topic("t");
+    house.kill();
+    assert!(house.broker().topic("t").is_none());
+}
+
+#[test]
+fn an_ephemeral_channel_goes_with_its_last_client_and_takes_the_topic_along() {
+    let house = House::new();
+    let topic = house.topic("t#ephemeral");
+    let cell = house.channel("t#ephemeral", "c#ephemeral");
+    house.subscribe(&cell, ALICE, 1);
+    house.subscribe(&cell, BOB, 1);
+    let left = house.unsubscribe(&cell, ALICE);
+    house.broker().client_left(&topic, &cell, left);
+    assert!(topic.channel("c#ephemeral").is_some());
+    let left = house.unsubscribe(&cell, BOB);
+    house.broker().client_left(&topic, &cell, left);
+    assert!(topic.channel("c#ephemeral").is_none());
+    assert!(house.broker().topic("t#ephemeral").is_none());
+}
+
+#[test]
+fn a_client_that_subscribes_while_the_last_one_leaves_keeps_the_channel() {
+    let house = House::new();
+    let topic = house.topic("t#ephemeral");
+    let cell = house.channel("t#ephemeral", "c#ephemeral");
+    house.subscribe(&cell, ALICE, 1);
+    let left = house.unsubscribe(&cell, ALICE);
+    house.subscribe(&cell, BOB, 1);
+    house.broker().client_left(&topic, &cell, left);
+    assert!(topic.channel("c#ephemeral").is_some());
+    assert!(house.broker().topic("t#ephemeral").is_some());
+    assert!(house.bells.closed.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_late_farewell_does_not_delete_the_next_channel_of_that_name() {
+    let house = House::new();
+    let topic = house.topic("t#ephemeral");
+    let old = house.channel("t#ephemeral", "c#ephemeral");
+    house.subscribe(&old, ALICE, 1);
+    topic.delete_channel("c#ephemeral");
+    let new = house.channel("t#ephemeral", "c#ephemeral");
+    let left = house.unsubscribe(&old, ALICE);
+    house.broker().client_left(&topic, &old, left);
+    assert!(Arc::ptr_eq(&topic.channel("c#ephemeral").unwrap(), &new));
+}
+
+#[test]
+fn a_lasting_channel_keeps_an_ephemeral_topic_alive() {
+    let house = House::new();
+    let topic = house.topic("t#ephemeral");
+    let cell = house.channel("t#ephemeral", "c");
+    house.subscribe(&cell, ALICE, 1);
+    let left = house.unsubscribe(&cell, ALICE);
+    house.broker().client_left(&topic, &cell, left);
+    house.broker().drop_if_unused(&topic);
+    assert!(house.broker().topic("t#ephemeral").is_some());
+    topic.delete_channel("c");
+    house.broker().drop_if_unused(&topic);
+    assert!(house.broker().topic("t#ephemeral").is_none());
+    assert!(matches!(
+        topic.get_or_create_channel(&ChannelName::try_from("c").unwrap(), house.now),
+        Err(StoreError::Exiting)
+    ));
+}
+
+#[test]
+fn subscribing_to_what_goes_is_retried_and_never_lost() {
+    let house = House::new();
+    let topic_name = TopicName::try_from("t#ephemeral").unwrap();
+    let name = ChannelName::try_from("c#ephemeral").unwrap();
+    std::thread::scope(|scope| {
+        for client in 1..=3_u32 {
+            let (house, topic_name, name) = (&house, &topic_name, &name);
+            scope.spawn(move || {
+                let client = crate::ClientId(client);
+                for _ in 0..500 {
+                    let broker = house.broker();
+                    let (topic, cell) = loop {
+                        let (topic, _) = broker
+                            .get_or_create_topic(topic_name, false, house.now)
+                            .unwrap();
+                        let Ok(cell) = topic.get_or_create_channel(name, house.now) else {
+                            continue;
+                        };
+                        let joined = cell.lock().subscribe(house.subscription(client), 0);
+                        match joined {
+                            Ok(()) => break (topic, cell),
+                            Err(SubscribeError::Exiting) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    };
+                    assert!(!cell.lock().is_exiting());
+                    let current = broker
+                        .topic(topic_name.as_str())
+                        .and_then(|topic| topic.channel(name.as_str()));
+                    assert!(
+                        Arc::ptr_eq(&current.unwrap(), &cell),
+                        "joined a dying channel"
+                    );
+                    let left = house.unsubscribe(&cell, client);
+                    broker.client_left(&topic, &cell, left);
+                }
+            });
+        }
+    });
+    assert!(house.broker().topics().is_empty());
+}
+
+#[test]
+fn an_exiting_broker_refuses_but_forgets_nothing() {
+    let mut house = House::new();
+    let cell = house.channel("t", "c");
+    house.publish("t", &["a"]);
+    house.subscribe(&cell, ALICE, 10);
+    let got = house.take(&cell, ALICE);
+    house.broker().save_metadata().unwrap();
+    house.broker().close(house.now);
+    assert_eq!(*house.bells.closed.lock().unwrap(), [ALICE]);
+    let refused = house
+        .topic("t")
+        .publish([b"x".as_slice()].into_iter(), house.now);
+    assert!(refused.is_err());
+    let new = TopicName::try_from("new").unwrap();
+    let made = house.broker().get_or_create_topic(&new, false, house.now);
+    assert!(matches!(made, Err(StoreError::Exiting)));
+    // What was finished in the last moment stays finished.
+    cell.lock().finish(ALICE, got[0].id).unwrap();
+    house.kill();
+    assert_eq!(house.channel("t", "c").lock().depth(), 0);
+}
+
+#[test]
+fn a_failed_write_shows_in_the_health_until_one_succeeds() {
+    let house = House::new();
+    house.channel("t", "c");
+    assert_eq!(house.broker().health(), "OK");
+    let folder = house.topic_folder("t");
+    let aside = house.path().join("aside");
+    std::fs::rename(&folder, &aside).unwrap();
+    let refused = house
+        .topic("t")
+        .publish([b"x".as_slice()].into_iter(), house.now);
+    assert!(refused.is_err());
+    assert!(house.broker().health().starts_with("NOK - "));
+    assert_eq!(house.topic("t").stats().message_count, 0);
+    std::fs::rename(&aside, &folder).unwrap();
+    house.publish("t", &["a"]);
+    assert_eq!(house.broker().health(), "OK");
+}
+
+#[test]
+fn a_channels_timer_is_armed_when_it_is_opened_and_when_something_is_deferred() {
+    let mut house = House::new();
+    house.channel("t", "c");
+    house.publish_deferred("t", "a", 10 * SECOND);
+    let due = house.now.tick.after(10 * SECOND);
+    assert_eq!(*house.notes.armed.lock().unwrap(), [due]);
+    house.publish_deferred("t", "b", 20 * SECOND);
+    assert_eq!(
+        house.notes.armed.lock().unwrap().len(),
+        1,
+        "an earlier look is planned"
+    );
+    house.publish_deferred("t", "c", 5 * SECOND);
+    assert_eq!(house.notes.armed.lock().unwrap().len(), 2);
+    house.kill();
+    let left = 4 * SECOND;
+    assert_eq!(
+        house.notes.armed.lock().unwrap()[2..],
+        [house.now.tick.after(left)]
+    );
+}
