@@ -261,10 +261,11 @@ impl PeerState {
         self.wake.notify_one();
     }
 
-    /// Takes up to `limit` changes.
+    /// Takes up to `limit` changes. A topic's channels come before the topic: the other way round,
+    /// nsqlookupd warns of every channel of a deleted topic.
     fn take(&self, limit: usize) -> Vec<Change> {
         let mut inbox = self.inbox();
-        std::iter::from_fn(|| inbox.changes.pop_first())
+        std::iter::from_fn(|| inbox.changes.pop_last())
             .take(limit)
             .collect()
     }

@@ -12,6 +12,7 @@
 //! Invariants: a node is on a topic exactly if the topic is in the node's set; a node on a channel is on
 //! its topic; a topic that is neither registered nor has channels is not there.
 
+mod answer;
 mod name_index;
 mod node_set;
 mod topic;
@@ -29,6 +30,7 @@ use nsq_protocol::{ChannelName, TopicName};
 use slab::Slab;
 
 use crate::Node;
+pub use answer::{Added, Dump, DumpEntry, Lookup, NodeReport, Removed};
 use name_index::NameIndex;
 use topic::Topic;
 
@@ -61,66 +63,6 @@ struct Connected {
     node: Arc<Node>,
     last_update: Instant,
     topics: HashSet<TopicId>,
-}
-
-/// What [`Registry::register`] had to add.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Added {
-    /// The node was not on the topic before.
-    pub topic: bool,
-    /// The node was not on the channel before.
-    pub channel: bool,
-}
-
-/// A topic, and channels of it, that a node is no longer on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Removed {
-    /// The topic.
-    pub topic: TopicName,
-    /// Whether the node was on the topic itself.
-    pub was_on_topic: bool,
-    /// The channels it was on.
-    pub channels: Vec<ChannelName>,
-}
-
-/// The answer to "where is this topic?".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lookup {
-    /// All its channels, with nodes or without, by name.
-    pub channels: Vec<ChannelName>,
-    /// The nodes that are active and not tombstoned for the topic.
-    pub producers: Vec<Arc<Node>>,
-}
-
-/// A node with what it has.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeReport {
-    /// The node.
-    pub node: Arc<Node>,
-    /// Its topics, each with whether the node is tombstoned there. In no order.
-    pub topics: Vec<(TopicName, bool)>,
-}
-
-/// One registration with everything known about those on it.
-#[derive(Debug, Clone)]
-pub struct Dump {
-    /// The topic, or `None` for the registration of all nodes.
-    pub topic: Option<TopicName>,
-    /// The channel, or `None` for the topic itself.
-    pub channel: Option<ChannelName>,
-    /// Who is on it.
-    pub entries: Vec<DumpEntry>,
-}
-
-/// A node on a registration.
-#[derive(Debug, Clone)]
-pub struct DumpEntry {
-    /// The node.
-    pub node: Arc<Node>,
-    /// When it last identified itself or pinged.
-    pub last_update: Instant,
-    /// When it was tombstoned there, even if that is long over.
-    pub tombstoned_at: Option<Instant>,
 }
 
 /// Where the next page begins; a default one is the beginning.

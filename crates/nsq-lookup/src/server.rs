@@ -85,7 +85,12 @@ impl Connection {
         let remote = self.remote;
         let mut magic = [0; MAGIC_V1.len()];
         if let Err(error) = self.stream.read_exact(&mut magic).await {
-            tracing::error!("failed to read protocol version - {error}");
+            let end = if error.kind() == io::ErrorKind::UnexpectedEof {
+                End::Eof
+            } else {
+                End::Io(error)
+            };
+            tracing::error!("failed to read protocol version - {end}");
             return None;
         }
         let text = magic.escape_ascii();

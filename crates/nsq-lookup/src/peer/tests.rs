@@ -225,7 +225,7 @@ async fn a_change_is_sent_as_things_are_by_then() {
     lookup.channel_changed(&t("t"), &c("x"));
     lookup.topic_changed(&t("t"));
     caller
-        .check(&["REGISTER t", "UNREGISTER t gone-already", "REGISTER t x"])
+        .check(&["REGISTER t x", "UNREGISTER t gone-already", "REGISTER t"])
         .await;
 
     topics.map.lock().unwrap().clear();
