@@ -1,4 +1,4 @@
-//! How an nsqd is started: which binary, which flags, which ports, through what.
+//! How a daemon is started: which binary, which flags, which ports, through what.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::lookupd::Lookupd;
 use crate::nsqd::Nsqd;
 
-/// How to start an nsqd; [`Start::now`] does it.
+/// How to start an nsqd, which [`Start::now`] does, or an nsqlookupd.
 #[derive(Clone, Debug, Default)]
 pub struct Start {
     flags: Vec<String>,
@@ -40,6 +41,16 @@ impl Start {
         self
     }
 
+    /// Told to register with these, and to have clients call it on loopback.
+    #[must_use]
+    pub fn registering_with(mut self, nsqlookupds: &[SocketAddr]) -> Self {
+        self.flags.push("--broadcast-address=127.0.0.1".into());
+        let lookups = nsqlookupds.iter();
+        self.flags
+            .extend(lookups.map(|address| format!("--lookupd-tcp-address={address}")));
+        self
+    }
+
     /// Starts it and waits until it answers.
     #[track_caller]
     pub fn now(self) -> Nsqd {
@@ -48,42 +59,59 @@ impl Start {
         nsqd
     }
 
+    /// Starts an nsqlookupd instead and waits until it answers.
+    #[track_caller]
+    pub fn lookupd(self) -> Lookupd {
+        // nsqds and clients know it by its address, so it keeps that over restarts.
+        let mut lookupd = Lookupd::stopped(self.keeping_ports());
+        lookupd.start_again();
+        lookupd
+    }
+
     pub(crate) fn set_flags(&mut self, flags: &[&str]) {
         self.flags = flags.iter().map(ToString::to_string).collect();
     }
 
-    /// The command that starts it over `folder`, its stderr piped.
-    pub(crate) fn command(&self, folder: &Path) -> Command {
+    /// The command that starts an nsqd over `folder`, its stderr piped.
+    pub(crate) fn nsqd_command(&self, folder: &Path) -> Command {
         let folder = folder.to_str().expect("temporary paths are text");
-        let mut words = vec![];
-        words.extend(
-            self.wrapper
-                .iter()
-                .map(|word| word.replace("{folder}", folder)),
-        );
-        // Should the test itself be killed, the kernel ends what it started.
-        if Path::new(SETPRIV).exists() {
-            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
-        }
-        words.push(
-            path_of_nsqd()
-                .to_str()
-                .expect("paths here are text")
-                .to_string(),
-        );
-        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
-        let mut command = Command::new(&words[0]);
+        let wrapper: Vec<_> = self
+            .wrapper
+            .iter()
+            .map(|word| word.replace("{folder}", folder))
+            .collect();
+        let mut command = self.command(&wrapper, &path_of_nsqd());
         command
-            .args(&words[1..])
-            .arg(format!("--tcp-address={tcp}"))
-            .arg(format!("--http-address={http}"))
             .arg(format!("--data-path={folder}"))
             .args(
                 env::var("NSQD_FLAGS")
                     .unwrap_or_default()
                     .split_whitespace(),
             )
-            .args(&self.flags)
+            .args(&self.flags);
+        command
+    }
+
+    /// The command that starts an nsqlookupd, its stderr piped.
+    pub(crate) fn lookupd_command(&self) -> Command {
+        let mut command = self.command(&self.wrapper, &path_of_nsqlookupd());
+        command.args(&self.flags);
+        command
+    }
+
+    fn command(&self, wrapper: &[String], program: &Path) -> Command {
+        let mut words = wrapper.to_vec();
+        // Should the test itself be killed, the kernel ends what it started.
+        if Path::new(SETPRIV).exists() {
+            words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
+        }
+        words.push(program.to_str().expect("paths here are text").to_string());
+        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let mut command = Command::new(&words[0]);
+        command
+            .args(&words[1..])
+            .arg(format!("--tcp-address={tcp}"))
+            .arg(format!("--http-address={http}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -93,13 +121,22 @@ impl Start {
 
 /// What is tested: the path that `NSQD` names, else our own build beside this test.
 pub fn path_of_nsqd() -> PathBuf {
-    if let Some(path) = env::var_os("NSQD") {
+    path_of("nsqd", "NSQD")
+}
+
+/// As [`path_of_nsqd`]; the variable is `NSQLOOKUPD`.
+pub fn path_of_nsqlookupd() -> PathBuf {
+    path_of("nsqlookupd", "NSQLOOKUPD")
+}
+
+fn path_of(program: &str, variable: &str) -> PathBuf {
+    if let Some(path) = env::var_os(variable) {
         return path.into();
     }
-    let path = build_folder().join("nsqd");
+    let path = build_folder().join(program);
     assert!(
         path.exists(),
-        "{} is not built: cargo build -p nsqd",
+        "{} is not built: cargo build -p {program}",
         path.display()
     );
     path
@@ -115,7 +152,7 @@ pub(crate) fn build_folder() -> PathBuf {
 }
 
 /// A port nobody listens on, below those the kernel hands out, so that nobody gets it while we restart.
-fn free_port() -> SocketAddr {
+pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test programs that run at the same time begin at different places.
     let spread = u16::try_from(std::process::id() % 1000).expect("below a thousand") * 16;

@@ -1,0 +1,174 @@
+//! One daemon as a process: started, killed, started again, and asked over HTTP.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::http::{self, Reply};
+use crate::log::Log;
+use crate::wait::{PATIENCE, wait_until};
+
+/// What nsqd and nsqlookupd have in common.
+#[derive(Debug)]
+pub struct Daemon {
+    /// What it said it listens on when it was started last.
+    tcp: SocketAddr,
+    http: SocketAddr,
+    /// `None` between a kill and the next start.
+    process: Option<Child>,
+    log: Log,
+}
+
+impl Daemon {
+    /// Not yet running.
+    pub(crate) fn stopped() -> Self {
+        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+        Self {
+            tcp: nowhere,
+            http: nowhere,
+            process: None,
+            log: Log::default(),
+        }
+    }
+
+    /// Runs `command` and waits until it answers.
+    #[track_caller]
+    pub(crate) fn start(&mut self, command: Command) {
+        self.spawn(command);
+        let tcp = self.listening_on("TCP: listening on ");
+        let http = self.listening_on("HTTP: listening on ");
+        self.tcp = tcp;
+        self.http = http;
+        wait_until("it answers /ping", PATIENCE, || {
+            http::request(http, "GET", "/ping", b"").is_ok_and(|reply| reply.status == 200)
+        });
+    }
+
+    /// Runs `command` where it is expected to give up: its exit status and its log.
+    #[track_caller]
+    pub(crate) fn start_in_vain(&mut self, command: Command) -> (ExitStatus, String) {
+        self.spawn(command);
+        let status = self.wait_for_exit();
+        self.log.wait_for("\0never\0", PATIENCE);
+        (status, self.log.text())
+    }
+
+    /// Kills it as a power switch would kill a process: nothing of it runs any more.
+    pub fn kill9(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("our own child can be killed");
+            process.wait().expect("our own child can be awaited");
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits for that.
+    #[track_caller]
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM)
+    }
+
+    /// Sends a signal that ends it and waits for that.
+    #[track_caller]
+    pub fn signal(&mut self, signal: Signal) -> ExitStatus {
+        let process = self.process.as_ref().expect("it runs");
+        let pid = Pid::from_child(process);
+        kill_process(pid, signal).expect("our own child can be signalled");
+        self.wait_for_exit()
+    }
+
+    /// Where clients connect.
+    pub fn tcp(&self) -> SocketAddr {
+        self.tcp
+    }
+
+    /// Where HTTP is spoken.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// What it has logged since its last start.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// As [`Daemon::request`], where no answer may come at all.
+    ///
+    /// # Errors
+    /// The system's, or one that says what is no HTTP in the answer.
+    pub fn try_request(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
+        http::request(self.http, method, path, body)
+    }
+
+    /// `GET path`.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, b"")
+    }
+
+    /// `POST path` with `body`.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &[u8]) -> Reply {
+        self.request("POST", path, body)
+    }
+
+    /// `POST path` where anything but 200 is a failed test.
+    #[track_caller]
+    pub fn order(&self, path: &str) {
+        let reply = self.post(path, b"");
+        assert_eq!(reply.status, 200, "POST {path}: {}", reply.text());
+    }
+
+    /// Any request.
+    #[track_caller]
+    pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Reply {
+        self.try_request(method, path, body)
+            .expect("it answers HTTP")
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
+    fn spawn(&mut self, mut command: Command) {
+        assert!(self.process.is_none(), "it runs already");
+        let mut process = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        self.log = Log::collect(process.stderr.take().expect("stderr is piped"));
+        self.process = Some(process);
+    }
+
+    #[track_caller]
+    fn listening_on(&self, announcement: &str) -> SocketAddr {
+        let line = self.log.wait_for(announcement, PATIENCE);
+        let line = line.unwrap_or_else(|| panic!("no {announcement:?} in\n{}", self.log.tail()));
+        let address = line.rsplit(' ').next().unwrap_or_default();
+        address
+            .parse()
+            .unwrap_or_else(|_| panic!("no address at the end of {line:?}"))
+    }
+
+    #[track_caller]
+    fn wait_for_exit(&mut self) -> ExitStatus {
+        let process = self.process.as_mut().expect("it runs");
+        let mut status = None;
+        wait_until("it ends", PATIENCE, || {
+            status = process.try_wait().expect("our own child can be awaited");
+            status.is_some()
+        });
+        self.process = None;
+        status.expect("the wait ended with a status")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            eprintln!("--- the end of its log ---\n{}", self.log.tail());
+        }
+    }
+}
