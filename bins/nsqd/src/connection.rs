@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use nsq_core::{Topic, Wakes};
+use nsq_core::{StoreError, Topic, Wakes};
 use nsq_protocol::identify::ClientSettings;
 use nsq_protocol::{ClientState, CommandError, Decoder, TopicName, frame};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -182,12 +182,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 match next {
                     Next::Wait => break,
                     Next::Again => {}
-                    Next::CreateTopic(name) => {
-                        if let Err(error) = self.nsqd.create_topic(&name).await {
+                    Next::CreateTopic(name) => match self.create_topic(&name).await {
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => {
                             self.refuse_topic(&error.to_string());
                             return true;
                         }
-                    }
+                        None => return false,
+                    },
                     Next::Close => return true,
                     Next::Drop => return false,
                 }
@@ -197,6 +199,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.deliver();
             }
         }
+    }
+
+    /// Has the topic made, which takes as long as nsqlookupds take to answer; what was earned before is sent
+    /// meanwhile. `None` when the client is closed first, as all are at shutdown.
+    async fn create_topic(&mut self, name: &TopicName) -> Option<Result<Arc<Topic>, StoreError>> {
+        let nsqd = Arc::clone(&self.nsqd);
+        // Boxed: it is rare, and the task of every connection would be larger for it.
+        let mut topic = Box::pin(nsqd.create_topic(name));
+        poll_fn(|cx| {
+            self.client.register(cx.waker());
+            if self.client.is_closed() {
+                return Poll::Ready(None);
+            }
+            // A broken connection shows at the next thing done with it.
+            let _ = self.outbox.poll_send(&mut self.stream, cx);
+            topic.as_mut().poll(cx).map(Some)
+        })
+        .await
     }
 
     /// Waits until what was published is on the disk. Whether it is.
