@@ -6,6 +6,7 @@
 //!
 //! Messages published with a deferral lie in a log of their own, since they are not read in order.
 
+mod positions;
 mod publish;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use nsq_protocol::{ChannelName, MessageId, TopicName};
-use nsq_queue::{Log, LogOptions, Marks, Reader, Writer};
+use nsq_queue::{LogOptions, Reader, Writer};
 
 pub use publish::Published;
 
@@ -29,9 +30,6 @@ use crate::ids::IdGenerator;
 use crate::stats::TopicStats;
 use crate::time::{Now, Tick};
 
-/// Files that hold the fan-out positions; there while the topic stands still.
-const MAIN_OFFERED: &str = "main.offered";
-const DEFERRED_OFFERED: &str = "deferred.offered";
 /// Segments of a log in memory stay small: all they hold is soon gone.
 const MEMORY_SEGMENT_BYTES: u32 = 1 << 20;
 
@@ -524,71 +522,6 @@ impl Topic {
             }
         }
         wakes.ring();
-    }
-
-    /// The fan-out positions as they were saved; `None` when the topic did not stand still.
-    fn saved_positions(&self, state: &State) -> Result<Option<(u64, u64)>, StoreError> {
-        let Some(folder) = &self.folder else {
-            return Ok(None);
-        };
-        let position = |log: &Log, name: &str| -> Result<Option<u64>, StoreError> {
-            let file = folder.join(name);
-            if !file.exists() {
-                return Ok(None);
-            }
-            let saved = Marks::open(&file, log.identity())?.floor();
-            Ok(Some(saved.clamp(log.first_sequence(), log.end_sequence())))
-        };
-        let Some(main) = position(state.main.log(), MAIN_OFFERED)? else {
-            return Ok(None);
-        };
-        let deferred = match &state.deferred {
-            // A log that came later has not been offered at all.
-            Some(writer) => position(writer.log(), DEFERRED_OFFERED)?
-                .unwrap_or_else(|| writer.log().first_sequence()),
-            None => 0,
-        };
-        Ok(Some((main, deferred)))
-    }
-
-    /// The topic stands still no longer: after a kill, all there is counts as offered.
-    fn forget_positions(&self) {
-        let Some(folder) = &self.folder else { return };
-        for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
-            let file = folder.join(name);
-            match std::fs::remove_file(&file) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
-            }
-        }
-    }
-
-    /// Writes the fan-out positions down: for a topic that stands still, or that has no channel to say what it had.
-    fn save_positions(&self, state: &State) {
-        let Some(folder) = &self.folder else { return };
-        let save = |log: &Log, name: &str, position: u64| {
-            let saved = Marks::open(&folder.join(name), log.identity())
-                .map(|mut marks| marks.set_floor(position));
-            if let Err(error) = saved {
-                tracing::error!(
-                    "TOPIC({}): what channels had may be offered again: {error}",
-                    self.name
-                );
-            }
-        };
-        save(
-            state.main.log(),
-            MAIN_OFFERED,
-            self.offered.end(LogKind::Main),
-        );
-        if let Some(deferred) = &state.deferred {
-            save(
-                deferred.log(),
-                DEFERRED_OFFERED,
-                self.offered.end(LogKind::Deferred),
-            );
-        }
     }
 }
 

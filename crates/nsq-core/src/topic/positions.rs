@@ -1,0 +1,80 @@
+//! The fan-out positions of a topic that stands still, or that has no channel to say after a restart what it had.
+//!
+//! Without the files a topic with channels did not stand still: all it has was offered.
+
+use nsq_queue::{Log, Marks};
+
+use super::{State, Topic};
+use crate::channel::LogKind;
+use crate::error::StoreError;
+
+/// Files that hold the fan-out positions; there while the topic stands still.
+const MAIN_OFFERED: &str = "main.offered";
+const DEFERRED_OFFERED: &str = "deferred.offered";
+
+impl Topic {
+    /// The fan-out positions as they were saved; `None` when the topic did not stand still.
+    pub(super) fn saved_positions(&self, state: &State) -> Result<Option<(u64, u64)>, StoreError> {
+        let Some(folder) = &self.folder else {
+            return Ok(None);
+        };
+        let position = |log: &Log, name: &str| -> Result<Option<u64>, StoreError> {
+            let file = folder.join(name);
+            if !file.exists() {
+                return Ok(None);
+            }
+            let saved = Marks::open(&file, log.identity())?.floor();
+            Ok(Some(saved.clamp(log.first_sequence(), log.end_sequence())))
+        };
+        let Some(main) = position(state.main.log(), MAIN_OFFERED)? else {
+            return Ok(None);
+        };
+        let deferred = match &state.deferred {
+            // A log that came later has not been offered at all.
+            Some(writer) => position(writer.log(), DEFERRED_OFFERED)?
+                .unwrap_or_else(|| writer.log().first_sequence()),
+            None => 0,
+        };
+        Ok(Some((main, deferred)))
+    }
+
+    /// The topic stands still no longer: after a kill, all there is counts as offered.
+    pub(super) fn forget_positions(&self) {
+        let Some(folder) = &self.folder else { return };
+        for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
+            let file = folder.join(name);
+            match std::fs::remove_file(&file) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
+            }
+        }
+    }
+
+    /// Writes the fan-out positions down: for a topic that stands still, or that has no channel to say what it had.
+    pub(super) fn save_positions(&self, state: &State) {
+        let Some(folder) = &self.folder else { return };
+        let save = |log: &Log, name: &str, position: u64| {
+            let saved = Marks::open(&folder.join(name), log.identity())
+                .map(|mut marks| marks.set_floor(position));
+            if let Err(error) = saved {
+                tracing::error!(
+                    "TOPIC({}): what channels had may be offered again: {error}",
+                    self.name
+                );
+            }
+        };
+        save(
+            state.main.log(),
+            MAIN_OFFERED,
+            self.offered.end(LogKind::Main),
+        );
+        if let Some(deferred) = &state.deferred {
+            save(
+                deferred.log(),
+                DEFERRED_OFFERED,
+                self.offered.end(LogKind::Deferred),
+            );
+        }
+    }
+}
