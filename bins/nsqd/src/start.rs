@@ -31,11 +31,14 @@ fn start() -> Result<(), Stop> {
         .enable_all()
         .build()
         .map_err(|error| fatal(&format!("failed to instantiate nsqd - {error}")))?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         // First of all, so that a signal during a long start is not lost.
         let signals = ShutdownSignals::catch().map_err(|error| fatal(&error))?;
         run::run(settings, signals.received())
             .await
             .map_err(|error| fatal(&error))
-    })
+    });
+    // Whatever matters was awaited. What may be left is a question to a name server, which nothing can interrupt.
+    runtime.shutdown_background();
+    outcome
 }

@@ -1,8 +1,10 @@
 //! nsqlookupds that are down, hang or talk nonsense: nsqd goes on, and its log says which.
 
+use std::net::UdpSocket;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nsq_tests::{Lookupd, Nsqd, PATIENCE, RawClient, Start, free_port, wait_until};
+use nsq_tests::{Lookupd, Nsqd, PATIENCE, RawClient, Start, free_port, say_loudly, wait_until};
 
 use crate::fakes::{self, Hanging};
 
@@ -163,4 +165,27 @@ fn a_question_without_an_answer_does_not_hold_the_end_up() {
     // The topic is as it would be had nobody asked.
     nsqd.start_again();
     assert_eq!(nsqd.topic("t")["depth"], 0);
+}
+
+#[test]
+fn a_hanging_name_server_does_not_hold_the_end_up() {
+    // Only a privileged user can be a name server, and have one process ask it.
+    let may_mount = Command::new("unshare").args(["-m", "true"]).status();
+    let name_server = UdpSocket::bind("127.0.0.77:53");
+    let (true, Ok(name_server)) = (may_mount.is_ok_and(|status| status.success()), name_server)
+    else {
+        say_loudly("SKIPPED: this user may not run a name server, one test did not run");
+        return;
+    };
+    let ask_it = "echo nameserver 127.0.0.77 > {folder}/resolv.conf \
+        && mount --bind {folder}/resolv.conf /etc/resolv.conf && exec \"$@\"";
+    let mut nsqd = Start::with(&["--lookupd-tcp-address=lookup.nowhere.example:4160"])
+        .through(&["unshare", "-m", "sh", "-c", ask_it, "sh"])
+        .now();
+    name_server
+        .recv(&mut [0; 512])
+        .expect("the name is asked for");
+    within(Duration::from_secs(3), "the end", || {
+        assert!(nsqd.terminate().success());
+    });
 }
