@@ -1,18 +1,18 @@
 //! Programs in other languages that use the real client libraries.
 //!
 //! Each lies in `tests/clients/<language>` with its pinned library. A test installs it once into cargo's
-//! target folder and then runs its scenarios. A program that needs nsqd to be killed and started again says
-//! so by a line `restart` and waits for a line in return.
+//! target folder and then runs its scenarios: `<program> <scenario> <address>...`. A program that needs nsqd to
+//! be killed and started again says so by a line `restart` and waits for a line in return.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::log::Log;
-use crate::nsqd::Nsqd;
 use crate::start::build_folder;
 use crate::wait::say_loudly;
 
@@ -93,19 +93,24 @@ impl ClientLibrary {
         Some(language.library(program))
     }
 
-    /// Runs a scenario to its end, restarting `nsqd` when it asks; its report.
+    /// Runs a scenario to its end; its report. The addresses are what the scenario knows of the world. What it is
+    /// told when it asks for a restart is what `restart` returns.
     #[track_caller]
-    pub fn run(&self, scenario: &str, nsqd: &mut Nsqd) -> String {
-        let mut conversation = self.start(scenario, nsqd);
+    pub fn run(
+        &self,
+        scenario: &str,
+        addresses: &[SocketAddr],
+        mut restart: impl FnMut() -> String,
+    ) -> String {
+        let mut conversation = self.start(scenario, addresses);
         let deadline = Instant::now() + SCENARIO_LIMIT;
         let mut report = vec![];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match conversation.lines.recv_timeout(left) {
                 Ok(line) if line == "restart" => {
-                    nsqd.kill9();
-                    nsqd.start_again();
-                    writeln!(conversation.stdin, "restarted").expect("the program listens");
+                    let answer = restart();
+                    writeln!(conversation.stdin, "{answer}").expect("the program listens");
                 }
                 Ok(line) => report.push(line),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
@@ -130,10 +135,11 @@ impl ClientLibrary {
         report
     }
 
-    fn start(&self, scenario: &str, nsqd: &Nsqd) -> Conversation {
+    fn start(&self, scenario: &str, addresses: &[SocketAddr]) -> Conversation {
         let mut process = Command::new(&self.program[0])
             .args(&self.program[1..])
-            .args([scenario, &nsqd.tcp().to_string(), &nsqd.http().to_string()])
+            .arg(scenario)
+            .args(addresses.iter().map(ToString::to_string))
             .env("NODE_PATH", &self.modules)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

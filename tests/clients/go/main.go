@@ -1,4 +1,5 @@
-// Scenarios that use nsqd through go-nsq: `scenarios <name> <tcp address> <http address>`.
+// Scenarios that use nsqd through go-nsq: `scenarios <name> <address>...`. The address is nsqd's for TCP; those
+// of `discover` are nsqlookupds' for HTTP.
 // Exit status 0 and a short report, or 1 and the reason.
 package main
 
@@ -7,6 +8,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +23,10 @@ const (
 	patience = 30 * time.Second
 )
 
-type setup struct{ address string }
+type setup struct {
+	address   string   // the first
+	addresses []string // all
+}
 
 var scenarios = map[string]func(setup) error{
 	"publish":          publish,
@@ -35,17 +40,18 @@ var scenarios = map[string]func(setup) error{
 	"reconnect":        reconnect,
 	"large-body":       largeBody,
 	"heartbeat":        heartbeat,
+	"discover":         discover,
 }
 
 func main() {
-	if len(os.Args) != 4 {
-		fail(fmt.Errorf("usage: %s <scenario> <tcp address> <http address>", os.Args[0]))
+	if len(os.Args) < 3 {
+		fail(fmt.Errorf("usage: %s <scenario> <address>...", os.Args[0]))
 	}
 	scenario, known := scenarios[os.Args[1]]
 	if !known {
 		fail(fmt.Errorf("no scenario %q", os.Args[1]))
 	}
-	if err := scenario(setup{address: os.Args[2]}); err != nil {
+	if err := scenario(setup{address: os.Args[2], addresses: os.Args[2:]}); err != nil {
 		fail(err)
 	}
 }
@@ -338,6 +344,63 @@ func heartbeat(s setup) error {
 	return finish(consumer)
 }
 
+// discover knows only nsqlookupds. One of the nsqds that it finds there is killed; the test says how many messages
+// there are in the end.
+func discover(s setup) error {
+	config := nsq.NewConfig()
+	config.LookupdPollInterval = 100 * time.Millisecond
+	config.LookupdPollJitter = 0
+	config.MaxInFlight = 4
+	config.MsgTimeout = time.Second
+	consumer, err := nsq.NewConsumer(topic, channel, config)
+	if err != nil {
+		return err
+	}
+	var mutex sync.Mutex
+	bodies, nsqds := map[string]bool{}, map[string]bool{}
+	consumer.AddHandler(nsq.HandlerFunc(func(message *nsq.Message) error {
+		time.Sleep(2 * time.Millisecond)
+		mutex.Lock()
+		defer mutex.Unlock()
+		bodies[string(message.Body)] = true
+		nsqds[message.NSQDAddress] = true
+		return nil
+	}))
+	if err := consumer.ConnectToNSQLookupds(s.addresses); err != nil {
+		return err
+	}
+	err = until("some come from two nsqds", func() bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return len(nsqds) == 2
+	})
+	if err != nil {
+		return err
+	}
+	published, err := strconv.Atoi(restart())
+	if err != nil {
+		return err
+	}
+	err = until(fmt.Sprintf("%d messages come", published), func() bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return len(bodies) == published
+	})
+	if err != nil {
+		return err
+	}
+	return finish(consumer)
+}
+
+func until(what string, holds func() bool) error {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %v in vain: %s", patience, what)
+		}
+	}
+	return nil
+}
+
 func (s setup) producer(config *nsq.Config) *nsq.Producer {
 	producer, err := nsq.NewProducer(s.address, config)
 	if err != nil {
@@ -423,12 +486,14 @@ func finish(consumer *nsq.Consumer) error {
 	}
 }
 
-// restart has the test kill nsqd and start it again.
-func restart() {
+// restart has the test kill nsqd and start it again, and returns what the test says then.
+func restart() string {
 	fmt.Println("restart")
-	if !bufio.NewScanner(os.Stdin).Scan() {
+	answer := bufio.NewScanner(os.Stdin)
+	if !answer.Scan() {
 		fail(fmt.Errorf("the test is gone"))
 	}
+	return answer.Text()
 }
 
 func body(i int) []byte {

@@ -1,4 +1,5 @@
-// Scenarios that use nsqd through nsqjs: scenarios.js <name> <tcp address> <http address>.
+// Scenarios that use nsqd through nsqjs: scenarios.js <name> <address>...
+// The address is nsqd's for TCP; those of discover are nsqlookupds' for HTTP.
 // Exit status 0 and a short report, or 1 and the reason.
 'use strict'
 
@@ -10,7 +11,8 @@ const CHANNEL = 'scenarios'
 // More than any scenario should take.
 const PATIENCE_MS = 60_000
 
-const [name, address] = process.argv.slice(2)
+const [name, ...addresses] = process.argv.slice(2)
+const [address] = addresses
 const [host, port] = address.split(':')
 
 const scenarios = {
@@ -103,9 +105,7 @@ const scenarios = {
       message.finish()
     })
     await until('some messages come', () => seen.size >= 20)
-    const restarted = event(readline.createInterface({input: process.stdin}), 'line')
-    console.log('restart')
-    await restarted
+    await restart()
     // A writer that has lost its nsqd stays lost; its users make a new one.
     await publishAll(all.slice(before))
     await until('all messages come', () => seen.size === all.length)
@@ -140,6 +140,36 @@ const scenarios = {
     await answer((done) => writer.publish(TOPIC, 'after idling', done))
     await until('the message comes', () => received === 1)
   },
+
+  // Knows only nsqlookupds. One of the nsqds that it finds there is killed.
+  async discover() {
+    const seen = new Set()
+    const nsqds = new Set()
+    const settings = {
+      nsqdTCPAddresses: [],
+      lookupdHTTPAddresses: addresses,
+      lookupdPollInterval: 1,
+      maxInFlight: 4,
+      messageTimeout: 1000,
+    }
+    const reader = startReader(settings, async (message) => {
+      await sleep(2)
+      seen.add(message.body.toString())
+      message.finish()
+    })
+    reader.on(nsq.Reader.NSQD_CONNECTED, (host, port) => nsqds.add(`${host}:${port}`))
+    await until('two nsqds are found', () => nsqds.size === 2)
+    await until('some messages come', () => seen.size >= 20)
+    const published = Number(await restart())
+    await until(`${published} messages come`, () => seen.size === published)
+  },
+}
+
+// Has the test kill nsqd and start it again; what the test says then.
+function restart() {
+  const answer = event(readline.createInterface({input: process.stdin}), 'line')
+  console.log('restart')
+  return answer
 }
 
 // Takes count messages and never holds more than maxInFlight.

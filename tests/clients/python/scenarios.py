@@ -1,5 +1,6 @@
-"""Scenarios that use nsqd through pynsq: scenarios.py <name> <tcp address> <http address>.
+"""Scenarios that use nsqd through pynsq: scenarios.py <name> <address>...
 
+The address is nsqd's for TCP; those of discover are nsqlookupds' for HTTP.
 Exit status 0 and a short report, or 1 and the reason.
 """
 
@@ -21,8 +22,9 @@ class Failed(Exception):
 
 
 class Setup:
-    def __init__(self, address):
-        self.address = address
+    def __init__(self, addresses):
+        self.address = addresses[0]
+        self.addresses = addresses
         self.readers = []
 
     async def writer(self, **settings):
@@ -34,9 +36,8 @@ class Setup:
         reader = nsq.Reader(
             topic=TOPIC,
             channel=CHANNEL,
-            nsqd_tcp_addresses=[self.address],
             message_handler=handle,
-            **settings,
+            **({"nsqd_tcp_addresses": [self.address]} | settings),
         )
         self.readers.append(reader)
         return reader
@@ -181,8 +182,7 @@ async def scenario_reconnect(setup):
 
     setup.reader(handle, msg_timeout=1)
     await until("some messages come", lambda: len(seen) >= 20)
-    print("restart", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
+    await restart()
     # pynsq has not yet noticed: what fails now is published again.
     for body in all_bodies[before:]:
         deadline = time.monotonic() + PATIENCE_S
@@ -232,9 +232,40 @@ async def scenario_heartbeat(setup):
     await until("the message comes", lambda: received)
 
 
-def connected(reader_or_writer):
+async def scenario_discover(setup):
+    """Knows only nsqlookupds. One of the nsqds that it finds there is killed."""
+    seen = set()
+
+    async def handle(message):
+        await asyncio.sleep(0.002)
+        seen.add(message.body)
+        return True
+
+    reader = setup.reader(
+        handle,
+        nsqd_tcp_addresses=[],
+        lookupd_http_addresses=setup.addresses,
+        lookupd_poll_interval=1,
+        lookupd_poll_jitter=0.0,
+        max_in_flight=4,
+        msg_timeout=1,
+    )
+    await until("two nsqds are found", lambda: connected(reader, 2))
+    await until("some messages come", lambda: len(seen) >= 20)
+    published = int(await restart())
+    # A reader tries an nsqd again at most every 10 seconds.
+    await until(f"{published} messages come", lambda: len(seen) == published)
+
+
+async def restart():
+    """Has the test kill nsqd and start it again; what the test says then."""
+    print("restart", flush=True)
+    return await asyncio.to_thread(sys.stdin.readline)
+
+
+def connected(reader_or_writer, count=1):
     connections = reader_or_writer.conns.values()
-    return len(connections) == 1 and all(connection.connected() for connection in connections)
+    return len(connections) == count and all(connection.connected() for connection in connections)
 
 
 async def publish(writer, body):
@@ -271,8 +302,8 @@ def bodies(count):
 
 
 async def main():
-    name, address, _http = sys.argv[1:]
-    setup = Setup(address)
+    name, *addresses = sys.argv[1:]
+    setup = Setup(addresses)
     await globals()["scenario_" + name.replace("-", "_")](setup)
     # What was finished last may still be in a buffer.
     await asyncio.sleep(0.05)

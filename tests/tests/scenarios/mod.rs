@@ -1,13 +1,18 @@
 //! What every client library must find nsqd to do. The crate around this module says which library.
 
-use nsq_tests::{Nsqd, Start};
+use nsq_tests::{Lookupd, Nsqd, Start};
 
 /// Runs a scenario against a fresh nsqd, which it returns. `None` where the language is missing.
 #[track_caller]
 fn run(scenario: &str) -> Option<Nsqd> {
     let library = crate::LIBRARY.as_ref()?;
     let mut nsqd = Start::default().keeping_ports().now();
-    library.run(scenario, &mut nsqd);
+    let address = nsqd.tcp();
+    library.run(scenario, &[address], || {
+        nsqd.kill9();
+        nsqd.start_again();
+        "restarted".into()
+    });
     Some(nsqd)
 }
 
@@ -85,6 +90,54 @@ fn an_unanswered_message_times_out_and_comes_again() {
 fn it_survives_a_killed_nsqd_with_every_message() {
     // The program itself counts what came; what came twice may be on its way still.
     run("reconnect");
+}
+
+#[test]
+fn it_finds_every_nsqd_and_finds_a_killed_one_again() {
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let lookupds = [Lookupd::start(), Lookupd::start()];
+    let addresses = lookupds.each_ref().map(|lookupd| lookupd.tcp());
+    let start = || {
+        Start::default()
+            .keeping_ports()
+            .registering_with(&addresses)
+    };
+    let (mut killed, spared) = (start().now(), start().now());
+    let mut published = 0;
+    let mut publish = |nsqd: &Nsqd| {
+        let bodies: Vec<_> = (0..100)
+            .map(|index| format!("message {}", published + index))
+            .collect();
+        nsqd.connect().publish_many(crate::TOPIC, &bodies);
+        published += bodies.len();
+        published
+    };
+    publish(&killed);
+    publish(&spared);
+    for lookupd in &lookupds {
+        lookupd.wait_for_producers(crate::TOPIC, &[killed.tcp(), spared.tcp()]);
+    }
+
+    // The program asks when it has something of each, but not all yet.
+    let known_to_clients = lookupds.each_ref().map(|lookupd| lookupd.http());
+    library.run("discover", &known_to_clients, || {
+        publish(&killed);
+        killed.kill9();
+        publish(&spared);
+        killed.start_again();
+        publish(&spared);
+        publish(&killed).to_string()
+    });
+    // What it held when it was killed comes twice, so no counts here.
+    for nsqd in [&killed, &spared] {
+        nsqd.wait_for_channel(
+            crate::TOPIC,
+            CHANNEL,
+            &[("depth", 0), ("in_flight_count", 0)],
+        );
+    }
 }
 
 #[test]
