@@ -246,8 +246,9 @@ impl Topic {
         }
         let cell = self.open_channel(&state, name, now)?;
         state.channels.insert(name.clone(), Arc::clone(&cell));
-        self.resume_flow(&state, now);
+        let wakes = self.resume_flow(&state, now);
         drop(state);
+        wakes.ring();
         tracing::info!("TOPIC({}): new channel({name})", self.name);
         self.context
             .surroundings
@@ -375,7 +376,9 @@ impl Topic {
     pub fn start(&self, now: Now) {
         let mut state = self.lock();
         state.held = false;
-        self.resume_flow(&state, now);
+        let wakes = self.resume_flow(&state, now);
+        drop(state);
+        wakes.ring();
     }
 
     /// Stops or resumes fan-out; publishes are accepted all the while.
@@ -389,8 +392,10 @@ impl Topic {
             self.save_positions(&state);
         }
         state.paused = paused;
-        self.resume_flow(&state, now);
+        let wakes = self.resume_flow(&state, now);
         self.active.store(true, Ordering::Relaxed);
+        drop(state);
+        wakes.ring();
     }
 
     /// Whether fan-out is stopped.
@@ -494,19 +499,21 @@ impl Topic {
         }
     }
 
-    fn resume_flow(&self, state: &State, now: Now) {
+    fn resume_flow(&self, state: &State, now: Now) -> Wakes {
+        let mut wakes = Wakes::default();
         if state.is_flowing() {
             if state.has_kept_channel() {
                 self.forget_positions();
             }
             self.offer_all(state);
-            self.catch_up(state, now);
+            wakes = self.catch_up(state, now);
         }
         self.note_release_point(state);
+        wakes
     }
 
     /// Tells every channel what was just offered.
-    fn catch_up(&self, state: &State, now: Now) {
+    fn catch_up(&self, state: &State, now: Now) -> Wakes {
         let mut wakes = Wakes::default();
         for cell in state.channels.values() {
             let due = {
@@ -521,7 +528,7 @@ impl Topic {
                 self.context.arm(cell, due);
             }
         }
-        wakes.ring();
+        wakes
     }
 }
 

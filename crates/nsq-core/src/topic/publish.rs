@@ -110,7 +110,9 @@ impl Topic {
         let sync_due = self.count(&mut state, 1, body.len() as u64);
         if state.is_flowing() {
             self.offered.set_deferred(end);
-            self.catch_up(&state, now);
+            let wakes = self.catch_up(&state, now);
+            drop(state);
+            wakes.ring();
         }
         Ok(Published {
             end,

@@ -48,6 +48,21 @@ fn a_paused_topic_holds_messages_also_for_channels_made_meanwhile() {
 }
 
 #[test]
+fn a_topic_that_is_being_made_holds_messages_until_it_is_started() {
+    let house = House::new();
+    let name = nsq_protocol::TopicName::try_from("t").unwrap();
+    let made = house.broker().get_or_create_topic(&name, true, house.now);
+    let (topic, is_new) = made.unwrap();
+    assert!(is_new);
+    let c1 = house.channel("t", "c1");
+    house.publish("t", &["a"]);
+    let c2 = house.channel("t", "c2");
+    assert_eq!((c1.lock().depth(), topic.stats().depth), (0, 1));
+    topic.start(house.now);
+    assert_eq!((c1.lock().depth(), c2.lock().depth()), (1, 1));
+}
+
+#[test]
 fn unpausing_wakes_waiting_clients() {
     let house = House::new();
     let cell = house.channel("t", "c");
