@@ -73,6 +73,8 @@ pub(crate) struct Nsqd {
     clients: Mutex<HashMap<ClientId, Arc<Client>>>,
     client_gone: Notify,
     is_exiting: AtomicBool,
+    /// Held while changed settings are put into effect.
+    applying: Mutex<()>,
 }
 
 /// What [`Nsqd::new`] cannot find in the settings.
@@ -107,6 +109,7 @@ impl Nsqd {
             clients: Mutex::default(),
             client_gone: Notify::new(),
             is_exiting: AtomicBool::new(false),
+            applying: Mutex::new(()),
         }
     }
 
@@ -144,6 +147,8 @@ impl Nsqd {
 
     /// An option was changed while nsqd runs.
     pub(crate) fn settings_changed(&self) {
+        // Of two changes at once the later must be the one that stays.
+        let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lookup) = self.notes.lookup.get() {
             lookup.set_addresses(&self.settings.nsqlookupd_tcp_addresses.current());
         }
