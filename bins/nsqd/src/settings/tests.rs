@@ -273,10 +273,6 @@ fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
         (&["--tcp-address=/run/n"], "tcp_address = \"/run/n\""),
         (&["--http-address=/run/n"], "http_address = \"/run/n\""),
         (
-            &["--lookupd-tcp-address=a:1"],
-            "nsqlookupd_tcp_addresses = [\"a:1\"]",
-        ),
-        (
             &["--e2e-processing-latency-percentile=0.99"],
             "e2e_processing_latency_percentiles = [0.99]",
         ),
