@@ -187,7 +187,11 @@ impl Broker {
         held: bool,
         now: Now,
     ) -> Result<(Arc<Topic>, bool), StoreError> {
-        if let Some(topic) = self.topic(name.as_str()) {
+        // One that is being deleted is as good as gone: behind `making` it is.
+        if let Some(topic) = self
+            .topic(name.as_str())
+            .filter(|topic| !topic.is_discarded())
+        {
             return Ok((topic, false));
         }
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
@@ -222,25 +226,23 @@ impl Broker {
 
     /// Deletes a topic with all its channels and messages. `false` when there is none.
     pub fn delete_topic(&self, name: &str) -> bool {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = self.topic(name) else {
             return false;
         };
-        self.remove_topic(&topic, topic.discard())
+        let removed = topic.discard().then(|| self.remove_topic(&topic));
+        drop(making);
+        removed.is_some()
     }
 
-    /// Takes a topic that was just discarded, if it was, out of the table, its files off the disk. Until it is out,
+    /// Takes a topic that was just discarded out of the table; its files go with what is returned. Until it is out,
     /// publishes fail; the next one then makes it anew. The caller holds `making`.
-    fn remove_topic(&self, topic: &Topic, was_discarded: bool) -> bool {
-        if !was_discarded {
-            return false;
-        }
+    fn remove_topic(&self, topic: &Topic) -> Option<Discarded> {
         let name = topic.name().as_str();
         tracing::info!("TOPIC({name}): deleting");
         let channels = topic.channels();
-        if !topic.name().is_ephemeral() {
-            discard_folder(&self.context.topic_folder(topic.name()));
-        }
+        let is_kept = !topic.name().is_ephemeral();
+        let files = is_kept.then(|| Discarded::folder(&self.context.topic_folder(topic.name())));
         self.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -252,7 +254,7 @@ impl Broker {
         self.context
             .surroundings
             .registry_changed(Change::TopicDeleted(topic.name().clone()));
-        true
+        files
     }
 
     /// A client left `cell`'s channel, `left` remain: deletes the channel if it was ephemeral and is now empty, and
@@ -269,7 +271,10 @@ impl Broker {
     pub fn drop_if_unused(&self, topic: &Arc<Topic>) {
         if topic.name().is_ephemeral() {
             let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-            self.remove_topic(topic, topic.discard_if_unused());
+            if topic.discard_if_unused() {
+                // It has no files.
+                self.remove_topic(topic);
+            }
         }
     }
 
@@ -438,20 +443,33 @@ fn named_folders(folder: &Path, suffix: &str) -> Result<Vec<(String, PathBuf)>, 
 
 const DISCARDED: &str = ".deleted";
 
-/// Removes a folder so that a kill at any point leaves all of it or nothing that would be opened.
-pub(crate) fn discard_folder(folder: &Path) {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let mut name = folder.as_os_str().to_owned();
-    name.push(format!(".{}.{number}{DISCARDED}", std::process::id()));
-    let doomed = PathBuf::from(name);
-    match std::fs::rename(folder, &doomed) {
-        Ok(()) => {
-            if let Err(error) = std::fs::remove_dir_all(&doomed) {
-                tracing::warn!("{} is left behind: {error}", doomed.display());
-            }
+/// A folder that was deleted by renaming it; its files go when this is dropped, which may take a while and should
+/// happen outside of locks. A kill at any point leaves all of the folder, or nothing that would be opened.
+pub(crate) struct Discarded(Option<PathBuf>);
+
+impl Discarded {
+    /// Deletes `folder`, as far as anyone can see.
+    pub(crate) fn folder(folder: &Path) -> Discarded {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let mut name = folder.as_os_str().to_owned();
+        name.push(format!(".{}.{number}{DISCARDED}", std::process::id()));
+        let doomed = PathBuf::from(name);
+        match std::fs::rename(folder, &doomed) {
+            Ok(()) => return Discarded(Some(doomed)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!("{} cannot be deleted: {error}", folder.display()),
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::error!("{} cannot be deleted: {error}", folder.display()),
+        Discarded(None)
+    }
+}
+
+impl Drop for Discarded {
+    fn drop(&mut self) {
+        if let Some(doomed) = &self.0
+            && let Err(error) = std::fs::remove_dir_all(doomed)
+        {
+            tracing::warn!("{} is left behind: {error}", doomed.display());
+        }
     }
 }

@@ -22,7 +22,7 @@ use nsq_queue::{LogOptions, Reader, Writer};
 
 pub use publish::Published;
 
-use crate::broker::{Change, Context};
+use crate::broker::{Change, Context, Discarded};
 use crate::channel::{Channel, Life, LogKind, Offered, Parts, Shared, Store, has_log};
 use crate::client::Wakes;
 use crate::error::StoreError;
@@ -354,8 +354,9 @@ impl Topic {
         if !state.has_kept_channel() {
             self.save_positions(&state);
         }
-        self.discard_channel_files(&name);
+        let files = self.discard_channel_files(&name);
         drop(state);
+        drop(files);
         self.release();
         tracing::info!("TOPIC({}): deleting channel {name}", self.name);
         self.context
@@ -363,11 +364,9 @@ impl Topic {
             .registry_changed(Change::ChannelDeleted(self.name.clone(), name));
     }
 
-    fn discard_channel_files(&self, name: &ChannelName) {
-        let Some(folder) = self.folder.as_ref().filter(|_| !name.is_ephemeral()) else {
-            return;
-        };
-        crate::broker::discard_folder(&folder.join(format!("{name}.channel")));
+    fn discard_channel_files(&self, name: &ChannelName) -> Option<Discarded> {
+        let folder = self.folder.as_ref().filter(|_| !name.is_ephemeral())?;
+        Some(Discarded::folder(&folder.join(format!("{name}.channel"))))
     }
 
     // ---- management ----
@@ -433,6 +432,11 @@ impl Topic {
     /// name may own them. `false` when that was done before.
     pub(crate) fn discard(&self) -> bool {
         Self::discard_state(self.lock())
+    }
+
+    /// Whether it is deleted, and only not yet out of the broker's table.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.lock().life == Life::Discarded
     }
 
     /// Deletes the topic, likewise, if it is ephemeral and has no channel.
