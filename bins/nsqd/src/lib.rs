@@ -1,6 +1,6 @@
 //! nsqd: receives, queues and delivers messages.
 //!
-//! A message's way: socket, [`connection`], decoder, topic, log; then channel, `take`, frames, one write.
+//! A message's way: socket, connection, decoder, topic, log; then channel, `take`, frames, one write.
 
 mod client;
 mod clock;
