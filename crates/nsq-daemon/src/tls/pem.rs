@@ -1,0 +1,181 @@
+//! What TLS needs from files: an own certificate with its key, and the authorities to trust.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_rustls::rustls;
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error as RustlsError, InconsistentKeys, RootCertStore};
+
+use crate::os_error;
+
+/// A file in PEM form, and the flag that names it. An empty path is a flag that was not given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PemFile {
+    /// Without dashes.
+    pub flag: &'static str,
+    /// As given.
+    pub path: String,
+}
+
+/// Files that TLS cannot be had with. `Display` names flag, file and rule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TlsError {
+    /// The file is not there or not readable.
+    #[error("{file}: {why}")]
+    Unreadable {
+        /// Which.
+        file: PemFile,
+        /// The operating system's text.
+        why: String,
+    },
+    /// The file is readable, but what is looked for is not in it.
+    #[error("{file}: there must be {what} in PEM form in it")]
+    Missing {
+        /// Which.
+        file: PemFile,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The file holds something that cannot be taken.
+    #[error("{file}: {why}")]
+    Damaged {
+        /// Which.
+        file: PemFile,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Certificate and key are of different pairs.
+    #[error("{key}: must be the key of the certificate in {cert}")]
+    KeyMismatch {
+        /// The certificate.
+        cert: PemFile,
+        /// The key.
+        key: PemFile,
+    },
+    /// One of a pair of flags was given without the other.
+    #[error("{given} also needs --{missing}: a certificate and its key are given together")]
+    Incomplete {
+        /// The one that was given.
+        given: PemFile,
+        /// The flag of the other.
+        missing: &'static str,
+    },
+}
+
+/// A certificate, with those that lead from it to its authority, and its key.
+#[derive(Debug, Clone)]
+pub struct Identity(pub(super) Arc<CertifiedKey>);
+
+/// The certificate authorities to verify the other side with: one at least.
+#[derive(Debug, Clone)]
+pub struct Authorities(pub(super) Arc<RootCertStore>);
+
+impl PemFile {
+    /// The file that `flag` (without dashes) gives.
+    pub fn new(flag: &'static str, path: &str) -> Self {
+        let path = path.to_owned();
+        Self { flag, path }
+    }
+
+    /// Whether the flag was given.
+    pub fn is_given(&self) -> bool {
+        !self.path.is_empty()
+    }
+
+    fn read(&self) -> Result<Vec<u8>, TlsError> {
+        std::fs::read(&self.path).map_err(|error| TlsError::Unreadable {
+            file: self.clone(),
+            why: os_error::plain_text(&error),
+        })
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        let text = self.read()?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let what = "a certificate";
+        match certificates {
+            Ok(none) if none.is_empty() => Err(TlsError::Missing {
+                file: self.clone(),
+                what,
+            }),
+            Ok(certificates) => Ok(certificates),
+            Err(error) => Err(self.wrong(&error, what)),
+        }
+    }
+
+    fn wrong(&self, error: &pem::Error, what: &'static str) -> TlsError {
+        let file = self.clone();
+        match error {
+            pem::Error::NoItemsFound => TlsError::Missing { file, what },
+            error => self.damaged(error),
+        }
+    }
+
+    fn damaged(&self, why: &dyn fmt::Display) -> TlsError {
+        TlsError::Damaged {
+            file: self.clone(),
+            why: why.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--{}={}", self.flag, self.path)
+    }
+}
+
+impl Identity {
+    /// Reads a certificate and its key. `None` if neither was given.
+    ///
+    /// # Errors
+    /// [`TlsError`] if only one was given, or they cannot be read or do not belong together.
+    pub fn load(cert: &PemFile, key: &PemFile) -> Result<Option<Self>, TlsError> {
+        let incomplete = |given: &PemFile, missing: &PemFile| TlsError::Incomplete {
+            given: given.clone(),
+            missing: missing.flag,
+        };
+        match (cert.is_given(), key.is_given()) {
+            (false, false) => return Ok(None),
+            (true, false) => return Err(incomplete(cert, key)),
+            (false, true) => return Err(incomplete(key, cert)),
+            (true, true) => {}
+        }
+        let chain = cert.certificates()?;
+        let secret = PrivateKeyDer::from_pem_slice(&key.read()?)
+            .map_err(|error| key.wrong(&error, "a private key that is not encrypted"))?;
+        let provider = rustls::crypto::ring::default_provider();
+        let secret = provider.key_provider.load_private_key(secret);
+        let secret = secret.map_err(|error| key.damaged(&error))?;
+        let pair = CertifiedKey::new(chain, secret);
+        match pair.keys_match() {
+            Ok(()) => Ok(Some(Self(Arc::new(pair)))),
+            Err(RustlsError::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
+                Err(TlsError::KeyMismatch {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                })
+            }
+            Err(error) => Err(cert.damaged(&error)),
+        }
+    }
+}
+
+impl Authorities {
+    /// Reads the certificates of all authorities in a file.
+    ///
+    /// # Errors
+    /// [`TlsError`] if it cannot be read, holds none, or holds one that no other can be verified with.
+    pub fn load(file: &PemFile) -> Result<Self, TlsError> {
+        let mut store = RootCertStore::empty();
+        for certificate in file.certificates()? {
+            let added = store.add(certificate);
+            added.map_err(|error| file.damaged(&error))?;
+        }
+        Ok(Self(Arc::new(store)))
+    }
+}

@@ -1,0 +1,57 @@
+//! A certificate authority for tests, and the files it hands out.
+
+use std::fs;
+use std::path::PathBuf;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+
+/// An authority that nobody else knows. Its files last as long as it does.
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    folder: TempDir,
+}
+
+/// Paths of a certificate and its key.
+pub(crate) struct Issued {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = CertificateParams::default();
+        // Each has a name of its own, as authorities have.
+        let name = folder.path().to_str().unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self {
+            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
+            folder,
+        }
+    }
+
+    /// The path of its own certificate.
+    pub(crate) fn file(&self) -> String {
+        self.write("ca.pem", &self.issuer.pem())
+    }
+
+    /// A certificate for `host`, a name or an IP.
+    pub(crate) fn issue(&self, host: &str) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([host.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Issued {
+            cert: self.write(&format!("{host}.pem"), &certificate.pem()),
+            key: self.write(&format!("{host}.key"), &key.serialize_pem()),
+        }
+    }
+
+    /// Puts a file beside the others and returns its path.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path: PathBuf = self.folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
