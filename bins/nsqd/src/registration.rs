@@ -51,6 +51,7 @@ pub(crate) fn start(settings: &Settings, broker: &Arc<Broker>) -> LookupHandle {
     let lookup = LookupSettings {
         announcement,
         max_answer_bytes: usize::try_from(settings.max_body_size).unwrap_or_default(),
+        tls: settings.lookupd_connector().cloned(),
         discovery: Limits {
             connect_timeout: settings.http_client_connect_timeout,
             total_timeout: settings.http_client_request_timeout,

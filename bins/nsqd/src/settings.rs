@@ -5,6 +5,7 @@
 
 mod check;
 mod limits;
+mod lookupd_tls;
 mod table;
 mod tls_words;
 mod unsupported;
@@ -20,6 +21,7 @@ use std::ops::Deref;
 
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::stop::Stop;
+use nsq_daemon::tls::Connector;
 use nsq_daemon::{config, go_flags, version};
 
 /// The program's name, in usage, version line and start-up failures.
@@ -30,6 +32,7 @@ pub const PROGRAM: &str = "nsqd";
 pub struct Settings {
     options: NsqdOptions,
     given: Given,
+    lookupd_connector: Option<Connector>,
 }
 
 impl Settings {
@@ -46,9 +49,16 @@ impl Settings {
         }
         let path = options.config.clone();
         config::merge(&path, &mut options, &mut given)?;
-        check::check(&mut options)
-            .map_err(|error| Stop::Fatal(format!("failed to instantiate nsqd - {error}")))?;
-        Ok(Self { options, given })
+        let fatal = |error: &dyn std::fmt::Display| {
+            Stop::Fatal(format!("failed to instantiate nsqd - {error}"))
+        };
+        check::check(&mut options).map_err(|error| fatal(&error))?;
+        let lookupd_connector = lookupd_tls::load(&options).map_err(|error| fatal(&error))?;
+        Ok(Self {
+            options,
+            given,
+            lookupd_connector,
+        })
     }
 
     /// Fills in what only the bound sockets tell: the ports told to nsqlookupd, unless they were
@@ -76,6 +86,11 @@ impl Settings {
         if !options.statsd_prefix.ends_with('.') {
             options.statsd_prefix.push('.');
         }
+    }
+
+    /// With what to connect to nsqlookupds by TLS; `None` for plain connections.
+    pub fn lookupd_connector(&self) -> Option<&Connector> {
+        self.lookupd_connector.as_ref()
     }
 
     /// What a GET of `/config/<key>` answers; `None` for an unknown key.

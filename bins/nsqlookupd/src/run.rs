@@ -17,11 +17,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admission::{self, AdmissionError};
 use crate::settings::{PROGRAM, Settings};
 
 /// Why nsqlookupd could not start, or not go on. `Display` is upstream's message.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// TLS cannot be had as the settings want it.
+    #[error("failed to instantiate nsqlookupd - {0}")]
+    Tls(#[from] AdmissionError),
     /// An address cannot be listened on.
     ///
     /// Compat: upstream's own text here is a format string gone wrong (`%!(EXTRA ...)`); ours is what it
@@ -42,6 +46,7 @@ pub enum RunError {
 /// [`RunError`].
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     tracing::info!("{}", version::line(PROGRAM));
+    let admission = admission::load(&settings)?;
     let Bound {
         socket,
         address: tcp_address,
@@ -83,7 +88,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tracing::info!("TCP: closing {tcp_address}");
         drop(stop);
     };
-    let outcome = server::serve(tcp, lookupd, shutdown).await;
+    let outcome = server::serve(tcp, lookupd, admission, shutdown).await;
     http_server
         .await
         .map_err(|error| RunError::System(error.into()))??;

@@ -33,6 +33,16 @@ options! {
         /// address of this host that nsqd is told to send HTTP requests to (the host name unless given)
         "broadcast-address" => broadcast_address: String = hostname(),
 
+        /// path of a certificate in PEM form, with which nsqd may connect by TLS; plain connections stay welcome
+        "tls-cert" => tls_cert: String = String::new(),
+        /// path of the certificate's key in PEM form
+        "tls-key" => tls_key: String = String::new(),
+        /// refuse TCP connections without TLS
+        "tls-required" => tls_required: bool = false,
+        /// path of the certificate authorities in PEM form, one of which must vouch for the certificate of
+        /// whoever connects by TLS (no certificate is asked for unless given)
+        "tls-client-ca-file" => tls_client_ca_file: String = String::new(),
+
         /// how long an nsqd may be silent before it is left out of answers
         "inactive-producer-timeout" => inactive_producer_timeout: Duration = Duration::from_mins(5),
         /// how long a tombstone hides an nsqd that keeps its registration

@@ -3,6 +3,7 @@
 //! nsqlookupd is a [`Registry`] with two doors: [`server`] listens to what nsqds announce over TCP, and
 //! [`api`] answers questions over HTTP. [`peer`] is nsqd's side of the same conversation.
 
+mod admission;
 pub mod api;
 mod lookupd;
 mod node;
@@ -12,8 +13,11 @@ pub mod server;
 mod session;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 mod wire;
 
+pub use admission::Admission;
 pub use lookupd::{Introduction, Lookupd};
 pub use node::Node;
 pub use registry::Registry;

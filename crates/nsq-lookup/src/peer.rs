@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use nsq_daemon::http::client::Limits;
+use nsq_daemon::tls::Connector;
 use nsq_protocol::{ChannelName, TopicName};
 use serde::Serialize;
 use tokio::runtime;
@@ -65,6 +66,8 @@ pub struct Settings {
     pub announcement: Announcement,
     /// The longest answer to accept from an nsqlookupd, in bytes.
     pub max_answer_bytes: usize,
+    /// With what to connect by TLS; `None` connects plainly. One never stands in for the other.
+    pub tls: Option<Connector>,
     /// What asking one nsqlookupd for channels may cost.
     pub discovery: Limits,
 }

@@ -9,16 +9,17 @@ use bytes::BytesMut;
 use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::http::json;
 use nsq_daemon::listen::accept_loop;
+use nsq_daemon::tls::Stream;
 use nsq_protocol::{ChannelName, TopicName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::registry::{NodeId, Removed};
 use crate::session::{Command, ProtocolError, Session};
 use crate::wire::{self, MAGIC_V1};
-use crate::{Lookupd, Node};
+use crate::{Admission, Lookupd, Node};
 
 /// Serves connections until `shutdown` is done; then closes them all and returns when they are gone.
 ///
@@ -27,19 +28,28 @@ use crate::{Lookupd, Node};
 pub async fn serve(
     listener: TcpListener,
     lookupd: Arc<Lookupd>,
+    admission: Admission,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let admission = Arc::new(admission);
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     let outcome = accept_loop(listener, shutdown, |stream, remote| {
         while connections.try_join_next().is_some() {}
-        let connection = Connection {
-            lookupd: Arc::clone(&lookupd),
-            stream,
-            remote,
-            node: None,
-        };
-        connections.spawn(connection.run(closed.clone()));
+        let lookupd = Arc::clone(&lookupd);
+        let admission = Arc::clone(&admission);
+        let mut closed = closed.clone();
+        connections.spawn(async move {
+            tracing::info!("TCP: new client({remote})");
+            let admitted = tokio::select! {
+                admitted = admission.admit(stream) => admitted,
+                _ = closed.wait_for(|closing| *closing) => return,
+            };
+            match admitted {
+                Ok(stream) => Connection::new(lookupd, stream, remote).run(closed).await,
+                Err(refusal) => tracing::error!("client({remote}) - {refusal}"),
+            }
+        });
     })
     .await;
     closing.send_replace(true);
@@ -50,7 +60,7 @@ pub async fn serve(
 /// One nsqd, or whoever called.
 struct Connection {
     lookupd: Arc<Lookupd>,
-    stream: TcpStream,
+    stream: Stream,
     remote: SocketAddr,
     node: Option<NodeId>,
 }
@@ -67,9 +77,17 @@ enum End {
 }
 
 impl Connection {
+    fn new(lookupd: Arc<Lookupd>, stream: Stream, remote: SocketAddr) -> Self {
+        Self {
+            lookupd,
+            stream,
+            remote,
+            node: None,
+        }
+    }
+
     async fn run(mut self, mut closing: watch::Receiver<bool>) {
         let remote = self.remote;
-        tracing::info!("TCP: new client({remote})");
         let end = tokio::select! {
             end = self.converse() => end,
             _ = closing.wait_for(|closing| *closing) => None,
@@ -99,7 +117,7 @@ impl Connection {
             let mut answer = BytesMut::new();
             wire::put_sized(&mut answer, b"E_BAD_PROTOCOL");
             // Whoever it is may not even listen.
-            let _ = self.stream.write_all(&answer).await;
+            let _ = self.write(&answer).await;
             tracing::error!("client({remote}) bad protocol magic '{text}'");
             return None;
         }
@@ -114,7 +132,7 @@ impl Connection {
         let mut answers = BytesMut::new();
         loop {
             let result = self.answer_all(&mut session, &mut input, &mut answers);
-            let written = self.stream.write_all(&answers).await;
+            let written = self.write(&answers).await;
             answers.clear();
             if let Err(error) = result {
                 return End::Protocol(error);
@@ -129,13 +147,18 @@ impl Connection {
                         return End::Eof;
                     };
                     self.refuse(&error, &mut answers);
-                    let _ = self.stream.write_all(&answers).await;
+                    let _ = self.write(&answers).await;
                     return End::Protocol(error);
                 }
                 Ok(_) => {}
                 Err(error) => return End::Io(error),
             }
         }
+    }
+
+    async fn write(&mut self, answers: &[u8]) -> io::Result<()> {
+        self.stream.write_all(answers).await?;
+        self.stream.flush().await
     }
 
     /// Carries out every complete command in `input`, one answer each.

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::registry::Visibility;
-use crate::{Introduction, Lookupd, Registry, api, server};
+use crate::{Admission, Introduction, Lookupd, Registry, api, server};
 
 /// An nsqlookupd on ports of its own.
 pub(crate) struct Running {
@@ -24,14 +24,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Visibility {
-            inactive_producer_timeout: Duration::from_mins(5),
-            tombstone_lifetime: Duration::from_secs(45),
-        })
-        .await
+        Self::start_with(Admission::Plain).await
     }
 
-    async fn start_with(visibility: Visibility) -> Self {
+    pub(crate) async fn start_with(admission: Admission) -> Self {
+        let visibility = Visibility {
+            inactive_producer_timeout: Duration::from_mins(5),
+            tombstone_lifetime: Duration::from_secs(45),
+        };
         let tcp_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (tcp, http) = (
@@ -55,6 +55,7 @@ impl Running {
             tokio::spawn(serve_tcp(
                 tcp_listener,
                 Arc::clone(&lookupd),
+                admission,
                 wait(stopped.clone()),
             )),
             tokio::spawn(http::serve(http_listener, router, wait(stopped))),
@@ -128,8 +129,15 @@ impl Running {
     }
 }
 
-async fn serve_tcp(listener: TcpListener, lookupd: Arc<Lookupd>, stop: impl Future<Output = ()>) {
-    server::serve(listener, lookupd, stop).await.unwrap();
+async fn serve_tcp(
+    listener: TcpListener,
+    lookupd: Arc<Lookupd>,
+    admission: Admission,
+    stop: impl Future<Output = ()>,
+) {
+    server::serve(listener, lookupd, admission, stop)
+        .await
+        .unwrap();
 }
 
 /// A connection to the TCP door.

@@ -46,6 +46,16 @@ nsq_daemon::options! {
         "broadcast-http-port" => broadcast_http_port: u16 = 0,
         /// TCP address of an nsqlookupd to register with (may be given more than once)
         "lookupd-tcp-address" ("nsqlookupd_tcp_addresses") => nsqlookupd_tcp_addresses: LiveList = LiveList::default(),
+        /// connect to nsqlookupd's TCP address by TLS, never plainly; its certificate must be for the host
+        /// in the address
+        "lookupd-tls" => lookupd_tls: bool = false,
+        /// path of the certificate authorities in PEM form that nsqlookupd's certificate is verified with;
+        /// needed with --lookupd-tls
+        "lookupd-tls-root-ca-file" => lookupd_tls_root_ca_file: String = String::new(),
+        /// path of a certificate in PEM form to show to nsqlookupd
+        "lookupd-tls-cert" => lookupd_tls_cert: String = String::new(),
+        /// path of that certificate's key in PEM form
+        "lookupd-tls-key" => lookupd_tls_key: String = String::new(),
         /// longest time to connect to nsqlookupd or the authorization server by HTTP
         "http-client-connect-timeout" => http_client_connect_timeout: Duration = Duration::from_secs(2),
         /// longest time for a whole HTTP request to either

@@ -260,6 +260,34 @@ fn what_upstream_would_crash_over_is_refused_with_flag_value_and_rule() {
 }
 
 #[test]
+fn tls_to_nsqlookupd_is_had_as_asked_for_or_stops_the_start() {
+    let plainly = "needs --lookupd-tls: without it nsqlookupd is connected to plainly";
+    let nowhere = "--lookupd-tls-root-ca-file=/nowhere";
+    for (args, text) in [
+        (
+            &["--lookupd-tls"][..],
+            "--lookupd-tls needs --lookupd-tls-root-ca-file: nsqlookupd's certificate is always verified",
+        ),
+        (
+            &["--lookupd-tls", nowhere],
+            &format!("{nowhere}: no such file or directory"),
+        ),
+        (&[nowhere], &format!("{nowhere} {plainly}")),
+        (
+            &["--lookupd-tls-cert=c"],
+            &format!("--lookupd-tls-cert=c {plainly}"),
+        ),
+        (
+            &["--lookupd-tls-key=k"],
+            &format!("--lookupd-tls-key=k {plainly}"),
+        ),
+    ] {
+        check_fatal(load(args), text);
+    }
+    assert!(load(&[]).unwrap().lookupd_connector().is_none());
+}
+
+#[test]
 fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
     for (args, file) in [
         (&["--tls-cert=c"][..], "tls_cert = \"c\""),
@@ -377,13 +405,16 @@ fn no_flag_and_no_key_is_given_twice() {
 #[test]
 fn the_example_config_loads_and_tells_the_defaults() {
     const EXAMPLE: &str = include_str!("../../../../config/nsqd.cfg.example");
-    const SAMPLE_VALUES: [&str; 12] = [
+    const SAMPLE_VALUES: [&str; 15] = [
         "id",
         "broadcast_address",
         "topology_region",
         "topology_zone",
         "data_path",
         "nsqlookupd_tcp_addresses",
+        "lookupd_tls_root_ca_file",
+        "lookupd_tls_cert",
+        "lookupd_tls_key",
         "auth_http_addresses",
         "statsd_address",
         "e2e_processing_latency_percentiles",

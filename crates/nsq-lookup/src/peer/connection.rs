@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nsq_daemon::tls::{Connector, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 use crate::wire::{AnswerSizeError, MAGIC_V1, Request, take_answer};
 
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     io_timeout: Duration,
     max_answer_bytes: usize,
@@ -41,30 +42,40 @@ pub(super) enum ConnectionError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Act {
     Connect,
+    ShakeHands,
     Wait,
     Ask(Request),
 }
 
 impl Connection {
-    /// Connects and sends the magic, to which there is no answer.
+    /// Connects, with TLS if there is a connector for it, and sends the magic, to which there is no answer.
     pub(super) async fn open(
         address: &str,
+        tls: Option<&Connector>,
         io_timeout: Duration,
         max_answer_bytes: usize,
     ) -> Result<Self, ConnectionError> {
         let connect = async {
-            let mut stream = TcpStream::connect(address).await?;
+            let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            stream.write_all(&MAGIC_V1).await?;
             Ok(stream)
         };
         let stream = bounded(io_timeout, || Act::Connect, connect).await?;
-        Ok(Self {
+        let stream = match tls {
+            None => Stream::Plain(stream),
+            Some(tls) => {
+                let handshake = tls.connect(address, stream);
+                bounded(io_timeout, || Act::ShakeHands, handshake).await?
+            }
+        };
+        let mut connection = Self {
             stream,
             input: BytesMut::new(),
             io_timeout,
             max_answer_bytes,
-        })
+        };
+        connection.write(&MAGIC_V1, || Act::Connect).await?;
+        Ok(connection)
     }
 
     /// Sends one request and waits for its answer.
@@ -86,8 +97,7 @@ impl Connection {
         for request in requests {
             request.put(&mut output);
         }
-        let act = || Act::Ask(first.clone());
-        bounded(self.io_timeout, act, self.stream.write_all(&output)).await?;
+        self.write(&output, || Act::Ask(first.clone())).await?;
         let mut answers = Vec::with_capacity(requests.len());
         for request in requests {
             answers.push(self.read_answer(request).await?);
@@ -109,6 +119,14 @@ impl Connection {
                 source,
             },
         }
+    }
+
+    async fn write(&mut self, bytes: &[u8], act: impl Fn() -> Act) -> Result<(), ConnectionError> {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        bounded(self.io_timeout, act, write).await
     }
 
     async fn read_answer(&mut self, request: &Request) -> Result<Bytes, ConnectionError> {
@@ -150,6 +168,7 @@ impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect => f.write_str("dial"),
+            Self::ShakeHands => f.write_str("TLS handshake"),
             Self::Wait => f.write_str("idle"),
             Self::Ask(request) => request.fmt(f),
         }

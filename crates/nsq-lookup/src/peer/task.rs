@@ -70,9 +70,10 @@ async fn converse(state: &PeerState, shared: &Shared, failure_count: &mut u32) -
 async fn connect(state: &PeerState, shared: &Shared) -> Result<Connection, ConnectionError> {
     let address = &state.address;
     tracing::info!("LOOKUP connecting to {address}");
+    let tls = shared.settings.tls.as_ref();
     let io_timeout = shared.timing.io_timeout;
     let max_answer_bytes = shared.settings.max_answer_bytes;
-    let mut connection = Connection::open(address, io_timeout, max_answer_bytes).await?;
+    let mut connection = Connection::open(address, tls, io_timeout, max_answer_bytes).await?;
 
     let announcement =
         json::to_vec(&shared.settings.announcement).expect("texts and numbers are always JSON");

@@ -141,6 +141,7 @@ fn settings() -> Settings {
             version: "1.3.0",
         },
         max_answer_bytes: 1024,
+        tls: None,
         discovery: Limits {
             connect_timeout: Duration::from_secs(10),
             total_timeout: Duration::from_secs(20),
