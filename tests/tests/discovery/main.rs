@@ -5,4 +5,5 @@ mod fakes;
 mod process;
 mod reconfigure;
 mod registration;
+mod tls;
 mod troubled;
