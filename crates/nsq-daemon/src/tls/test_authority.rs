@@ -20,16 +20,15 @@ pub(crate) struct Issued {
 
 impl Authority {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("there is room for a folder");
         let mut params = CertificateParams::default();
         // Each has a name of its own, as authorities have.
-        let name = folder.path().to_str().unwrap();
+        let name = folder.path().to_str().expect("temporary paths are text");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self {
-            issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap(),
-            folder,
-        }
+        let key = KeyPair::generate().expect("keys can be made");
+        let issuer = CertifiedIssuer::self_signed(params, key).expect("it can sign itself");
+        Self { issuer, folder }
     }
 
     /// The path of its own certificate.
@@ -39,9 +38,10 @@ impl Authority {
 
     /// A certificate for `host`, a name or an IP.
     pub(crate) fn issue(&self, host: &str) -> Issued {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([host.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = KeyPair::generate().expect("keys can be made");
+        let params = CertificateParams::new([host.to_owned()]).expect("the host is a name");
+        let certificate = params.signed_by(&key, &self.issuer);
+        let certificate = certificate.expect("it can sign others");
         Issued {
             cert: self.write(&format!("{host}.pem"), &certificate.pem()),
             key: self.write(&format!("{host}.key"), &key.serialize_pem()),
@@ -51,7 +51,7 @@ impl Authority {
     /// Puts a file beside the others and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path: PathBuf = self.folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
+        fs::write(&path, text).expect("the folder is ours");
+        path.to_str().expect("temporary paths are text").to_owned()
     }
 }
