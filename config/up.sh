@@ -51,6 +51,7 @@ cat <<TXT
 
 nsqlookupd  tcp 127.0.0.1:4160  http http://127.0.0.1:4161
 nsqd        tcp 127.0.0.1:4150  http http://127.0.0.1:4151
+nsqadmin    not part of the suite yet
 data and logs in ./$data; Ctrl-C stops
 
 try:  curl -d 'hello world' 'http://127.0.0.1:4151/pub?topic=test'
