@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use nsq_core::Broker;
-use nsq_daemon::http::client::Limits;
+use nsq_daemon::http::client::{Client, ClientOptions};
 use nsq_daemon::node_id::hostname;
 use nsq_daemon::version::VERSION;
 use nsq_lookup::peer::{Announcement, Catalog, LookupHandle, Settings as LookupSettings};
@@ -52,11 +52,13 @@ pub(crate) fn start(settings: &Settings, broker: &Arc<Broker>) -> LookupHandle {
         announcement,
         max_answer_bytes: usize::try_from(settings.max_body_size).unwrap_or_default(),
         tls: settings.lookupd_connector().cloned(),
-        discovery: Limits {
+        discovery: Client::new(ClientOptions {
             connect_timeout: settings.http_client_connect_timeout,
-            total_timeout: settings.http_client_request_timeout,
-            body_bytes: DISCOVERY_BYTES,
-        },
+            request_timeout: settings.http_client_request_timeout,
+            tls: None,
+            user_agent: format!("nsqd/{VERSION}"),
+            body_limit: DISCOVERY_BYTES,
+        }),
     };
     let addresses = settings.nsqlookupd_tcp_addresses.current();
     LookupHandle::start(lookup, Registered(Arc::clone(broker)), &addresses)

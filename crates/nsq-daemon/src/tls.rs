@@ -13,7 +13,7 @@ mod ends;
 mod pem;
 mod stream;
 #[cfg(test)]
-mod test_authority;
+pub(crate) mod test_authority;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use nsq_daemon::http::client::Limits;
+use nsq_daemon::http::client::Client;
 use nsq_daemon::tls::Connector;
 use nsq_protocol::{ChannelName, TopicName};
 use serde::Serialize;
@@ -68,8 +68,8 @@ pub struct Settings {
     pub max_answer_bytes: usize,
     /// With what to connect by TLS; `None` connects plainly. One never stands in for the other.
     pub tls: Option<Connector>,
-    /// What asking one nsqlookupd for channels may cost.
-    pub discovery: Limits,
+    /// Asks the nsqlookupds for channels.
+    pub discovery: Client,
 }
 
 /// The nsqlookupds an nsqd talks to. Clones are the same; with the last one the connections close.
@@ -210,7 +210,7 @@ impl LookupHandle {
     }
 
     /// The channels `topic` has at other nsqds, without ephemeral ones, by name. Asks all nsqlookupds at
-    /// once and waits for all of them, within the limits of [`Settings::discovery`]. Failures are logged;
+    /// once and waits for all of them, within the limits of the client. Failures are logged;
     /// the answer is then that of the others.
     pub async fn channels_of(&self, topic: &TopicName) -> Discovery {
         let addresses: BTreeSet<String> = {
@@ -221,8 +221,8 @@ impl LookupHandle {
             let known = peers.iter().filter_map(|peer| peer.state.http_address());
             known.collect()
         };
-        let limits = self.lookup.shared.settings.discovery;
-        discovery::ask_all(&self.lookup.runtime, addresses, topic, limits).await
+        let client = self.lookup.shared.settings.discovery.clone();
+        discovery::ask_all(&self.lookup.runtime, addresses, topic, client).await
     }
 
     fn tell(&self, change: &Change) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nsq_daemon::http;
+use nsq_daemon::http::client::{Client, ClientOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -12,6 +13,17 @@ use tokio::task::JoinHandle;
 
 use crate::registry::Visibility;
 use crate::{Admission, Introduction, Lookupd, Registry, api, server};
+
+/// Asks nsqlookupds for channels, each within `limit`.
+pub(crate) fn client(limit: Duration) -> Client {
+    Client::new(ClientOptions {
+        connect_timeout: limit,
+        request_timeout: limit,
+        tls: None,
+        user_agent: "test".into(),
+        body_limit: 1024,
+    })
+}
 
 /// An nsqlookupd on ports of its own.
 pub(crate) struct Running {

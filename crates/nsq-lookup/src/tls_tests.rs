@@ -5,7 +5,6 @@ mod test_authority;
 
 use std::time::Duration;
 
-use nsq_daemon::http::client::Limits;
 use nsq_daemon::tls::{Acceptor, Authorities, Connector, Identity, PemFile};
 use nsq_protocol::{ChannelName, TopicName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,7 +13,7 @@ use tokio::net::TcpStream;
 use self::test_authority::Authority;
 use crate::Admission;
 use crate::peer::{Announcement, Catalog, LookupHandle, Settings};
-use crate::tests::Running;
+use crate::tests::{Running, client};
 
 /// What an nsqd with one topic has.
 struct OneTopic;
@@ -43,11 +42,7 @@ fn nsqd(name: &str, running: &Running, tls: Option<Connector>) -> LookupHandle {
         },
         max_answer_bytes: 1024,
         tls,
-        discovery: Limits {
-            connect_timeout: Duration::from_secs(10),
-            total_timeout: Duration::from_secs(20),
-            body_bytes: 1024,
-        },
+        discovery: client(Duration::from_secs(20)),
     };
     LookupHandle::start(settings, OneTopic, &[running.tcp.to_string()])
 }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::client::{ClientError, Limits, get_json};
 use super::server::serve_connection;
 use super::*;
 
@@ -404,63 +402,4 @@ async fn an_idle_connection_is_kept_until_it_begins_a_head() {
     }
     stream.write_all(b"GET").await.unwrap();
     assert_eq!(stream.read(&mut answer).await.unwrap(), 0);
-}
-
-const LIMITS: Limits = Limits {
-    connect_timeout: Duration::from_secs(5),
-    total_timeout: Duration::from_secs(10),
-    body_bytes: 64,
-};
-
-#[tokio::test]
-async fn the_client_decodes_answers_and_tells_failures_apart() {
-    let server = Server::start().await;
-    let url = |path: &str| format!("http://{}{path}", server.address);
-    let list: Vec<String> = get_json(&url("/json"), &LIMITS).await.unwrap();
-    assert_eq!(list, ["<&>"]);
-
-    let error = get_json::<Message>(&url("/nope"), &LIMITS)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"got response 404 Not Found "{\"message\":\"NOT_FOUND\"}""#
-    );
-    let error = get_json::<Message>(&url("/ping"), &LIMITS)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ClientError::Json(_)), "{error}");
-    let long = url(&format!("/text?say={}", "x".repeat(65)));
-    let error = get_json::<Message>(&long, &LIMITS).await.unwrap_err();
-    assert!(
-        matches!(error, ClientError::Body(BodyError::TooBig { .. })),
-        "{error}"
-    );
-    let error = get_json::<Message>("https://x/", &LIMITS)
-        .await
-        .unwrap_err();
-    assert!(matches!(error, ClientError::Address(_)), "{error}");
-}
-
-#[tokio::test]
-async fn the_client_does_not_wait_for_ever() {
-    // Accepted by the system, answered by nobody.
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    let limits = Limits {
-        total_timeout: Duration::from_millis(20),
-        ..LIMITS
-    };
-    let error = get_json::<Message>(&url, &limits).await.unwrap_err();
-    assert!(matches!(error, ClientError::Timeout(_)), "{error}");
-
-    drop(listener);
-    let error = get_json::<Message>(&url, &LIMITS).await.unwrap_err();
-    assert!(matches!(error, ClientError::Connect { .. }), "{error}");
-}
-
-#[derive(Debug, Deserialize)]
-struct Message {
-    #[expect(dead_code, reason = "decoded only to fail")]
-    message: String,
 }

@@ -130,6 +130,11 @@ impl fmt::Display for PemFile {
 }
 
 impl Identity {
+    /// Both, as rustls has them.
+    pub fn pair(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0)
+    }
+
     /// Reads a certificate and its key. `None` if neither was given.
     ///
     /// # Errors
@@ -166,6 +171,11 @@ impl Identity {
 }
 
 impl Authorities {
+    /// All of them, as rustls has them.
+    pub fn roots(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.0)
+    }
+
     /// Reads the certificates of all authorities in a file.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use nsq_daemon::http::client::{Limits, get_json, query_escape};
+use nsq_daemon::http::client::{Client, query_escape};
 use nsq_protocol::{ChannelName, TopicName};
 use serde::Deserialize;
 use tokio::runtime;
@@ -27,7 +27,7 @@ pub(super) async fn ask_all(
     runtime: &runtime::Handle,
     addresses: BTreeSet<String>,
     topic: &TopicName,
-    limits: Limits,
+    client: Client,
 ) -> Discovery {
     if addresses.is_empty() {
         let error = "no available nsqlookupd to query for channels to pre-create for topic";
@@ -40,10 +40,11 @@ pub(super) async fn ask_all(
     let questions = addresses.into_iter().map(|address| {
         let topic = query_escape(topic.as_str());
         let url = format!("http://{address}/channels?topic={topic}");
+        let client = client.clone();
         let question = async move {
-            match get_json::<Channels>(&url, &limits).await {
+            match client.get_json::<Channels>(&url).await {
                 Ok(answer) => Ok(answer.channels),
-                Err(error) => Err(format!("GET {url} - {error}")),
+                Err(error) => Err(error.to_string()),
             }
         };
         // Not on the caller's runtime, which may be busy with clients.

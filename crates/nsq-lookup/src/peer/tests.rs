@@ -5,7 +5,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::tests::Running;
+use crate::tests::{Running, client};
 
 /// The topics of an imaginary nsqd.
 #[derive(Default, Clone)]
@@ -142,11 +142,7 @@ fn settings() -> Settings {
         },
         max_answer_bytes: 1024,
         tls: None,
-        discovery: Limits {
-            connect_timeout: Duration::from_secs(10),
-            total_timeout: Duration::from_secs(20),
-            body_bytes: 1024,
-        },
+        discovery: client(Duration::from_secs(20)),
     }
 }
 
@@ -410,7 +406,7 @@ async fn channels_are_collected_from_all_that_answer() {
     assert_eq!(found.channels, [c("a"), c("b")]);
     assert_eq!(found.errors.len(), 1);
     assert!(found.errors[0].starts_with(&format!(
-        "GET http://{http}/channels?topic=t%23ephemeral - "
+        "Get \"http://{http}/channels?topic=t%23ephemeral\": dial tcp {http}: "
     )));
 }
 
@@ -435,7 +431,7 @@ async fn asking_for_channels_has_a_limit_in_time_and_size() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let fake = Fake::bind().await;
     let mut settings = settings();
-    settings.discovery.total_timeout = Duration::from_millis(20);
+    settings.discovery = client(Duration::from_millis(20));
     let addresses = [fake.address.clone()];
     let lookup = LookupHandle::start_with(settings, Topics::default(), &addresses, CALM);
     let port = silent.local_addr().unwrap().port().to_string();
