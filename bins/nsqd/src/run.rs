@@ -132,6 +132,7 @@ fn core_settings(settings: &Settings, data_path: PathBuf) -> CoreSettings {
                 .clamp(options.first_segment_bytes, options.max_segment_bytes),
             ..options
         },
+        percentiles: settings.percentiles().map(Arc::new),
     }
 }
 

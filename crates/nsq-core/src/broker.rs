@@ -23,7 +23,9 @@ use nsq_protocol::{ChannelName, TopicName};
 use nsq_queue::{LogError, LogOptions, SegmentPool};
 
 use crate::error::StoreError;
+use crate::latency::PercentileSettings;
 use crate::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
+use crate::stats::Totals;
 use crate::time::{Now, Tick};
 use crate::topic::{ChannelCell, Opening, Topic};
 
@@ -45,6 +47,8 @@ pub struct Settings {
     pub sync_every: u64,
     /// Sizes of log segments.
     pub log_options: LogOptions,
+    /// Which percentiles of latencies are kept, if any.
+    pub percentiles: Option<Arc<PercentileSettings>>,
 }
 
 /// What came or went.
@@ -75,6 +79,9 @@ pub(crate) struct Context {
     pub(crate) surroundings: Arc<dyn Surroundings>,
     is_healthy: AtomicBool,
     fault: Mutex<String>,
+    failed_appends: AtomicU64,
+    /// What deleted topics and channels had counted.
+    departed: Mutex<Totals>,
 }
 
 impl Context {
@@ -88,8 +95,21 @@ impl Context {
         }
     }
 
+    /// Takes note of how an append went.
+    pub(crate) fn note_append(&self, fault: Option<&LogError>) {
+        if fault.is_some() {
+            self.failed_appends.fetch_add(1, Ordering::Relaxed);
+        }
+        self.note_health(fault);
+    }
+
+    /// Adds to what deleted topics and channels had counted.
+    pub(crate) fn departed(&self, add: impl FnOnce(&mut Totals)) {
+        add(&mut self.departed.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Takes note of how the last write went: `/ping` tells.
-    pub(crate) fn note_health(&self, fault: Option<&LogError>) {
+    fn note_health(&self, fault: Option<&LogError>) {
         match fault {
             None => {
                 if !self.is_healthy.load(Ordering::Relaxed) {
@@ -137,6 +157,8 @@ impl Broker {
             surroundings,
             is_healthy: AtomicBool::new(true),
             fault: Mutex::new(String::new()),
+            failed_appends: AtomicU64::new(0),
+            departed: Mutex::default(),
         });
         let mut topics = HashMap::new();
         for opening in plan(metadata, &folder)? {
@@ -297,6 +319,18 @@ impl Broker {
         if fault.is_some() {
             self.context.note_health(fault);
         }
+    }
+
+    /// How many publishes failed because the log could not be written.
+    pub fn failed_append_count(&self) -> u64 {
+        self.context.failed_appends.load(Ordering::Relaxed)
+    }
+
+    /// What topics and channels that are deleted had counted. For totals that never go down, to be read before the
+    /// figures of those that live: what is deleted in between is then missed, rather than counted twice.
+    pub fn departed(&self) -> Totals {
+        let departed = self.context.departed.lock();
+        departed.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What every topic shares: the most a channel in memory holds, and the like.

@@ -41,6 +41,7 @@ use stragglers::Copied;
 
 use crate::client::{ClientId, Wakes};
 use crate::error::{NotInFlight, SubscribeError};
+use crate::latency::{Latencies, PercentileSettings, Sketch};
 use crate::stats::{ChannelStats, ConsumerStats};
 use crate::time::{Now, Tick};
 
@@ -153,6 +154,9 @@ pub struct Channel {
     timeout_count: u64,
     dropped_count: u64,
     delivered_count: u64,
+    /// From the first FIN on.
+    latencies: Option<Box<Latencies>>,
+    percentiles: Option<Arc<PercentileSettings>>,
 }
 
 impl Channel {
@@ -213,8 +217,11 @@ impl Channel {
     /// # Errors
     /// [`NotInFlight`] when this client does not hold it.
     #[inline]
-    pub fn finish(&mut self, client: ClientId, id: MessageId) -> Result<(), NotInFlight> {
+    pub fn finish(&mut self, client: ClientId, id: MessageId, now: Now) -> Result<(), NotInFlight> {
         let message = self.out.finish(client, id.as_u64())?;
+        self.latencies
+            .get_or_insert_with(|| Box::new(Latencies::new(self.percentiles.as_deref(), now)))
+            .record(message.published, now);
         self.mark(message.log, message.sequence);
         if !self.copies.is_empty()
             && let Some(copy) = self.copies.remove(&message.id)
@@ -453,7 +460,19 @@ impl Channel {
                     .map_or(0, |private| private.source.damaged_count),
             client_count: self.consumers.len() as u64,
             paused: self.paused,
+            buckets: self
+                .latencies
+                .as_ref()
+                .map(|latencies| *latencies.buckets()),
+            latency: None,
         }
+    }
+
+    /// The latencies of the window, as of `now`; empty where no percentiles are kept.
+    pub(crate) fn latency_sketch(&mut self, now: Now) -> Sketch {
+        self.latencies
+            .as_mut()
+            .map_or_else(Sketch::new, |latencies| latencies.sketch(now))
     }
 
     /// One client's figures on this channel.

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod client;
 pub mod error;
 mod ids;
+pub mod latency;
 pub mod metadata;
 pub mod stats;
 #[cfg(test)]

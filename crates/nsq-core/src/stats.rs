@@ -2,8 +2,10 @@
 
 use nsq_protocol::{ChannelName, TopicName};
 
+use crate::latency::{LatencyBuckets, LatencySummary};
+
 /// A topic's figures. Counts are since nsqd started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TopicStats {
     /// Its name.
     pub name: TopicName,
@@ -19,10 +21,12 @@ pub struct TopicStats {
     pub paused: bool,
     /// Its channels, by name.
     pub channels: Vec<ChannelStats>,
+    /// Of the messages of all channels; where percentiles are kept and were asked for, and there are channels.
+    pub latency: Option<LatencySummary>,
 }
 
 /// A channel's figures. Counts are since nsqd started.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ChannelStats {
     /// Its name.
     pub name: ChannelName,
@@ -50,6 +54,60 @@ pub struct ChannelStats {
     pub client_count: u64,
     /// Whether deliveries are stopped.
     pub paused: bool,
+    /// From publish to FIN, of all messages finished so far; `None` before the first.
+    pub buckets: Option<LatencyBuckets>,
+    /// The same within the window, where percentiles are kept and were asked for.
+    pub latency: Option<LatencySummary>,
+}
+
+/// What all topics and channels have counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Messages accepted.
+    pub published_messages: u64,
+    /// Bytes of their bodies.
+    pub published_bytes: u64,
+    /// Messages offered to channels, each once a channel.
+    pub offered_messages: u64,
+    /// Messages handed to clients, again and again counted.
+    pub delivered_messages: u64,
+    /// REQs.
+    pub requeued_messages: u64,
+    /// Messages taken back because their time was up.
+    pub timed_out_messages: u64,
+    /// Messages that gave way.
+    pub dropped_messages: u64,
+    /// Records that could not be read and were skipped.
+    pub damaged_records: u64,
+    /// From publish to FIN, of all messages finished.
+    pub buckets: LatencyBuckets,
+}
+
+impl Totals {
+    /// Adds a topic's counts and those of its channels.
+    pub fn add(&mut self, topic: &TopicStats) {
+        self.add_published(topic.message_count, topic.message_bytes);
+        for channel in &topic.channels {
+            self.add_channel(channel);
+        }
+    }
+
+    pub(crate) fn add_published(&mut self, messages: u64, bytes: u64) {
+        self.published_messages += messages;
+        self.published_bytes += bytes;
+    }
+
+    pub(crate) fn add_channel(&mut self, channel: &ChannelStats) {
+        self.offered_messages += channel.message_count;
+        self.delivered_messages += channel.delivered_count;
+        self.requeued_messages += channel.requeue_count;
+        self.timed_out_messages += channel.timeout_count;
+        self.dropped_messages += channel.dropped_count;
+        self.damaged_records += channel.damaged_count;
+        if let Some(buckets) = &channel.buckets {
+            self.buckets.add(buckets);
+        }
+    }
 }
 
 /// A client's figures on its channel.

@@ -24,6 +24,11 @@ pub(crate) const MSG_TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) const MAX_MSG_TIMEOUT: Duration = Duration::from_secs(150);
 pub(crate) const NANOSECOND: Duration = Duration::from_nanos(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+/// When every house opens.
+pub(crate) const MORNING: Now = Now {
+    tick: Tick::from_nanos(5_000_000_000),
+    unix_nanos: 1_700_000_000_000_000_000,
+};
 /// More than any test asks for at once.
 pub(crate) const PLENTY: Budget = Budget {
     messages: 1 << 20,
@@ -117,13 +122,11 @@ impl House {
             max_msg_timeout: MAX_MSG_TIMEOUT,
             sync_every: 2500,
             log_options: SMALL_SEGMENTS,
+            percentiles: None,
         };
         change(&mut settings);
         let mut house = House {
-            now: Now {
-                tick: Tick::from_nanos(5_000_000_000),
-                unix_nanos: 1_700_000_000_000_000_000,
-            },
+            now: MORNING,
             settings,
             bells: Arc::default(),
             notes: Arc::default(),
@@ -308,7 +311,7 @@ pub(crate) fn counts(channel: &Channel) -> (u64, usize, usize) {
 pub(crate) fn finish_all(cell: &ChannelCell, client: ClientId, got: &[Got]) {
     let mut channel = cell.lock();
     for message in got {
-        channel.finish(client, message.id).unwrap();
+        channel.finish(client, message.id, MORNING).unwrap();
     }
     channel.settle();
 }

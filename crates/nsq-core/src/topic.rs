@@ -27,6 +27,7 @@ use crate::channel::{Channel, Life, LogKind, Offered, Parts, Shared, Store, has_
 use crate::client::Wakes;
 use crate::error::StoreError;
 use crate::ids::IdGenerator;
+use crate::latency::{PercentileSettings, Sketch};
 use crate::stats::TopicStats;
 use crate::time::{Now, Tick};
 
@@ -291,6 +292,7 @@ impl Topic {
             is_new,
             max_depth: folder.is_none().then_some(settings.mem_queue_size),
             max_msg_timeout: settings.max_msg_timeout,
+            percentiles: settings.percentiles.clone(),
         };
         let mut channel = match Channel::open(parts, now) {
             Ok(channel) => channel,
@@ -322,7 +324,7 @@ impl Topic {
         let Some(cell) = state.channels.get(name).cloned() else {
             return false;
         };
-        cell.lock().discard();
+        self.retire(&mut cell.lock());
         self.remove_channel(state, &cell);
         true
     }
@@ -341,10 +343,19 @@ impl Topic {
         if channel.client_count() > 0 {
             return false;
         }
-        channel.discard();
+        self.retire(&mut channel);
         drop(channel);
         self.remove_channel(state, &current);
         true
+    }
+
+    /// Discards a channel; what it counted goes on counting in the totals.
+    fn retire(&self, channel: &mut Channel) {
+        if !channel.is_discarded() {
+            self.context
+                .departed(|totals| totals.add_channel(&channel.stats(0)));
+            channel.discard();
+        }
     }
 
     /// Takes a channel that was discarded out of the topic.
@@ -431,7 +442,7 @@ impl Topic {
     /// Deletes the topic, as far as it is its own to do: from here on it touches no file, since the next topic of its
     /// name may own them. `false` when that was done before.
     pub(crate) fn discard(&self) -> bool {
-        Self::discard_state(self.lock())
+        self.discard_state(self.lock())
     }
 
     /// Whether it is deleted, and only not yet out of the broker's table.
@@ -442,40 +453,75 @@ impl Topic {
     /// Deletes the topic, likewise, if it is ephemeral and has no channel.
     pub(crate) fn discard_if_unused(&self) -> bool {
         let state = self.lock();
-        self.name.is_ephemeral() && state.channels.is_empty() && Self::discard_state(state)
+        self.name.is_ephemeral() && state.channels.is_empty() && self.discard_state(state)
     }
 
-    fn discard_state(mut state: MutexGuard<'_, State>) -> bool {
+    fn discard_state(&self, mut state: MutexGuard<'_, State>) -> bool {
         for cell in state.channels.values() {
-            cell.lock().discard();
+            self.retire(&mut cell.lock());
         }
-        std::mem::replace(&mut state.life, Life::Discarded) != Life::Discarded
+        let is_first = std::mem::replace(&mut state.life, Life::Discarded) != Life::Discarded;
+        if is_first {
+            self.context
+                .departed(|totals| totals.add_published(state.message_count, state.message_bytes));
+        }
+        is_first
     }
 
     // ---- figures ----
 
-    /// The topic's figures, with those of its channels.
+    /// The topic's figures, with those of its channels. Without percentiles, which cost more.
     pub fn stats(&self) -> TopicStats {
-        let state = self.lock();
+        self.gather_stats(None)
+    }
+
+    /// The topic's figures, with those of its channels and the percentiles of their latencies as of `now`.
+    pub fn stats_with_percentiles(&self, now: Now) -> TopicStats {
+        let percentiles = self.context.settings.percentiles.as_deref();
+        self.gather_stats(percentiles.map(|settings| (settings, now)))
+    }
+
+    fn gather_stats(&self, percentiles: Option<(&PercentileSettings, Now)>) -> TopicStats {
         let mem_queue_size = self.context.settings.mem_queue_size;
-        let depth = self.waiting_count(&state);
-        TopicStats {
-            name: self.name.clone(),
-            depth,
-            backend_depth: if self.folder.is_some() {
-                depth.saturating_sub(mem_queue_size)
-            } else {
-                0
-            },
-            message_count: state.message_count,
-            message_bytes: state.message_bytes,
-            paused: state.paused,
-            channels: state
-                .channels
-                .values()
-                .map(|cell| cell.lock().stats(mem_queue_size))
-                .collect(),
+        let (mut stats, cells) = {
+            let state = self.lock();
+            let depth = self.waiting_count(&state);
+            let stats = TopicStats {
+                name: self.name.clone(),
+                depth,
+                backend_depth: if self.folder.is_some() {
+                    depth.saturating_sub(mem_queue_size)
+                } else {
+                    0
+                },
+                message_count: state.message_count,
+                message_bytes: state.message_bytes,
+                paused: state.paused,
+                channels: Vec::with_capacity(state.channels.len()),
+                latency: None,
+            };
+            (stats, state.channels.values().cloned().collect::<Vec<_>>())
+        };
+        // One lock at a time, and percentiles under none: publishers and consumers go on meanwhile.
+        let mut of_all: Option<Sketch> = None;
+        for cell in cells {
+            let mut channel = cell.lock();
+            let mut figures = channel.stats(mem_queue_size);
+            if let Some((settings, now)) = percentiles {
+                let sketch = channel.latency_sketch(now);
+                drop(channel);
+                figures.latency = Some(sketch.summary(&settings.quantiles));
+                match &mut of_all {
+                    None => of_all = Some(sketch),
+                    Some(others) => others.add(&sketch),
+                }
+            }
+            stats.channels.push(figures);
         }
+        if let (Some(sketch), Some((settings, _))) = (of_all, percentiles) {
+            stats.latency = Some(sketch.summary(&settings.quantiles));
+        }
+        stats
     }
 
     /// Messages not yet offered.

@@ -1,6 +1,7 @@
 //! The HTTP API of a running nsqd: status codes, headers, bodies.
 
 mod config;
+mod latency;
 mod manage;
 mod publish;
 mod routing;

@@ -165,7 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let client = self.client.id;
         match *command {
             Command::Finish { id } => known(id)
-                .and_then(|message| channel.finish(client, message))
+                .and_then(|message| channel.finish(client, message, now))
                 .map_err(|why| CommandError::FinishFailed {
                     id,
                     reason: reason(why),

@@ -17,6 +17,7 @@ use nsq_daemon::http::{ApiError, Query, Reply, Request};
 use self::clients::{ClientReport, Clients};
 use self::heap_figures::HeapFigures;
 use super::{blocking, manage};
+use crate::clock;
 use crate::nsqd::Nsqd;
 
 pub(super) async fn stats(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
@@ -125,7 +126,7 @@ impl Stats {
 
 /// `None` when a channel is asked for that the topic does not have.
 fn topic_report(topic: &Topic, query: &StatsQuery, clients: &mut Clients) -> Option<TopicReport> {
-    let mut stats = topic.stats();
+    let mut stats = topic.stats_with_percentiles(clock::now());
     let mut channels = std::mem::take(&mut stats.channels);
     if let Some(name) = &query.channel {
         channels.retain(|channel| channel.name.as_str() == name);

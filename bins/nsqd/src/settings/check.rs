@@ -84,6 +84,12 @@ fn check_ranges(options: &NsqdOptions) -> Result<(), SettingsError> {
             return wrong_duration(flag, value, "must be more than 0");
         }
     }
+    let keeps_percentiles = !options.e2e_processing_latency_percentiles.is_empty();
+    let window = options.e2e_processing_latency_window_time;
+    if keeps_percentiles && window.is_zero() {
+        let flag = "e2e-processing-latency-window-time";
+        return wrong_duration(flag, window, "must be more than 0");
+    }
     let is_sent_to_statsd = !options.statsd_address.is_empty();
     if is_sent_to_statsd && options.statsd_interval <= STATSD_PAUSE {
         let rule = "must be more than 1s, over which the packets of one sending are spread";

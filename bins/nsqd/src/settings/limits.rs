@@ -1,5 +1,6 @@
 //! The settings as the protocol and the connections need them.
 
+use nsq_core::latency::PercentileSettings;
 use nsq_daemon::version::VERSION;
 use nsq_protocol::Limits;
 use nsq_protocol::identify::{IdentifyLimits, ServerFeatures};
@@ -48,6 +49,15 @@ impl Settings {
     /// Most consumers of one channel; 0 for no limit.
     pub fn max_channel_consumers(&self) -> usize {
         usize::try_from(self.max_channel_consumers).expect("checked not to be negative")
+    }
+
+    /// Which percentiles of the time from publish to FIN are kept, if any.
+    pub fn percentiles(&self) -> Option<PercentileSettings> {
+        let quantiles = self.e2e_processing_latency_percentiles.to_vec();
+        (!quantiles.is_empty()).then_some(PercentileSettings {
+            quantiles,
+            window: self.e2e_processing_latency_window_time,
+        })
     }
 
     /// Whether a publisher's answer waits for the disk.

@@ -252,11 +252,19 @@ fn what_upstream_would_crash_over_is_refused_with_flag_value_and_rule() {
             &["--statsd-address=127.0.0.1:8125", "--statsd-interval=1s"],
             "--statsd-interval=1s: must be more than 1s, over which the packets of one sending are spread",
         ),
+        (
+            &[
+                "--e2e-processing-latency-percentile=0.5",
+                "--e2e-processing-latency-window-time=0",
+            ],
+            "--e2e-processing-latency-window-time=0s: must be more than 0",
+        ),
     ] {
         check_fatal(load(args), text);
     }
-    // Without a statsd there is no interval to be wrong.
+    // Without a statsd there is no interval to be wrong, and without percentiles no window.
     load(&["--statsd-interval=1s"]).unwrap();
+    load(&["--e2e-processing-latency-window-time=0"]).unwrap();
 }
 
 #[test]
@@ -300,10 +308,6 @@ fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
         (&["--statsd-address=a:1"], "statsd_address = \"a:1\""),
         (&["--tcp-address=/run/n"], "tcp_address = \"/run/n\""),
         (&["--http-address=/run/n"], "http_address = \"/run/n\""),
-        (
-            &["--e2e-processing-latency-percentile=0.99"],
-            "e2e_processing_latency_percentiles = [0.99]",
-        ),
         (
             &["--enable-experiment=topology-aware-consumption"],
             "enable_experiment = \"topology-aware-consumption\"",

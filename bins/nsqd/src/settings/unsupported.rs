@@ -36,7 +36,6 @@ const REFUSALS: &[Refusal] = &[
     ("statsd-address", |o| !o.statsd_address.is_empty(), "nothing is sent to statsd"),
     ("tcp-address", |o| is_unix_path(&o.tcp_address), NO_UNIX),
     ("http-address", |o| !o.http_address.is_empty() && is_unix_path(&o.http_address), NO_UNIX),
-    ("e2e-processing-latency-percentile", |o| !o.e2e_processing_latency_percentiles.is_empty(), "latencies are not measured"),
     ("enable-experiment", |o| o.enable_experiment.iter().any(|name| name == TOPOLOGY), "topology-aware-consumption is missing"),
 ];
 

@@ -165,7 +165,7 @@ fn an_exiting_broker_refuses_but_forgets_nothing() {
     let made = house.broker().get_or_create_topic(&new, false, house.now);
     assert!(matches!(made, Err(StoreError::Exiting)));
     // What was finished in the last moment stays finished.
-    cell.lock().finish(ALICE, got[0].id).unwrap();
+    cell.lock().finish(ALICE, got[0].id, house.now).unwrap();
     house.kill();
     assert_eq!(house.channel("t", "c").lock().depth(), 0);
 }

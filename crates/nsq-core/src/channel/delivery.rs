@@ -268,6 +268,7 @@ impl Channel {
                         id: record.id,
                         sequence,
                         position: record.position,
+                        published: record.timestamp,
                         delivered: now.tick,
                         until: deadline,
                         client,

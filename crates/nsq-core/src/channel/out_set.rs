@@ -61,6 +61,8 @@ pub(crate) struct OutMessage {
     pub(crate) id: u64,
     pub(crate) sequence: u64,
     pub(crate) position: Position,
+    /// When it was published, in unix nanoseconds.
+    pub(crate) published: i64,
     /// When it was last handed to a client.
     pub(crate) delivered: Tick,
     /// In flight: the deadline. Deferred: the due time. Requeued: meaningless.

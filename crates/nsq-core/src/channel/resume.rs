@@ -15,6 +15,7 @@ use super::out_set::{LogKind, OutMessage, OutSet, State};
 use super::source::{Source, Step};
 use super::{Channel, Life, Offered, PrivateLog, Shared, Store};
 use crate::client::ClientId;
+use crate::latency::PercentileSettings;
 use crate::time::{Now, Tick};
 
 /// What a topic gives a channel to be made of.
@@ -28,6 +29,7 @@ pub(crate) struct Parts {
     pub(crate) is_new: bool,
     pub(crate) max_depth: Option<u64>,
     pub(crate) max_msg_timeout: Duration,
+    pub(crate) percentiles: Option<Arc<PercentileSettings>>,
 }
 
 const NOBODY: ClientId = ClientId(0);
@@ -47,6 +49,7 @@ impl Channel {
             is_new,
             max_depth,
             max_msg_timeout,
+            percentiles,
         } = parts;
         let main_end = offered.end(LogKind::Main);
         let deferred_end = offered.end(LogKind::Deferred);
@@ -73,6 +76,8 @@ impl Channel {
             timeout_count: 0,
             dropped_count: 0,
             delivered_count: 0,
+            latencies: None,
+            percentiles,
             name,
             store,
             offered,
@@ -126,15 +131,16 @@ impl Channel {
             return;
         }
         // After a machine crash the place may hold another message.
-        let is_same = matches!(source.reader.read(note.sequence, note.position), Ok(record) if record.id == note.id);
-        if !is_same {
-            return;
-        }
+        let published = match source.reader.read(note.sequence, note.position) {
+            Ok(record) if record.id == note.id => record.timestamp,
+            _ => return,
+        };
         source.ahead_count += 1;
         let message = OutMessage {
             id: note.id,
             sequence: note.sequence,
             position: note.position,
+            published,
             delivered: Tick::default(),
             until: now.tick_at(note.due),
             client: NOBODY,
@@ -177,6 +183,7 @@ impl Channel {
                         id: record.id,
                         sequence,
                         position: record.position,
+                        published: record.timestamp,
                         delivered: Tick::default(),
                         until: now.tick_at(record.due),
                         client: NOBODY,

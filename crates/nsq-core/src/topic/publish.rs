@@ -58,7 +58,7 @@ impl Topic {
             }
         });
         let appended = main.append(records);
-        self.context.note_health(appended.as_ref().err());
+        self.context.note_append(appended.as_ref().err());
         let range = appended?;
         let sync_due = self.count(state_ref, accepted as u64, bytes);
         if state_ref.is_flowing() {
@@ -105,7 +105,7 @@ impl Topic {
             return Err(PublishError::Exiting);
         }
         let appended = self.append_deferred(&mut state, body, due, now);
-        self.context.note_health(appended.as_ref().err());
+        self.context.note_append(appended.as_ref().err());
         let end = appended?;
         let sync_due = self.count(&mut state, 1, body.len() as u64);
         if state.is_flowing() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nsq_core::latency::{LatencySummary, Percentile};
 use nsq_core::stats::{ChannelStats, ConsumerStats, TopicStats};
 use nsq_protocol::{ChannelName, TopicName};
 
@@ -30,6 +31,7 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         message_bytes: 4,
         paused: false,
         channels: Vec::new(),
+        latency: None,
     };
     let channel = ChannelStats {
         name: ChannelName::parse(channel).unwrap(),
@@ -45,6 +47,8 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         damaged_count: 0,
         client_count: 1,
         paused: false,
+        buckets: None,
+        latency: None,
     };
     TopicReport {
         stats,
@@ -52,6 +56,15 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
             stats: channel,
             clients: None,
         }],
+    }
+}
+
+/// Percentiles, one of them of nothing.
+pub(super) fn a_latency() -> LatencySummary {
+    let percentile = |quantile, nanos| Percentile { quantile, nanos };
+    LatencySummary {
+        count: 13,
+        percentiles: vec![percentile(1.0, 1_500_001), percentile(0.95, 0)],
     }
 }
 

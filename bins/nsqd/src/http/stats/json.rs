@@ -1,5 +1,6 @@
 //! `/stats` as JSON: the same keys in the same order as upstream's, and `null` where it has `null`.
 
+use nsq_core::latency::LatencySummary;
 use nsq_daemon::http::Reply;
 use nsq_daemon::version::VERSION;
 use serde::Serialize;
@@ -56,7 +57,7 @@ impl<'a> TopicJson<'a> {
             message_count: stats.message_count,
             message_bytes: stats.message_bytes,
             paused: stats.paused,
-            e2e_processing_latency: Latency::default(),
+            e2e_processing_latency: Latency::of(stats.latency.as_ref()),
         }
     }
 }
@@ -98,7 +99,7 @@ impl<'a> ChannelJson<'a> {
             client_count: stats.client_count,
             clients: clients.map(|clients| clients.iter().map(ClientJson::of).collect()),
             paused: stats.paused,
-            e2e_processing_latency: Latency::default(),
+            e2e_processing_latency: Latency::of(stats.latency.as_ref()),
         }
     }
 }
@@ -111,12 +112,35 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-/// Times from publish to FIN, as they are without `--e2e-processing-latency-percentile`. nsqadmin and nsq_stat do
-/// not survive a `null` in this object's place.
+/// Times from publish to FIN. Without `--e2e-processing-latency-percentile`, and for a topic without channels, the list
+/// is `null`; nsqadmin and nsq_stat do not survive a `null` in this object's place.
 #[derive(Serialize, Default)]
 struct Latency {
     count: u64,
-    percentiles: Option<[(); 0]>,
+    percentiles: Option<Vec<PercentileJson>>,
+}
+
+#[derive(Serialize)]
+struct PercentileJson {
+    quantile: f64,
+    #[serde(rename = "value")]
+    nanos: u64,
+}
+
+impl Latency {
+    fn of(summary: Option<&LatencySummary>) -> Latency {
+        let Some(summary) = summary else {
+            return Latency::default();
+        };
+        let percentiles = summary.percentiles.iter().map(|percentile| PercentileJson {
+            quantile: percentile.quantile,
+            nanos: percentile.nanos,
+        });
+        Latency {
+            count: summary.count,
+            percentiles: Some(percentiles.collect()),
+        }
+    }
 }
 
 /// A connection. It speaks plain TCP: neither compression, TLS nor AUTH is there to be shown as on.
@@ -198,7 +222,7 @@ impl<'a> ClientJson<'a> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::fixtures::{a_consumer, a_producer, a_topic, nothing};
+    use super::super::fixtures::{a_consumer, a_latency, a_producer, a_topic, nothing};
     use super::*;
 
     #[track_caller]
@@ -266,6 +290,25 @@ mod tests {
              \"topology_zone\":\"\",\"topology_region\":\"\",\"pub_counts\":[{\"topic\":\"t\",\"count\":10}],\
              \"tls\":false,\"tls_cipher_suite\":\"\",\"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\
              \"tls_negotiated_protocol_is_mutual\":false}]}",
+        );
+    }
+
+    #[test]
+    fn latencies_are_in_nanoseconds_and_a_whole_quantile_has_no_fraction() {
+        let mut topic = a_topic("t", "c");
+        topic.channels[0].stats.latency = Some(a_latency());
+        let stats = Stats {
+            topics: Some(vec![topic]),
+            ..nothing()
+        };
+        let reply = reply(&stats);
+        let text = std::str::from_utf8(reply.body()).unwrap();
+        assert!(
+            text.contains(
+                "\"paused\":false,\"e2e_processing_latency\":{\"count\":13,\"percentiles\":\
+                 [{\"quantile\":1,\"value\":1500001},{\"quantile\":0.95,\"value\":0}]}}],"
+            ),
+            "{text}"
         );
     }
 

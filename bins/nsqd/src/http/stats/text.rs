@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
+use nsq_core::latency::LatencySummary;
 use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::version;
 
@@ -53,17 +54,17 @@ fn write_stats(out: &mut String, stats: &Stats, zone: TimeZone) -> fmt::Result {
     Ok(())
 }
 
-/// Latencies would stand behind the last `e2e%: `; the space does in any case.
 fn write_topic(out: &mut String, topic: &TopicReport) -> fmt::Result {
     let stats = &topic.stats;
     writeln!(
         out,
-        "\n{}[{:<15}] depth: {:<5} be-depth: {:<5} msgs: {:<8} e2e%: ",
+        "\n{}[{:<15}] depth: {:<5} be-depth: {:<5} msgs: {:<8} e2e%: {}",
         paused_mark(stats.paused),
         stats.name,
         stats.depth,
         stats.backend_depth,
         stats.message_count,
+        percentiles(stats.latency.as_ref()),
     )?;
     topic
         .channels
@@ -85,8 +86,11 @@ fn write_channel(out: &mut String, channel: &ChannelReport) -> fmt::Result {
     )?;
     writeln!(
         out,
-        "re-q: {:<5} timeout: {:<5} msgs: {:<8} e2e%: ",
-        stats.requeue_count, stats.timeout_count, stats.message_count,
+        "re-q: {:<5} timeout: {:<5} msgs: {:<8} e2e%: {}",
+        stats.requeue_count,
+        stats.timeout_count,
+        stats.message_count,
+        percentiles(stats.latency.as_ref()),
     )?;
     for client in channel.clients.iter().flatten() {
         write!(out, "        ")?;
@@ -121,6 +125,26 @@ fn write_client(out: &mut String, client: &ClientReport) -> fmt::Result {
     writeln!(out, "connected: {}", GoDuration::from(whole_seconds))
 }
 
+/// The values alone, in the order of the settings.
+fn percentiles(latency: Option<&LatencySummary>) -> String {
+    let percentiles = latency.iter().flat_map(|latency| &latency.percentiles);
+    let texts: Vec<_> = percentiles.map(|each| in_words(each.nanos)).collect();
+    texts.join(", ")
+}
+
+/// Source: `NanoSecondToHuman`, nsq 1.3.0, internal/stringy/template.go.
+fn in_words(nanos: u64) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "one decimal of it is shown")]
+    let value = nanos as f64;
+    let (unit, word) = match nanos {
+        1_000_000_001.. => (1e9, "s"),
+        1_000_001.. => (1e6, "ms"),
+        1_001.. => (1e3, "us"),
+        _ => (1.0, "ns"),
+    };
+    format!("{:.1}{word}", value / unit)
+}
+
 fn paused_mark(paused: bool) -> &'static str {
     if paused { "*P " } else { "   " }
 }
@@ -136,7 +160,7 @@ fn rfc3339(time: &Zoned) -> String {
 mod tests {
     use jiff::tz::offset;
 
-    use super::super::fixtures::{a_consumer, a_producer, a_topic, nothing};
+    use super::super::fixtures::{a_consumer, a_latency, a_producer, a_topic, nothing};
     use super::super::heap_figures::HeapFigures;
     use super::*;
 
@@ -217,6 +241,34 @@ mod tests {
              \nProducers:\n\
              \x20  [V2 host:51235           ] msgs: 10       topics: t=10 connected: 0s\n",
         );
+    }
+
+    #[test]
+    fn latencies_stand_behind_their_mark() {
+        let mut topic = a_topic("t", "c");
+        topic.stats.latency = Some(a_latency());
+        let mut text = String::new();
+        write_topic(&mut text, &topic).unwrap();
+        assert!(
+            text.contains("msgs: 3        e2e%: 1.5ms, 0.0ns\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("e2e%: \n"), "{text}");
+    }
+
+    #[test]
+    fn a_latency_has_one_decimal_and_a_unit() {
+        for (nanos, text) in [
+            (0, "0.0ns"),
+            (1000, "1000.0ns"),
+            (1001, "1.0us"),
+            (1_000_000, "1000.0us"),
+            (1_550_001, "1.6ms"),
+            (1_000_000_000, "1000.0ms"),
+            (61_250_000_000, "61.2s"),
+        ] {
+            assert_eq!(in_words(nanos), text);
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ fn a_paused_channel_delivers_nothing_but_all_else_goes_on() {
     house.ring(|wakes| cell.lock().set_paused(true, wakes));
     house.publish("t", &["c"]);
     assert!(house.take(&cell, ALICE).is_empty());
-    cell.lock().finish(ALICE, got[0].id).unwrap();
+    cell.lock().finish(ALICE, got[0].id, house.now).unwrap();
     house.pass(MSG_TIMEOUT);
     house.handle_timeout(&cell);
     assert_eq!(counts(&cell.lock()), (2, 0, 0));
@@ -35,7 +35,7 @@ fn emptying_forgets_all_and_gives_clients_their_room_back() {
     house.ring(|wakes| cell.lock().empty(wakes));
     assert_eq!(counts(&cell.lock()), (0, 0, 0));
     assert_eq!(house.bells.take_all(), [ALICE]);
-    let late = cell.lock().finish(ALICE, held.id);
+    let late = cell.lock().finish(ALICE, held.id, house.now);
     assert_eq!(late, Err(NotInFlight::Unknown));
     assert!(house.take(&cell, ALICE).is_empty());
 
@@ -191,7 +191,8 @@ fn a_channel_on_its_way_out_serves_nobody() {
     let mut channel = cell.lock();
     let refused = channel.subscribe(house.subscription(BOB), 0);
     assert_eq!(refused, Err(SubscribeError::Exiting));
-    assert_eq!(channel.finish(ALICE, held[0].id), Err(NotInFlight::Unknown));
+    let late = channel.finish(ALICE, held[0].id, house.now);
+    assert_eq!(late, Err(NotInFlight::Unknown));
     drop(channel);
     assert!(house.take(&cell, ALICE).is_empty());
 }

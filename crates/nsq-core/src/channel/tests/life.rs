@@ -50,7 +50,7 @@ fn a_finished_message_is_gone_for_good() {
     house.pass(MSG_TIMEOUT);
     assert_eq!(house.handle_timeout(&cell), None);
     assert_eq!(
-        cell.lock().finish(ALICE, got[0].id),
+        cell.lock().finish(ALICE, got[0].id, house.now),
         Err(NotInFlight::Unknown)
     );
     assert!(house.take(&cell, ALICE).is_empty());
@@ -133,7 +133,8 @@ fn a_message_held_to_its_deadline_is_ready_again() {
 
     assert_eq!(counts(&cell.lock()), (1, 0, 0));
     let mut channel = cell.lock();
-    assert_eq!(channel.finish(ALICE, held.id), Err(NotInFlight::Unknown));
+    let late = channel.finish(ALICE, held.id, house.now);
+    assert_eq!(late, Err(NotInFlight::Unknown));
     let stats = channel.stats(0);
     assert_eq!((stats.timeout_count, stats.requeue_count), (1, 0));
     assert_eq!(channel.consumer_stats(ALICE).unwrap().in_flight_count, 0);
@@ -187,13 +188,13 @@ fn only_the_holder_may_finish_requeue_or_touch() {
         (ALICE, stranger, NotInFlight::Unknown),
     ] {
         let refused = Err(error);
-        assert_eq!(cell.lock().finish(client, id), refused);
+        assert_eq!(cell.lock().finish(client, id, house.now), refused);
         let touched = cell.lock().touch(client, id, SECOND, house.now);
         assert_eq!(touched, refused);
         assert_eq!(house.requeue(&cell, client, id, SECOND), refused);
     }
     assert_eq!(counts(&cell.lock()), (0, 1, 0));
-    cell.lock().finish(ALICE, held.id).unwrap();
+    cell.lock().finish(ALICE, held.id, house.now).unwrap();
 }
 
 #[test]
@@ -208,7 +209,7 @@ fn a_message_that_went_to_somebody_else_is_no_longer_its_first_holders() {
     house.handle_timeout(&cell);
     let again = house.take_one(&cell, BOB);
     assert_eq!((again.id, again.attempts), (held.id, 2));
-    let late = cell.lock().finish(ALICE, held.id);
+    let late = cell.lock().finish(ALICE, held.id, house.now);
     assert_eq!(late, Err(NotInFlight::NotOwner));
 }
 

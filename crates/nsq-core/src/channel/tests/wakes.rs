@@ -125,7 +125,7 @@ impl Scene {
             Step::Finish { client } => {
                 let client = ClientId(client);
                 if let Some(message) = self.held.get_mut(&client).and_then(Vec::pop) {
-                    let _ = self.cell.lock().finish(client, message.id);
+                    let _ = self.cell.lock().finish(client, message.id, self.house.now);
                     self.take(client, 100);
                 }
             }
@@ -199,7 +199,10 @@ impl Scene {
                     break;
                 }
                 for message in held {
-                    self.cell.lock().finish(client, message.id).unwrap();
+                    self.cell
+                        .lock()
+                        .finish(client, message.id, self.house.now)
+                        .unwrap();
                 }
             }
             self.held.insert(client, kept);

@@ -142,7 +142,7 @@ fn a_channel_made_again_under_its_old_name_knows_nothing_of_the_old_one() {
     house.publish("t", &["n"]);
     // The old one's client has not noticed yet.
     for message in &held[1..] {
-        assert!(old.lock().finish(ALICE, message.id).is_err());
+        assert!(old.lock().finish(ALICE, message.id, house.now).is_err());
     }
     house.ring(|wakes| old.lock().empty(wakes));
     old.lock().maintain(house.now);
@@ -280,10 +280,10 @@ fn a_client_is_told_when_the_topic_may_free_a_segment() {
     let before = bytes_in(&house.topic_folder("t"));
     let got = house.take(&cell, ALICE);
     let (first, rest) = got.split_at(1);
-    cell.lock().finish(ALICE, first[0].id).unwrap();
+    cell.lock().finish(ALICE, first[0].id, house.now).unwrap();
     assert!(!cell.lock().settle());
     for message in rest {
-        cell.lock().finish(ALICE, message.id).unwrap();
+        cell.lock().finish(ALICE, message.id, house.now).unwrap();
     }
     assert!(cell.lock().settle());
     house.topic("t").release();

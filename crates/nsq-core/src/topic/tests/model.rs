@@ -346,7 +346,7 @@ impl Scene {
                     self.house
                         .channel("t", name)
                         .lock()
-                        .finish(client, id)
+                        .finish(client, id, self.house.now)
                         .unwrap();
                     self.channels.get_mut(name).unwrap().messages.remove(&body);
                 }
@@ -521,7 +521,7 @@ impl Scene {
                     self.house
                         .channel("t", name)
                         .lock()
-                        .finish(client, id)
+                        .finish(client, id, self.house.now)
                         .unwrap();
                     self.channels
                         .get_mut(CHANNELS[channel])

@@ -58,7 +58,7 @@ fn consume(
                 held.requeue(client, id, Duration::ZERO, now, &mut wakes)
                     .unwrap();
             } else {
-                held.finish(client, id).unwrap();
+                held.finish(client, id, now).unwrap();
                 left.fetch_sub(1, Ordering::SeqCst);
                 bodies.push(body);
             }
