@@ -21,8 +21,8 @@ use std::ops::Deref;
 
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::stop::Stop;
-use nsq_daemon::tls::Connector;
 use nsq_daemon::{config, go_flags, version};
+use nsq_transport::tls::Connector;
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqd";

@@ -1,7 +1,9 @@
 //! What the settings demand of those who connect by TCP.
 
-use nsq_daemon::tls::{Acceptor, Authorities, Identity, PemFile, TlsError};
 use nsq_lookup::Admission;
+use nsq_transport::tls::{
+    Acceptor, Authorities, ClientCertificate, Identity, MinVersion, PemFile, TlsError,
+};
 
 use crate::settings::Settings;
 
@@ -28,12 +30,12 @@ pub(crate) fn load(settings: &Settings) -> Result<Admission, AdmissionError> {
             (false, false) => Ok(Admission::Plain),
         };
     };
-    let authorities = if client_ca.is_given() {
-        Some(Authorities::load(&client_ca)?)
+    let clients = if client_ca.is_given() {
+        ClientCertificate::Verified(Authorities::load(&client_ca)?)
     } else {
-        None
+        ClientCertificate::NotAsked
     };
-    let acceptor = Acceptor::new(identity, authorities);
+    let acceptor = Acceptor::new(identity, clients, MinVersion::Tls12);
     Ok(if settings.tls_required {
         Admission::TlsOnly(acceptor)
     } else {

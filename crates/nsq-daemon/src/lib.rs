@@ -1,9 +1,8 @@
-//! What makes a program a daemon: flags, configuration, logging, listeners, HTTP, TLS.
+//! What makes a program a daemon: flags, configuration, logging, listeners, HTTP.
 //!
 //! A program's start, with each step in its module: [`go_flags`] reads the command line into the
 //! program's [options](mod@options), [`config`] adds the config file, [`logging`] begins, [`data_path`] locks the
-//! data, [`tls`] reads certificates, [`listen`] binds, [`signals`] tell when to end. Whatever goes wrong on the way is a
-//! [`stop::Stop`].
+//! data, [`listen`] binds, [`signals`] tell when to end. Whatever goes wrong on the way is a [`stop::Stop`].
 
 pub mod config;
 pub mod data_path;
@@ -19,5 +18,4 @@ pub mod options;
 pub mod os_error;
 pub mod signals;
 pub mod stop;
-pub mod tls;
 pub mod version;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use nsq_daemon::tls::{Acceptor, Stream};
+use nsq_transport::tls::{Acceptor, Stream};
 use tokio::net::TcpStream;
 
 /// What nsqlookupd's TCP door demands of a connection.

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use nsq_daemon::http::client::Client;
-use nsq_daemon::tls::Connector;
 use nsq_protocol::{ChannelName, TopicName};
+use nsq_transport::tls::Connector;
 use serde::Serialize;
 use tokio::runtime;
 use tokio::sync::Notify;

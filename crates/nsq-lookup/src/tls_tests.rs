@@ -1,12 +1,14 @@
 //! nsqds and an nsqlookupd that speak TLS, or should.
 
-#[path = "../../nsq-daemon/src/tls/test_authority.rs"]
+#[path = "../../nsq-transport/src/tls/test_authority.rs"]
 mod test_authority;
 
 use std::time::Duration;
 
-use nsq_daemon::tls::{Acceptor, Authorities, Connector, Identity, PemFile};
 use nsq_protocol::{ChannelName, TopicName};
+use nsq_transport::tls::{
+    Acceptor, Authorities, ClientCertificate, Connector, Identity, MinVersion, PemFile, Trust,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -59,7 +61,13 @@ fn authorities(authority: &Authority) -> Authorities {
 }
 
 fn acceptor(authority: &Authority) -> Acceptor {
-    Acceptor::new(identity(authority, "127.0.0.1"), None)
+    let clients = ClientCertificate::NotAsked;
+    Acceptor::new(identity(authority, "127.0.0.1"), clients, MinVersion::Tls12)
+}
+
+fn connector(authority: &Authority, shown: Option<Identity>) -> Connector {
+    let trust = Trust::Authorities(authorities(authority));
+    Connector::new(trust, shown, MinVersion::Tls12)
 }
 
 /// The names of the nsqds that have registered the topic.
@@ -85,7 +93,7 @@ async fn until_there(running: &Running, names: &[&str]) {
 async fn tls_and_plain_live_side_by_side_where_either_is_welcome() {
     let authority = Authority::new();
     let running = Running::start_with(Admission::Either(acceptor(&authority))).await;
-    let connector = Connector::new(authorities(&authority), None);
+    let connector = connector(&authority, None);
     let _encrypted = nsqd("encrypted", &running, Some(connector));
     let plain = nsqd("plain", &running, None);
     until_there(&running, &["encrypted", "plain"]).await;
@@ -98,7 +106,7 @@ async fn tls_and_plain_live_side_by_side_where_either_is_welcome() {
 async fn a_lost_tls_connection_takes_the_nsqd_out() {
     let authority = Authority::new();
     let running = Running::start_with(Admission::TlsOnly(acceptor(&authority))).await;
-    let connector = Connector::new(authorities(&authority), None);
+    let connector = connector(&authority, None);
     let first = nsqd("first", &running, Some(connector.clone()));
     let _second = nsqd("second", &running, Some(connector));
     until_there(&running, &["first", "second"]).await;
@@ -131,7 +139,7 @@ async fn who_is_silent_or_talks_garbage_holds_up_nobody() {
         garbage.read_to_end(&mut alert).await.unwrap();
         assert_eq!((alert.len(), alert[0]), (7, 0x15));
 
-        let connector = Connector::new(authorities(&authority), None);
+        let connector = connector(&authority, None);
         let _nsqd = nsqd("n", &running, Some(connector));
         until_there(&running, &["n"]).await;
         // Not even the end.
@@ -143,21 +151,17 @@ async fn who_is_silent_or_talks_garbage_holds_up_nobody() {
 async fn a_client_certificate_is_demanded_and_verified() {
     let (known, unknown) = (Authority::new(), Authority::new());
     let server = identity(&known, "127.0.0.1");
-    let acceptor = Acceptor::new(server, Some(authorities(&known)));
+    let acceptor = Acceptor::new(
+        server,
+        ClientCertificate::Verified(authorities(&known)),
+        MinVersion::Tls12,
+    );
     let running = Running::start_with(Admission::TlsOnly(acceptor)).await;
-    let connector = |shown| Some(Connector::new(authorities(&known), shown));
-    let _without = nsqd("without", &running, connector(None));
-    let _foreign = nsqd(
-        "foreign",
-        &running,
-        connector(Some(identity(&unknown, "n"))),
-    );
-    let _mistrusting = nsqd(
-        "mistrusting",
-        &running,
-        Some(Connector::new(authorities(&unknown), None)),
-    );
-    let _good = nsqd("good", &running, connector(Some(identity(&known, "n"))));
+    let showing = |shown| Some(connector(&known, shown));
+    let _without = nsqd("without", &running, showing(None));
+    let _foreign = nsqd("foreign", &running, showing(Some(identity(&unknown, "n"))));
+    let _mistrusting = nsqd("mistrusting", &running, Some(connector(&unknown, None)));
+    let _good = nsqd("good", &running, showing(Some(identity(&known, "n"))));
     // The others began earlier; that they are refused for good, and why, the handshake's own tests say.
     until_there(&running, &["good"]).await;
 }

@@ -1,6 +1,6 @@
 //! Registration by TLS: who is let in, who is not, and where it says so.
 
-#[path = "../../../crates/nsq-daemon/src/tls/test_authority.rs"]
+#[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
 mod test_authority;
 
 use std::process::Command;

@@ -1,6 +1,6 @@
 //! With what nsqd connects to nsqlookupds by TLS.
 
-use nsq_daemon::tls::{Authorities, Connector, Identity, PemFile, TlsError};
+use nsq_transport::tls::{Authorities, Connector, Identity, MinVersion, PemFile, TlsError, Trust};
 
 use super::NsqdOptions;
 
@@ -34,7 +34,8 @@ pub(super) fn load(options: &NsqdOptions) -> Result<Option<Connector>, LookupdTl
     }
     let authorities = Authorities::load(&root_ca)?;
     Ok(Some(Connector::new(
-        authorities,
+        Trust::Authorities(authorities),
         Identity::load(&cert, &key)?,
+        MinVersion::Tls12,
     )))
 }

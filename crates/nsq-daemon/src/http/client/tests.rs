@@ -6,8 +6,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::tls::test_authority::Authority;
-use crate::tls::{Acceptor, Authorities, Identity, PemFile};
+use nsq_transport::tls::{Acceptor, Authorities, ClientCertificate, Identity, MinVersion, PemFile};
+
+use self::test_authority::Authority;
+
+#[path = "../../../../nsq-transport/src/tls/test_authority.rs"]
+mod test_authority;
 
 /// A server that answers each request with what `answer` makes of its head and body, byte for byte, and
 /// closes the connection after an empty answer.
@@ -133,8 +137,11 @@ fn trusting(trust: Trust) -> Client {
 }
 
 fn acceptor(authority: &Authority, clients: Option<&Authority>) -> Acceptor {
-    let clients = clients.map(authorities);
-    Acceptor::new(identity(authority), clients)
+    let clients = match clients.map(authorities) {
+        None => ClientCertificate::NotAsked,
+        Some(authorities) => ClientCertificate::Verified(authorities),
+    };
+    Acceptor::new(identity(authority), clients, MinVersion::Tls12)
 }
 
 fn identity(authority: &Authority) -> Identity {

@@ -6,17 +6,23 @@
 //! ```
 //!
 //! Files are read and checked once, at the start: an [`Acceptor`] or [`Connector`] can no longer fail for
-//! what is in them. Each side speaks TLS 1.2 and 1.3, and certificates are always verified: there is no
-//! switch to do without.
+//! what is in them. To read them again is to make another one and have it take over. Each side speaks TLS 1.2 and 1.3.
 
+mod certificate;
 mod ends;
 mod pem;
+mod session;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_authority;
 #[cfg(test)]
 mod tests;
+mod unverified;
 
-pub use self::ends::{Acceptor, Connector};
+pub use self::ends::{
+    Acceptor, ClientCertificate, Connector, HANDSHAKE_TIMEOUT, MinVersion, Trust,
+};
 pub use self::pem::{Authorities, Identity, PemFile, TlsError};
+pub use self::session::Session;
 pub use self::stream::Stream;
+pub use tokio_rustls::rustls::ClientConfig;

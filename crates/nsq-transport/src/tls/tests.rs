@@ -17,6 +17,10 @@ fn authorities(path: &str) -> Result<Authorities, TlsError> {
     Authorities::load(&PemFile::new("ca-file", path))
 }
 
+fn trusting(authorities: Authorities, shown: Option<Identity>) -> Connector {
+    Connector::new(Trust::Authorities(authorities), shown, MinVersion::Tls12)
+}
+
 #[track_caller]
 fn check_refused(cert: &str, key: &str, text: &str) {
     let files = Issued {
@@ -160,7 +164,7 @@ async fn meet(
 #[tokio::test]
 async fn a_server_is_taken_if_its_authority_is_known_and_its_name_is_right() {
     let (known, unknown) = (Authority::new(), Authority::new());
-    let connector = Connector::new(authorities(&known.file()).unwrap(), None);
+    let connector = trusting(authorities(&known.file()).unwrap(), None);
     for (authority, issued_for, called, refusal) in [
         (&known, "127.0.0.1", "127.0.0.1", None),
         (&known, "lookup.example", "lookup.example", None),
@@ -170,7 +174,7 @@ async fn a_server_is_taken_if_its_authority_is_known_and_its_name_is_right() {
         (&known, "a.example", "", Some("invalid dns name")),
     ] {
         let pair = identity(&authority.issue(issued_for)).unwrap().unwrap();
-        let acceptor = Acceptor::new(pair, None);
+        let acceptor = Acceptor::new(pair, ClientCertificate::NotAsked, MinVersion::Tls12);
         let (server, client) = meet(&acceptor, &connector, called).await;
         match refusal {
             None => assert_eq!((server, client), (Ok(()), Ok("hello".to_owned()))),
@@ -188,7 +192,11 @@ async fn a_client_is_taken_if_it_shows_what_was_asked_for() {
     let (known, unknown) = (Authority::new(), Authority::new());
     let roots = authorities(&known.file()).unwrap();
     let server = identity(&known.issue("127.0.0.1")).unwrap().unwrap();
-    let acceptor = Acceptor::new(server, Some(roots.clone()));
+    let acceptor = Acceptor::new(
+        server,
+        ClientCertificate::Verified(roots.clone()),
+        MinVersion::Tls12,
+    );
     for (authority, server_refusal, client_refusal) in [
         (Some(&known), None, ""),
         (
@@ -199,7 +207,7 @@ async fn a_client_is_taken_if_it_shows_what_was_asked_for() {
         (Some(&unknown), Some("UnknownIssuer"), "UnknownCA"),
     ] {
         let shown = authority.map(|one| identity(&one.issue("client")).unwrap().unwrap());
-        let connector = Connector::new(roots.clone(), shown);
+        let connector = trusting(roots.clone(), shown);
         let (server, client) = meet(&acceptor, &connector, "127.0.0.1").await;
         match server_refusal {
             None => assert_eq!((server, client), (Ok(()), Ok("hello".to_owned()))),
@@ -216,7 +224,7 @@ async fn a_client_is_taken_if_it_shows_what_was_asked_for() {
 async fn a_client_that_falls_silent_in_the_handshake_is_let_go() {
     let authority = Authority::new();
     let pair = identity(&authority.issue("127.0.0.1")).unwrap().unwrap();
-    let acceptor = Acceptor::new(pair, None);
+    let acceptor = Acceptor::new(pair, ClientCertificate::NotAsked, MinVersion::Tls12);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut silent = TcpStream::connect(listener.local_addr().unwrap())
         .await
@@ -224,5 +232,5 @@ async fn a_client_that_falls_silent_in_the_handshake_is_let_go() {
     silent.write_all(&[0x16, 3]).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     let error = acceptor.accept(tcp).await.unwrap_err();
-    assert_eq!(error.to_string(), "no TLS handshake within 10s");
+    assert_eq!(error.to_string(), "no TLS handshake within 5s");
 }

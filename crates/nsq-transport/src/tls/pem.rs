@@ -1,6 +1,7 @@
 //! What TLS needs from files: an own certificate with its key, and the authorities to trust.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use tokio_rustls::rustls;
@@ -9,8 +10,6 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, InconsistentKeys, RootCertStore};
-
-use crate::os_error;
 
 /// A file in PEM form, and the flag that names it. An empty path is a flag that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +55,12 @@ pub enum TlsError {
         /// The key.
         key: PemFile,
     },
+    /// The system's own authorities cannot be had.
+    #[error("the system's certificate authorities: {why}")]
+    NoSystemAuthorities {
+        /// What went wrong with them.
+        why: String,
+    },
     /// One of a pair of flags was given without the other.
     #[error("{given} also needs --{missing}: a certificate and its key are given together")]
     Incomplete {
@@ -89,7 +94,7 @@ impl PemFile {
     fn read(&self) -> Result<Vec<u8>, TlsError> {
         std::fs::read(&self.path).map_err(|error| TlsError::Unreadable {
             file: self.clone(),
-            why: os_error::plain_text(&error),
+            why: plain_text(&error),
         })
     }
 
@@ -188,4 +193,29 @@ impl Authorities {
         }
         Ok(Self(Arc::new(store)))
     }
+
+    /// Those that the system trusts.
+    ///
+    /// # Errors
+    /// [`TlsError::NoSystemAuthorities`] if there are none.
+    pub fn of_system() -> Result<Self, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut store = RootCertStore::empty();
+        let (added, _) = store.add_parsable_certificates(found.certs);
+        if added == 0 {
+            let why = found.errors.first();
+            let why = why.map_or("none found".to_owned(), ToString::to_string);
+            return Err(TlsError::NoSystemAuthorities { why });
+        }
+        Ok(Self(Arc::new(store)))
+    }
+}
+
+/// The operating system's text, without Rust's number behind it.
+fn plain_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    let first = chars.next().into_iter().flat_map(char::to_lowercase);
+    first.chain(chars).collect()
 }
