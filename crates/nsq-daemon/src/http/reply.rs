@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderName, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
 
 use super::json;
@@ -47,6 +47,18 @@ impl Reply {
         Self::with_body(status, body.into(), Some(TEXT))
     }
 
+    /// A body of any type, without the V1 header: pages, images, what a proxy was answered.
+    pub fn content(content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        Self::with_body(StatusCode::OK, body.into(), Some(content_type))
+    }
+
+    /// The same answer with another body.
+    #[must_use]
+    pub fn with_new_body(mut self, body: impl Into<Bytes>) -> Self {
+        *self.response.body_mut() = body.into();
+        self
+    }
+
     /// The same answer with another status.
     #[must_use]
     pub fn with_status(mut self, status: StatusCode) -> Self {
@@ -66,7 +78,12 @@ impl Reply {
         self.response.status()
     }
 
-    /// The body, for tests of handlers.
+    /// The headers so far.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The body.
     pub fn body(&self) -> &Bytes {
         self.response.body()
     }

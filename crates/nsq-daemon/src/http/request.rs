@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use hyper::http::Extensions;
 use hyper::{HeaderMap, Method, Uri};
 
 use super::{ApiError, Query};
@@ -18,6 +19,7 @@ pub struct Request {
     pub(super) headers: HeaderMap,
     pub(super) remote: Remote,
     pub(super) path_params: Vec<(Box<str>, String)>,
+    pub(super) extensions: Extensions,
     pub(super) body: Incoming,
 }
 
@@ -56,6 +58,16 @@ impl Request {
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// What a guard left for the handler, by type.
+    pub fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Where a guard leaves something.
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.extensions
     }
 
     /// Who asks.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
-use hyper::{Method, StatusCode, header};
+use hyper::{HeaderMap, Method, StatusCode, header};
 
 use crate::go_duration::GoDuration;
 
@@ -28,6 +28,8 @@ pub struct Router<S> {
     state: Arc<S>,
     routes: Vec<Route<S>>,
     refusal: Option<Reply>,
+    guard: Option<Guard<S>>,
+    finish: Option<Finish<S>>,
 }
 
 struct Route<S> {
@@ -39,6 +41,9 @@ struct Route<S> {
 
 type Handler<S> = Box<dyn Fn(Arc<S>, Request) -> HandlerFuture + Send + Sync>;
 type HandlerFuture = BoxFuture<'static, Result<Reply, ApiError>>;
+type Guard<S> =
+    Box<dyn Fn(Arc<S>, Request) -> BoxFuture<'static, Result<Request, Reply>> + Send + Sync>;
+type Finish<S> = Box<dyn Fn(Arc<S>, HeaderMap, Reply) -> BoxFuture<'static, Reply> + Send + Sync>;
 
 /// Whether a route's requests are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,8 @@ impl<S: Send + Sync + 'static> Router<S> {
             state,
             routes: Vec::new(),
             refusal: None,
+            guard: None,
+            finish: None,
         }
     }
 
@@ -94,6 +101,33 @@ impl<S: Send + Sync + 'static> Router<S> {
         self
     }
 
+    /// Has `guard` see every request before a route does, known path or not. It lets the request through,
+    /// perhaps with something added to its extensions, or answers in the route's place.
+    #[must_use]
+    pub fn guarded_by<F, R>(mut self, guard: F) -> Self
+    where
+        F: Fn(Arc<S>, Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Request, Reply>> + Send + 'static,
+    {
+        self.guard = Some(Box::new(move |state, request| {
+            guard(state, request).boxed()
+        }));
+        self
+    }
+
+    /// Has `finish` make of every answer what the client gets; it is told the request's headers.
+    #[must_use]
+    pub fn finished_by<F, R>(mut self, finish: F) -> Self
+    where
+        F: Fn(Arc<S>, HeaderMap, Reply) -> R + Send + Sync + 'static,
+        R: Future<Output = Reply> + Send + 'static,
+    {
+        self.finish = Some(Box::new(move |state, headers, reply| {
+            finish(state, headers, reply).boxed()
+        }));
+        self
+    }
+
     fn add<F, R>(mut self, method: Method, pattern: &str, log: AccessLog, handler: F) -> Self
     where
         F: Fn(Arc<S>, Request) -> R + Send + Sync + 'static,
@@ -110,10 +144,23 @@ impl<S: Send + Sync + 'static> Router<S> {
 
     /// Answers one request and logs it.
     pub(super) async fn answer(&self, request: hyper::Request<Incoming>, remote: Remote) -> Reply {
-        let started = Instant::now();
         if let Some(reply) = &self.refusal {
             return reply.clone();
         }
+        let Some(finish) = &self.finish else {
+            return self.resolve_and_call(request, remote).await;
+        };
+        let headers = request.headers().clone();
+        let reply = self.resolve_and_call(request, remote).await;
+        finish(Arc::clone(&self.state), headers, reply).await
+    }
+
+    async fn resolve_and_call(
+        &self,
+        request: hyper::Request<Incoming>,
+        remote: Remote,
+    ) -> Reply {
+        let started = Instant::now();
         let (head, body) = request.into_parts();
         let mut request = Request {
             method: head.method,
@@ -121,9 +168,19 @@ impl<S: Send + Sync + 'static> Router<S> {
             headers: head.headers,
             remote,
             path_params: Vec::new(),
+            extensions: head.extensions,
             body,
         };
         let line = RequestLine::of(&request);
+        if let Some(guard) = &self.guard {
+            match guard(Arc::clone(&self.state), request).await {
+                Ok(let_through) => request = let_through,
+                Err(reply) => {
+                    line.log(reply.status(), started);
+                    return reply;
+                }
+            }
+        }
         let (reply, log) = match self.resolve(&request.method, request.path()) {
             Resolution::Route(route, found) => {
                 request.path_params = found.params;
@@ -162,9 +219,7 @@ impl<S: Send + Sync + 'static> Router<S> {
             }
         };
         if log == AccessLog::Written {
-            let status = reply.status().as_u16();
-            let elapsed = GoDuration::from(started.elapsed());
-            tracing::info!("{status} {line} {elapsed}");
+            line.log(reply.status(), started);
         }
         reply
     }
@@ -252,6 +307,11 @@ impl RequestLine {
             uri: request.uri.clone(),
             remote: request.remote.clone(),
         }
+    }
+
+    fn log(&self, status: StatusCode, started: Instant) {
+        let elapsed = GoDuration::from(started.elapsed());
+        tracing::info!("{} {self} {elapsed}", status.as_u16());
     }
 }
 

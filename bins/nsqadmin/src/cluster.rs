@@ -1,0 +1,75 @@
+//! What nsqlookupds and nsqds say, asked all at once and put together.
+//!
+//! Every question goes to several daemons side by side, each with its own time limit: one that is dead or slow costs
+//! its own part of the answer, and a line in [`Found::warnings`]. Only when nobody answers there is an error. The
+//! structs are upstream nsqadmin's, key by key, since they are the JSON API as they stand.
+//!
+//! Source: nsq 1.3.0, internal/clusterinfo.
+
+mod channel;
+mod client;
+mod failure;
+mod fan_out;
+mod fetch;
+mod latency;
+mod list;
+mod lookups;
+mod node;
+mod overview;
+mod peek;
+mod producer;
+mod questions;
+mod topic;
+
+pub use self::channel::Channel;
+pub use self::client::{Client, PubCount};
+pub use self::fetch::ClientSetupError;
+pub use self::failure::{ClusterError, DaemonKind, Failure, Found, Warnings};
+pub use self::latency::{Latency, Percentile};
+pub use self::list::List;
+pub use self::node::{Memory, Node, NodeStats};
+pub use self::overview::{LookupdReport, NodeReport, Overview};
+pub use self::peek::{Peek, PeekedClient, PeekedMessage};
+pub use self::producer::{Producer, ProducerTopic};
+pub use self::topic::Topic;
+
+use nsq_daemon::options::LiveList;
+
+use self::fetch::Fetcher;
+use self::overview::SharedOverview;
+use crate::settings::Settings;
+
+/// The daemons that nsqadmin was told of, and through nsqlookupd all that they know of.
+#[derive(Debug)]
+pub struct Cluster {
+    fetcher: Fetcher,
+    lookupds: LiveList,
+    /// Asked only when there is no nsqlookupd.
+    nsqds: Vec<String>,
+    overview: SharedOverview,
+}
+
+impl Cluster {
+    /// The cluster that the settings describe.
+    ///
+    /// # Errors
+    /// What is wrong with the TLS files.
+    pub fn new(settings: &Settings) -> Result<Self, ClientSetupError> {
+        Ok(Self {
+            fetcher: Fetcher::new(settings)?,
+            lookupds: settings.nsqlookupd_http_addresses.clone(),
+            nsqds: settings.nsqd_http_addresses.to_vec(),
+            overview: SharedOverview::default(),
+        })
+    }
+
+    /// Whether there are nsqlookupds to ask; else the nsqds are those of `--nsqd-http-address`.
+    pub fn has_lookupds(&self) -> bool {
+        !self.lookupds.current().is_empty()
+    }
+
+    /// The addresses of the nsqlookupds, as given.
+    pub fn lookupds(&self) -> Vec<String> {
+        self.lookupds.current().to_vec()
+    }
+}

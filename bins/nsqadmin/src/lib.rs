@@ -1,0 +1,20 @@
+//! nsqadmin: shows a cluster of nsqds and nsqlookupds, and lets administrators act on it.
+//!
+//! ```text
+//! nsqlookupds, nsqds ◀── cluster ◀─┬─ http (the JSON API)
+//!                                  ├─ pages
+//!                                  └─ history (polls, keeps time series)
+//! ```
+//!
+//! [`cluster`] asks and puts together; `http` and [`pages`] show the same values.
+
+pub mod cluster;
+pub mod history;
+mod http;
+pub mod nsqadmin;
+pub mod pages;
+pub mod run;
+pub mod settings;
+pub mod start;
+
+pub use self::nsqadmin::Nsqadmin;

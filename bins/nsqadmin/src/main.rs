@@ -1,0 +1,7 @@
+//! The nsqadmin program: see [`nsqadmin::run`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nsqadmin::start::main()
+}
