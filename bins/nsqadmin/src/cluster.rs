@@ -6,6 +6,7 @@
 //!
 //! Source: nsq 1.3.0, internal/clusterinfo.
 
+mod actions;
 mod channel;
 mod client;
 mod failure;
@@ -21,10 +22,11 @@ mod producer;
 mod questions;
 mod topic;
 
+pub use self::actions::{Action, Target};
 pub use self::channel::Channel;
 pub use self::client::{Client, PubCount};
-pub use self::fetch::ClientSetupError;
 pub use self::failure::{ClusterError, DaemonKind, Failure, Found, Warnings};
+pub use self::fetch::ClientSetupError;
 pub use self::latency::{Latency, Percentile};
 pub use self::list::List;
 pub use self::node::{Memory, Node, NodeStats};
@@ -61,6 +63,11 @@ impl Cluster {
             nsqds: settings.nsqd_http_addresses.to_vec(),
             overview: SharedOverview::default(),
         })
+    }
+
+    /// The HTTP client, with its timeouts and TLS, for others than daemons.
+    pub fn client(&self) -> &nsq_daemon::http::client::Client {
+        self.fetcher.client()
     }
 
     /// Whether there are nsqlookupds to ask; else the nsqds are those of `--nsqd-http-address`.

@@ -103,7 +103,9 @@ impl History {
     fn with<T>(&self, work: impl FnOnce(&mut Store) -> T) -> Option<T> {
         let store = self.store.as_ref()?;
         // A panic while recording leaves numbers behind, none of which can be wrong enough to matter.
-        Some(work(&mut store.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(work(
+            &mut store.lock().unwrap_or_else(PoisonError::into_inner),
+        ))
     }
 }
 

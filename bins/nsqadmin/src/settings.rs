@@ -107,9 +107,8 @@ impl Settings {
         }
         let path = settings.config.clone();
         config::merge(&path, &mut settings, &mut given)?;
-        check::check(&mut settings).map_err(|error| {
-            Stop::Fatal(format!("failed to instantiate {PROGRAM} - {error}"))
-        })?;
+        check::check(&mut settings)
+            .map_err(|error| Stop::Fatal(format!("failed to instantiate {PROGRAM} - {error}")))?;
         Ok(settings)
     }
 

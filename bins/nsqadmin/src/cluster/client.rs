@@ -10,7 +10,10 @@ use super::Producer;
 /// A consumer of a channel, or a publisher.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-#[expect(clippy::struct_excessive_bools, reason = "the shape of upstream's object")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the shape of upstream's object"
+)]
 #[allow(missing_docs, reason = "the keys are nsqd's own")]
 pub struct Client {
     /// `host:port` of the nsqd it is connected to.

@@ -11,19 +11,19 @@ pub enum DaemonKind {
     Nsqd,
 }
 
-/// One daemon that was asked in vain. `Display` is a line that names it and the cause.
+/// One daemon that was asked in vain. `Display` is its `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What it is.
     pub kind: DaemonKind,
     /// `host:port` of its HTTP interface.
     pub address: String,
-    /// What was asked: method and path with query.
-    pub request: String,
     /// The status, if it answered at all.
     pub status: Option<u16>,
     /// What went wrong.
     pub cause: String,
+    /// The same with what was asked, in upstream's form: `Get "http://...": why`.
+    pub text: String,
 }
 
 /// Why some question has no answer. `Display` is what the API says behind `UPSTREAM_ERROR: `.
@@ -124,14 +124,7 @@ impl fmt::Display for DaemonKind {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            kind,
-            address,
-            request,
-            cause,
-            ..
-        } = self;
-        write!(f, "{kind} {address}: {request}: {cause}")
+        f.write_str(&self.text)
     }
 }
 

@@ -1,10 +1,12 @@
 //! One question to one daemon.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use nsq_daemon::http::client::{self, ClientError, Limits};
+use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
+use nsq_daemon::tls::{Authorities, Identity, PemFile, TlsError};
+use nsq_daemon::version::VERSION;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::failure::{DaemonKind, Failure};
 use crate::settings::Settings;
@@ -12,24 +14,60 @@ use crate::settings::Settings;
 /// Asks daemons. A clone shares everything.
 #[derive(Debug, Clone)]
 pub(super) struct Fetcher {
-    limits: Arc<Limits>,
+    client: Client,
+    /// Less than the client's own patience; `None` for that.
+    limit: Option<Duration>,
 }
 
 /// TLS files that cannot be taken.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ClientSetupError(String);
+#[error(transparent)]
+pub struct ClientSetupError(#[from] TlsError);
 
 impl Fetcher {
     pub(super) fn new(settings: &Settings) -> Result<Self, ClientSetupError> {
-        let limits = Limits {
-            connect_timeout: settings.http_client_connect_timeout,
-            total_timeout: settings.http_client_request_timeout,
-            body_bytes: LONGEST_ANSWER_BYTES,
+        let identity = Identity::load(
+            &PemFile::new("http-client-tls-cert", &settings.http_client_tls_cert),
+            &PemFile::new("http-client-tls-key", &settings.http_client_tls_key),
+        )?;
+        let authorities = PemFile::new(
+            "http-client-tls-root-ca-file",
+            &settings.http_client_tls_root_ca_file,
+        );
+        let authorities = if authorities.is_given() {
+            Trust::Authorities(Authorities::load(&authorities)?.roots())
+        } else {
+            Trust::System
         };
+        let trust = if settings.http_client_tls_insecure_skip_verify {
+            Trust::Anybody
+        } else {
+            authorities
+        };
+        let client = Client::new(ClientOptions {
+            connect_timeout: settings.http_client_connect_timeout,
+            request_timeout: settings.http_client_request_timeout,
+            tls: Some(https(trust, identity.map(|identity| identity.pair()))),
+            user_agent: format!("nsqadmin/{VERSION}"),
+            body_limit: LONGEST_ANSWER_BYTES,
+        });
         Ok(Self {
-            limits: Arc::new(limits),
+            client,
+            limit: None,
         })
+    }
+
+    /// The client itself, for others than daemons.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The same with no more than this patience, where somebody waits for all.
+    pub(super) fn within(&self, limit: Duration) -> Self {
+        Self {
+            client: self.client.clone(),
+            limit: Some(limit),
+        }
     }
 
     /// GETs `path` (with its query) and decodes the JSON of a 200.
@@ -41,39 +79,47 @@ impl Fetcher {
     ) -> Result<T, Failure> {
         let url = format!("http://{address}{path}");
         tracing::debug!("CI: querying {kind} {url}");
-        let answer = client::get_json(&url, &self.limits).await;
-        answer.map_err(|error| failure(kind, address, "GET", path, &error))
+        let answer = self.client.get_json(&url);
+        let answer = match self.limit {
+            None => answer.await,
+            Some(limit) => timeout(limit, answer).await.unwrap_or_else(|_| {
+                Err(ClientError {
+                    method: "Get",
+                    url: url.clone(),
+                    cause: Cause::Timeout(limit),
+                })
+            }),
+        };
+        answer.map_err(|error| failure(kind, address, &error))
     }
 
-    /// The same with less patience, where a page waits for all.
-    pub(super) fn within(&self, limit: Duration) -> Self {
-        let mut limits = *self.limits;
-        limits.total_timeout = limits.total_timeout.min(limit);
-        Self {
-            limits: Arc::new(limits),
-        }
+    /// POSTs nothing to `path` (with its query).
+    pub(super) async fn order(
+        &self,
+        kind: DaemonKind,
+        address: &str,
+        path: &str,
+    ) -> Result<(), Failure> {
+        let url = format!("http://{address}{path}");
+        tracing::info!("CI: querying {kind} {url}");
+        let answer = self.client.order(&url).await;
+        answer.map_err(|error| failure(kind, address, &error))
     }
 }
 
-fn failure(
-    kind: DaemonKind,
-    address: &str,
-    method: &str,
-    path: &str,
-    error: &ClientError,
-) -> Failure {
-    let status = match error {
-        ClientError::Status { status, .. } => Some(status.as_u16()),
+fn failure(kind: DaemonKind, address: &str, error: &ClientError) -> Failure {
+    let status = match &error.cause {
+        Cause::Status { status, .. } => Some(status.as_u16()),
         _ => None,
     };
     Failure {
         kind,
         address: address.to_owned(),
-        request: format!("{method} {path}"),
         status,
-        cause: error.to_string(),
+        cause: error.cause.to_string(),
+        text: error.to_string(),
     }
 }
 
-/// The statistics of an nsqd with some ten thousand channels and clients; more is taken for garbage.
+/// The statistics of an nsqd with some hundred thousand channels and clients; more is taken for garbage.
 const LONGEST_ANSWER_BYTES: usize = 256 << 20;

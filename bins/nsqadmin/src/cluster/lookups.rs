@@ -102,7 +102,9 @@ impl Cluster {
         topic: &str,
         warnings: &mut Warnings,
     ) -> Result<Vec<Producer>, ClusterError> {
-        let round = self.ask_lookupds_of::<Introductions>(topic, "/lookup").await;
+        let round = self
+            .ask_lookupds_of::<Introductions>(topic, "/lookup")
+            .await;
         let failed = round.has_failures();
         let mut own_warnings = Warnings::default();
         let answers = round.some_answers(&mut own_warnings)?;
@@ -121,7 +123,10 @@ impl Cluster {
             .flat_map(|answer| answer.producers.unwrap_or_default());
         for producer in introductions.map(Producer::from) {
             let address = producer.http_address();
-            if producers.iter().all(|other| other.http_address() != address) {
+            if producers
+                .iter()
+                .all(|other| other.http_address() != address)
+            {
                 producers.push(producer);
             }
         }
@@ -152,9 +157,8 @@ impl Cluster {
             }
         }
         Producer::mark_out_of_date(&mut producers);
-        producers.sort_by_cached_key(|producer| {
-            (producer.hostname.clone(), producer.http_address())
-        });
+        producers
+            .sort_by_cached_key(|producer| (producer.hostname.clone(), producer.http_address()));
         Ok((producers, counts))
     }
 }

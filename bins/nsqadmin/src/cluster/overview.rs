@@ -136,18 +136,20 @@ impl Cluster {
         let questions = producers.into_iter().map(|producer| {
             let fetcher = fetcher.clone();
             async move {
-                Ok(match node_stats(&fetcher, producer.clone(), &Part::default()).await {
-                    Ok(node) => NodeReport {
-                        address: node.address,
-                        producer,
-                        stats: Ok(node.stats),
+                Ok(
+                    match node_stats(&fetcher, producer.clone(), &Part::default()).await {
+                        Ok(node) => NodeReport {
+                            address: node.address,
+                            producer,
+                            stats: Ok(node.stats),
+                        },
+                        Err(failure) => NodeReport {
+                            address: producer.http_address().into(),
+                            producer,
+                            stats: Err(failure),
+                        },
                     },
-                    Err(failure) => NodeReport {
-                        address: producer.http_address().into(),
-                        producer,
-                        stats: Err(failure),
-                    },
-                })
+                )
             }
         });
         let round = ask_all(DaemonKind::Nsqd, questions).await;

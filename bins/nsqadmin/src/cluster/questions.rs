@@ -57,9 +57,7 @@ impl Cluster {
     pub async fn topics(&self) -> Result<Found<Vec<String>>, ClusterError> {
         let mut warnings = Warnings::default();
         if self.has_lookupds() {
-            let value = self
-                .registered_topics(&self.fetcher, &mut warnings)
-                .await?;
+            let value = self.registered_topics(&self.fetcher, &mut warnings).await?;
             return Ok(Found { value, warnings });
         }
         let questions = self.nsqds.clone().into_iter().map(|address| {
@@ -264,6 +262,18 @@ impl Cluster {
         Ok(Found { value, warnings })
     }
 
+    /// The nsqd at an address, as it introduces itself.
+    pub(super) async fn producer_at(&self, address: &str) -> Result<Producer, ClusterError> {
+        let (fetcher, address) = (self.fetcher.clone(), address.to_owned());
+        let question = async move { introduce(&fetcher, &address, Vec::new()).await };
+        let round = ask_all(DaemonKind::Nsqd, [question]).await;
+        let answers = round.some_answers(&mut Warnings::default())?;
+        Ok(answers
+            .into_iter()
+            .next()
+            .expect("some answers are one at least"))
+    }
+
     /// All nsqds.
     pub(super) async fn producers(
         &self,
@@ -296,7 +306,10 @@ pub(super) async fn node_stats(
     let mut path = "/stats?format=json".to_owned();
     for (key, value) in [("topic", &part.topic), ("channel", &part.channel)] {
         if let Some(value) = value {
-            path.push_str(&format!("&{key}={}", query_escape(value)));
+            path.push('&');
+            path.push_str(key);
+            path.push('=');
+            path.push_str(&query_escape(value));
         }
     }
     if !part.with_clients {
@@ -319,7 +332,8 @@ async fn topic_names(
 ) -> Result<Vec<String>, Failure> {
     let mut path = "/stats?format=json".to_owned();
     if let Some(topic) = topic {
-        path.push_str(&format!("&topic={}", query_escape(topic)));
+        path.push_str("&topic=");
+        path.push_str(&query_escape(topic));
     }
     path.push_str("&include_clients=false");
     let names: TopicNames = fetcher.get(DaemonKind::Nsqd, address, &path).await?;

@@ -41,13 +41,7 @@ impl Counters {
     /// Takes note of `counts`; the rates since the last time, `None` the first time.
     pub(super) fn advance(&mut self, place: Place, millis: i64, counts: Counts) -> Option<Rates> {
         let seen = Seen { millis, counts };
-        let before = match self.last.get_mut(&place) {
-            Some(last) => std::mem::replace(last, seen),
-            None => {
-                self.last.insert(place, seen);
-                return None;
-            }
-        };
+        let before = self.last.insert(place, seen)?;
         let elapsed_millis = millis - before.millis;
         if elapsed_millis <= 0 {
             return None;
@@ -104,21 +98,21 @@ mod tests {
         }
     }
 
-    fn rates(messages: f64, finishes: f64) -> Option<Rates> {
-        Some(Rates {
+    fn rates(messages: f64, finishes: f64) -> Rates {
+        Rates {
             messages,
             finishes,
             ..Rates::default()
-        })
+        }
     }
 
     #[test]
     fn a_rate_is_the_increase_over_the_time() {
         check(&[
             (0, counts(100, 10), None),
-            (5000, counts(150, 10), rates(10.0, 10.0)),
-            (7000, counts(150, 4), rates(0.0, 3.0)),
-            (9000, counts(160, 14), rates(5.0, 0.0)),
+            (5000, counts(150, 10), Some(rates(10.0, 10.0))),
+            (7000, counts(150, 4), Some(rates(0.0, 3.0))),
+            (9000, counts(160, 14), Some(rates(5.0, 0.0))),
             (9000, counts(170, 14), None),
         ]);
     }
@@ -127,8 +121,8 @@ mod tests {
     fn a_restart_counts_from_zero() {
         check(&[
             (0, counts(1000, 10), None),
-            (10_000, counts(20, 10), rates(2.0, 2.0)),
-            (20_000, counts(40, 10), rates(2.0, 2.0)),
+            (10_000, counts(20, 10), Some(rates(2.0, 2.0))),
+            (20_000, counts(40, 10), Some(rates(2.0, 2.0))),
         ]);
     }
 }

@@ -64,7 +64,7 @@ impl Store {
         let mut refused_count = 0;
         for (key, sums) in sum_up(overview, &mut self.counters) {
             let values = sums.values(key.metrics());
-            match self.entry(key, millis) {
+            match self.entry(&key, millis) {
                 Some(entry) => {
                     entry.seen_millis = millis;
                     entry.series.record(&layout, millis, &values);
@@ -81,9 +81,9 @@ impl Store {
     }
 
     /// The entry of a key, made if there is room or something older than `now` can go for it.
-    fn entry(&mut self, key: Key, now: i64) -> Option<&mut Entry> {
-        if !self.entries.contains_key(&key) {
-            let bytes = Series::bytes(&key, &self.layout) + ENTRY_BYTES;
+    fn entry(&mut self, key: &Key, now: i64) -> Option<&mut Entry> {
+        if !self.entries.contains_key(key) {
+            let bytes = Series::bytes(key, &self.layout) + ENTRY_BYTES;
             if self.used_bytes + self.counters.bytes() + bytes > self.limit_bytes {
                 self.make_room(bytes, now);
             }
@@ -92,13 +92,13 @@ impl Store {
             }
             self.used_bytes += bytes;
             let entry = Entry {
-                series: Series::new(&key, &self.layout),
+                series: Series::new(key, &self.layout),
                 seen_millis: now,
                 bytes,
             };
             self.entries.insert(key.clone(), entry);
         }
-        self.entries.get_mut(&key)
+        self.entries.get_mut(key)
     }
 
     /// Drops series that the recording before this one did not see any more, the oldest first, until there is room

@@ -95,7 +95,11 @@ fn check_ranges(settings: &Settings) -> Result<(), SettingsError> {
     }
     let retention = settings.history_retention;
     if !HISTORY_RETENTIONS.contains(&retention) {
-        return too_short("history-retention", retention, "must be from 1m0s to 168h0m0s");
+        return too_short(
+            "history-retention",
+            retention,
+            "must be from 1m0s to 168h0m0s",
+        );
     }
     if settings.login_lifetime < Duration::from_mins(1) {
         return too_short(

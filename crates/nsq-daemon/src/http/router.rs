@@ -155,11 +155,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         finish(Arc::clone(&self.state), headers, reply).await
     }
 
-    async fn resolve_and_call(
-        &self,
-        request: hyper::Request<Incoming>,
-        remote: Remote,
-    ) -> Reply {
+    async fn resolve_and_call(&self, request: hyper::Request<Incoming>, remote: Remote) -> Reply {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let mut request = Request {
