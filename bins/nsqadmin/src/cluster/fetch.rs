@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
-use nsq_daemon::tls::{Authorities, Identity, PemFile, TlsError};
 use nsq_daemon::version::VERSION;
+use nsq_transport::tls::{Authorities, Identity, PemFile, TlsError};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
