@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::task::AtomicWaker;
 use nsq_core::{ChannelCell, ClientHandle, ClientId};
 use nsq_protocol::{ClientState, TopicName};
+use nsq_transport::Compression;
+use nsq_transport::tls::Session;
 
 /// One connection, shared between its task and everyone else.
 pub(crate) struct Client {
@@ -32,6 +34,9 @@ pub(crate) struct Details {
     pub(crate) topology_region: String,
     pub(crate) topology_zone: String,
     pub(crate) sample_rate: u8,
+    /// What TLS agreed on, once there is TLS.
+    pub(crate) tls: Option<Session>,
+    pub(crate) compression: Option<Compression>,
     /// Messages published, by topic.
     pub(crate) published: HashMap<TopicName, u64>,
     pub(crate) channel: Option<Arc<ChannelCell>>,

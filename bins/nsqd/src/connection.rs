@@ -8,6 +8,7 @@
 mod commands;
 mod outbox;
 mod subscription;
+mod upgrade;
 
 use std::cell::RefCell;
 use std::future::{Future as _, poll_fn};
@@ -18,15 +19,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nsq_core::{StoreError, Topic, Wakes};
-use nsq_protocol::identify::ClientSettings;
+use nsq_protocol::identify::{ClientSettings, Negotiation};
 use nsq_protocol::{ClientState, CommandError, Decoder, TopicName, frame};
+use nsq_transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::client::Client;
 use crate::nsqd::Nsqd;
+use crate::settings::TlsRequired;
 use outbox::Outbox;
 pub(crate) use subscription::Subscription;
+use upgrade::Upgrade;
 
 /// What one read may bring; each worker has one buffer of this size, shared by its connections.
 const READ_BYTES: usize = 128 << 10;
@@ -44,11 +48,14 @@ thread_local! {
 }
 
 /// Serves one client until it leaves, errs or is closed.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Connection<S> {
-    stream: S,
+    stream: Transport<S>,
     nsqd: Arc<Nsqd>,
     client: Arc<Client>,
     state: ClientState,
+    /// TLS is required, and not there yet.
+    tls_missing: bool,
     has_magic: bool,
     decoder: Decoder,
     /// The beginning of a command whose end has not come yet.
@@ -96,6 +103,8 @@ pub(crate) enum Next {
     Again,
     /// A topic has to be made first.
     CreateTopic(TopicName),
+    /// Put layers on the stream.
+    Upgrade(Negotiation),
     /// The answer to a fatal error is in the outbox.
     Close,
     /// Close without a word.
@@ -108,9 +117,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = Instant::now();
         let next_heartbeat = now + settings.heartbeat_interval.unwrap_or(Duration::MAX);
         Connection {
-            stream,
+            stream: Transport::plain(stream),
             client,
             state: ClientState::Init,
+            tls_missing: nsqd.settings.tls_required != TlsRequired::No,
             has_magic: false,
             decoder: Decoder::new(),
             inbox: Vec::new(),
@@ -189,6 +199,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                             return true;
                         }
                         None => return false,
+                    },
+                    Next::Upgrade(agreed) => match Box::pin(self.upgrade(agreed)).await {
+                        Upgrade::Done => {}
+                        Upgrade::Refused => return true,
+                        Upgrade::Gone => return false,
                     },
                     Next::Close => return true,
                     Next::Drop => return false,
@@ -314,6 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.next_heartbeat = now + interval;
             self.outbox.shrink();
             self.inbox.shrink_to_fit();
+            self.stream.release_memory();
             if self.has_magic {
                 self.outbox.extend(frame::HEARTBEAT);
             }

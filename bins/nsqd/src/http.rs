@@ -42,6 +42,12 @@ pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
     debug::add_routes(manage::add_routes(router))
 }
 
+/// What plain HTTP answers to everything while TLS is required. `port` is that of HTTPS, 0 when it is off.
+pub(crate) fn tls_required(port: u16) -> Reply {
+    let body = format!(r#"{{"message": "TLS_REQUIRED", "https_port": {port}}}"#);
+    Reply::raw_json(body).with_status(StatusCode::FORBIDDEN)
+}
+
 /// A handler that needs neither the request's body nor to wait.
 fn at_once(
     answer: impl Fn(&Nsqd, &Request) -> Result<Reply, ApiError>,

@@ -9,6 +9,7 @@ use nsq_core::{Broker, ChannelCell, ClientId, StoreError, Tick, Topic, Wakes};
 use nsq_lookup::peer::LookupHandle;
 use nsq_protocol::identify::{IdentifyLimits, ServerFeatures};
 use nsq_protocol::{Limits, TopicName};
+use nsq_transport::tls::Acceptor;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -59,6 +60,8 @@ pub(crate) struct Nsqd {
     pub(crate) limits: Limits,
     pub(crate) identify_limits: IdentifyLimits,
     pub(crate) features: ServerFeatures,
+    /// With what to meet clients by TLS.
+    pub(crate) acceptor: Option<Acceptor>,
     pub(crate) max_channel_consumers: usize,
     pub(crate) sync_publish: bool,
     /// Unix seconds.
@@ -67,6 +70,8 @@ pub(crate) struct Nsqd {
     pub(crate) tcp_port: u16,
     /// 0 when HTTP is off.
     pub(crate) http_port: u16,
+    /// 0 when HTTPS is off.
+    pub(crate) https_port: u16,
     /// Where what outlives a connection runs.
     control: Handle,
     next_client: AtomicU32,
@@ -81,6 +86,7 @@ pub(crate) struct Nsqd {
 pub(crate) struct Ports {
     pub(crate) tcp: u16,
     pub(crate) http: u16,
+    pub(crate) https: u16,
 }
 
 impl Nsqd {
@@ -94,6 +100,7 @@ impl Nsqd {
             limits: settings.limits(),
             identify_limits: settings.identify_limits(),
             features: settings.features(),
+            acceptor: settings.acceptor().cloned(),
             max_channel_consumers: settings.max_channel_consumers(),
             sync_publish: settings.sync_publish(),
             settings,
@@ -103,6 +110,7 @@ impl Nsqd {
             started: std::time::Instant::now(),
             tcp_port: ports.tcp,
             http_port: ports.http,
+            https_port: ports.https,
             control: Handle::current(),
             // 0 is nobody: the owner of what was in flight before a restart.
             next_client: AtomicU32::new(1),

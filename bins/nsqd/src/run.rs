@@ -10,15 +10,18 @@ use std::time::Duration;
 use nsq_core::broker::OpenError;
 use nsq_core::{Broker, Settings as CoreSettings};
 use nsq_daemon::data_path::{DataPathLock, LockError};
+use nsq_daemon::http::{Listener, Router, TlsListener};
 use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::signals::Hangup;
 use nsq_daemon::{http as daemon_http, version};
 use nsq_queue::LogOptions;
+use nsq_transport::tls::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use crate::connection::Connection;
 use crate::nsqd::{Notes, Nsqd, Ports};
-use crate::settings::Settings;
+use crate::settings::{Settings, TlsRequired};
 use crate::workers::Workers;
 use crate::{clock, http, registration};
 
@@ -63,9 +66,15 @@ pub async fn run(
         "" => None,
         address => Some(listen::bind(address)?),
     };
+    let https = match (settings.acceptor(), settings.https_address.as_str()) {
+        (None, _) | (_, "") => None,
+        (Some(acceptor), address) => Some((listen::bind(address)?, acceptor.clone())),
+    };
+    let port_of = |bound: &Bound| bound.address.port();
     let ports = Ports {
         tcp: tcp.address.port(),
-        http: http.as_ref().map_or(0, |bound| bound.address.port()),
+        http: http.as_ref().map_or(0, port_of),
+        https: https.as_ref().map_or(0, |(bound, _)| port_of(bound)),
     };
     settings.fill_in_ports(ports.tcp, ports.http);
 
@@ -86,7 +95,8 @@ pub async fn run(
     let lookup = registration::start(&nsqd.settings, &nsqd.broker);
     // Nothing else sets it.
     let _ = nsqd.notes.lookup.set(lookup);
-    let http_server = start_http(&nsqd, http)?;
+    let http_servers = [start_http(&nsqd, http)?, start_https(&nsqd, https)?];
+    let certificates = watch_certificates(&nsqd)?;
     accept(&nsqd, &workers, tcp, shutdown).await?;
 
     tracing::info!("NSQ: closing clients");
@@ -95,7 +105,8 @@ pub async fn run(
     if left.is_err() {
         tracing::warn!("{} clients did not leave in time", nsqd.all_clients().len());
     }
-    drop(http_server);
+    drop(http_servers);
+    drop(certificates);
     if let Err(error) = nsqd.broker.save_metadata() {
         tracing::error!("failed to persist metadata - {error}");
     }
@@ -190,21 +201,81 @@ struct HttpServer {
 }
 
 fn start_http(nsqd: &Arc<Nsqd>, bound: Option<Bound>) -> Result<Option<HttpServer>, StartError> {
-    let Some(bound) = bound else { return Ok(None) };
-    let listener = TcpListener::from_std(bound.socket)?;
-    tracing::info!("HTTP: listening on {}", bound.address);
-    let (stop, mut stopped) = watch::channel(());
-    let router = Arc::new(http::router(Arc::clone(nsqd)));
-    let address = bound.address;
-    tokio::spawn(async move {
-        let shutdown = async {
-            // The sender never sends: its end is the sign.
-            let _ = stopped.changed().await;
-        };
-        daemon_http::serve(listener, router, shutdown).await;
-        tracing::info!("HTTP: closing {address}");
+    let Some(Bound { socket, address }) = bound else {
+        return Ok(None);
+    };
+    let listener = TcpListener::from_std(socket)?;
+    let mut router = http::router(Arc::clone(nsqd));
+    if nsqd.settings.tls_required == TlsRequired::Yes {
+        router = router.refuse_all(http::tls_required(nsqd.https_port));
+    }
+    Ok(Some(HttpServer::start("HTTP", address, listener, router)))
+}
+
+fn start_https(
+    nsqd: &Arc<Nsqd>,
+    bound: Option<(Bound, Acceptor)>,
+) -> Result<Option<HttpServer>, StartError> {
+    let Some((Bound { socket, address }, acceptor)) = bound else {
+        return Ok(None);
+    };
+    let listener = TlsListener::new(TcpListener::from_std(socket)?, acceptor);
+    let router = http::router(Arc::clone(nsqd));
+    Ok(Some(HttpServer::start("HTTPS", address, listener, router)))
+}
+
+impl HttpServer {
+    fn start<L>(name: &'static str, address: SocketAddr, listener: L, router: Router<Nsqd>) -> Self
+    where
+        L: Listener + 'static,
+    {
+        tracing::info!("{name}: listening on {address}");
+        let (stop, mut stopped) = watch::channel(());
+        tokio::spawn(async move {
+            let shutdown = async {
+                // The sender never sends: its end is the sign.
+                let _ = stopped.changed().await;
+            };
+            daemon_http::serve(listener, Arc::new(router), shutdown).await;
+            tracing::info!("{name}: closing {address}");
+        });
+        Self { _stop: stop }
+    }
+}
+
+/// Reads certificates again at each SIGHUP, until dropped. Without certificates the signal keeps its default.
+struct CertificateWatch(Option<tokio::task::JoinHandle<()>>);
+
+impl Drop for CertificateWatch {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+fn watch_certificates(nsqd: &Arc<Nsqd>) -> io::Result<CertificateWatch> {
+    if !nsqd.settings.has_certificates() {
+        return Ok(CertificateWatch(None));
+    }
+    let mut hangup = Hangup::catch()?;
+    let nsqd = Arc::clone(nsqd);
+    let task = tokio::spawn(async move {
+        loop {
+            hangup.received().await;
+            let nsqd = Arc::clone(&nsqd);
+            // Files are read, from wherever they are.
+            let reload = move || nsqd.settings.reload_certificates();
+            match tokio::task::spawn_blocking(reload).await {
+                Ok(Ok(())) => tracing::info!("TLS: certificates read again"),
+                Ok(Err(error)) => {
+                    tracing::error!("TLS: the certificates stay as they were - {error}");
+                }
+                Err(error) => tracing::error!("TLS: {error}"),
+            }
+        }
     });
-    Ok(Some(HttpServer { _stop: stop }))
+    Ok(CertificateWatch(Some(task)))
 }
 
 /// The tasks that run beside the connections.

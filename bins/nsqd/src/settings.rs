@@ -4,6 +4,7 @@
 //! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
 
 mod check;
+mod client_tls;
 mod limits;
 mod lookupd_tls;
 mod table;
@@ -22,7 +23,7 @@ use std::ops::Deref;
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::stop::Stop;
 use nsq_daemon::{config, go_flags, version};
-use nsq_transport::tls::Connector;
+use nsq_transport::tls::{Acceptor, Connector};
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqd";
@@ -32,6 +33,7 @@ pub const PROGRAM: &str = "nsqd";
 pub struct Settings {
     options: NsqdOptions,
     given: Given,
+    acceptor: Option<Acceptor>,
     lookupd_connector: Option<Connector>,
 }
 
@@ -53,10 +55,12 @@ impl Settings {
             Stop::Fatal(format!("failed to instantiate nsqd - {error}"))
         };
         check::check(&mut options).map_err(|error| fatal(&error))?;
+        let acceptor = client_tls::load(&options).map_err(|error| fatal(&error))?;
         let lookupd_connector = lookupd_tls::load(&options).map_err(|error| fatal(&error))?;
         Ok(Self {
             options,
             given,
+            acceptor,
             lookupd_connector,
         })
     }
@@ -88,6 +92,32 @@ impl Settings {
         }
     }
 
+    /// With what to meet clients by TLS; `None` where there is none.
+    pub fn acceptor(&self) -> Option<&Acceptor> {
+        self.acceptor.as_ref()
+    }
+
+    /// Whether there are certificates that [`Settings::reload_certificates`] would read.
+    pub fn has_certificates(&self) -> bool {
+        self.acceptor.is_some() || self.lookupd_connector.is_some()
+    }
+
+    /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are.
+    ///
+    /// # Errors
+    /// The first file that cannot be taken, with its flag; then nothing has changed.
+    pub fn reload_certificates(&self) -> Result<(), String> {
+        let acceptor = client_tls::load(&self.options).map_err(|error| error.to_string())?;
+        let connector = lookupd_tls::load(&self.options).map_err(|error| error.to_string())?;
+        if let (Some(acceptor), Some(new)) = (&self.acceptor, acceptor) {
+            acceptor.replace(&new);
+        }
+        if let (Some(connector), Some(new)) = (&self.lookupd_connector, connector) {
+            connector.replace(&new);
+        }
+        Ok(())
+    }
+
     /// With what to connect to nsqlookupds by TLS; `None` for plain connections.
     pub fn lookupd_connector(&self) -> Option<&Connector> {
         self.lookupd_connector.as_ref()
@@ -110,7 +140,11 @@ impl Settings {
 
     /// Logs what an operator should know about the options that were given.
     pub fn log_notices(&self) {
-        unsupported::log_notices(&self.options, &self.given);
+        let min_version_is_given = self.given.has("tls-min-version");
+        for notice in client_tls::notices(&self.options, min_version_is_given) {
+            tracing::warn!("{notice}");
+        }
+        unsupported::log_notices(&self.given);
     }
 }
 

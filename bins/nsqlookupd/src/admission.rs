@@ -43,6 +43,15 @@ pub(crate) fn load(settings: &Settings) -> Result<Admission, AdmissionError> {
     })
 }
 
+/// Reads the files again: handshakes with `admission` that begin from then on go by them.
+pub(crate) fn reload(settings: &Settings, admission: &Admission) -> Result<(), AdmissionError> {
+    let again = load(settings)?;
+    if let (Some(acceptor), Some(new)) = (admission.acceptor(), again.acceptor()) {
+        acceptor.replace(new);
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use nsq_daemon::listen::{self, Bound, ListenError};
 use nsq_daemon::node_id::hostname;
+use nsq_daemon::signals::Hangup;
 use nsq_daemon::{http, version};
 use nsq_lookup::registry::Visibility;
-use nsq_lookup::{Introduction, Lookupd, Registry, api, server};
+use nsq_lookup::{Admission, Introduction, Lookupd, Registry, api, server};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -62,7 +63,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tombstone_lifetime: settings.tombstone_lifetime,
     });
     let introduction = Introduction {
-        broadcast_address: settings.broadcast_address,
+        broadcast_address: settings.broadcast_address.clone(),
         hostname: hostname(),
         http_port: http_address.port(),
         tcp_port: tcp_address.port(),
@@ -82,6 +83,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tracing::info!("HTTP: closing {http_address}");
         Ok::<_, RunError>(())
     });
+    let certificates = watch_certificates(settings, &admission)?;
     // HTTP ends with TCP, whether that was told to or failed.
     let shutdown = async {
         shutdown.await;
@@ -89,10 +91,41 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         drop(stop);
     };
     let outcome = server::serve(tcp, lookupd, admission, shutdown).await;
+    if let Some(watch) = certificates {
+        watch.abort();
+    }
     http_server
         .await
         .map_err(|error| RunError::System(error.into()))??;
     outcome.map_err(RunError::Accept)
+}
+
+/// Reads certificates again at each SIGHUP. Without certificates the signal keeps its default.
+fn watch_certificates(
+    settings: Settings,
+    admission: &Admission,
+) -> Result<Option<JoinHandle<()>>, RunError> {
+    if admission.acceptor().is_none() {
+        return Ok(None);
+    }
+    let mut hangup = Hangup::catch().map_err(RunError::System)?;
+    let settings = Arc::new(settings);
+    let admission = admission.clone();
+    Ok(Some(tokio::spawn(async move {
+        loop {
+            hangup.received().await;
+            let (settings, admission) = (Arc::clone(&settings), admission.clone());
+            // Files are read, from wherever they are.
+            let reload = move || admission::reload(&settings, &admission);
+            match tokio::task::spawn_blocking(reload).await {
+                Ok(Ok(())) => tracing::info!("TLS: certificates read again"),
+                Ok(Err(error)) => {
+                    tracing::error!("TLS: the certificates stay as they were - {error}");
+                }
+                Err(error) => tracing::error!("TLS: {error}"),
+            }
+        }
+    })))
 }
 
 /// The threads that answer HTTP.

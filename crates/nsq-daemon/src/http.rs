@@ -26,4 +26,4 @@ pub use query::{BadQuery, Query};
 pub use reply::{ApiError, Reply};
 pub use request::{BodyError, Remote, Request};
 pub use router::Router;
-pub use server::{Listener, serve};
+pub use server::{Listener, TlsListener, serve};

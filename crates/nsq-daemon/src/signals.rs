@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, which ask a daemon to end.
+//! SIGINT and SIGTERM, which ask a daemon to end; SIGHUP, which asks it to read its certificates again.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The two signals, caught from the moment this exists: from then on neither ends the process by
 /// itself, and those that follow the first are ignored, so that a shutdown runs to its end.
-/// SIGHUP and SIGQUIT keep their default, which is to end the process at once.
+/// SIGQUIT keeps its default, which is to end the process at once, and so does SIGHUP unless there is a [`Hangup`].
 #[derive(Debug)]
 pub struct ShutdownSignals {
     interrupt: Signal,
@@ -35,6 +35,25 @@ impl ShutdownSignals {
     }
 }
 
+/// SIGHUP, caught from the moment this exists.
+#[derive(Debug)]
+pub struct Hangup(Signal);
+
+impl Hangup {
+    /// Catches the signal. Called within a tokio runtime that has its I/O driver on.
+    ///
+    /// # Errors
+    /// When the operating system refuses the handler.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one; those that come close together are one.
+    pub async fn received(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,6 +67,15 @@ mod tests {
             signals.received().await;
             // Without the handler still in place this would end the test process.
             kill_process(getpid(), kind).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_hangup_is_heard_each_time_and_does_not_end_the_process() {
+        let mut hangup = Hangup::catch().unwrap();
+        for _ in 0..2 {
+            kill_process(getpid(), Kind::HUP).unwrap();
+            hangup.received().await;
         }
     }
 }

@@ -28,6 +28,14 @@ pub(crate) enum Refusal {
 }
 
 impl Admission {
+    /// With what it shakes hands, if it does.
+    pub fn acceptor(&self) -> Option<&Acceptor> {
+        match self {
+            Self::Plain => None,
+            Self::Either(acceptor) | Self::TlsOnly(acceptor) => Some(acceptor),
+        }
+    }
+
     /// Waits for the connection's first byte, if that matters, and shakes hands.
     pub(crate) async fn admit(&self, stream: TcpStream) -> Result<Stream, Refusal> {
         let (acceptor, is_plain_welcome) = match self {

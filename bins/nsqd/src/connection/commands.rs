@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard};
 
 use nsq_core::{Channel, NotInFlight, Now, PublishError, Topic, Wakes};
-use nsq_protocol::identify::IdentifyRequest;
+use nsq_protocol::identify::{Compression, IdentifyRequest, Negotiation};
 use nsq_protocol::{
     ClientState, Command, CommandError, CommandName, Context, DecodeFailure, FailureReason,
     MAGIC_V2, MessageId, RawMessageId, TopicName, frame,
@@ -27,7 +27,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn decode_context(&self) -> Context<'_> {
         Context {
             state: self.state,
-            tls_missing: false,
+            tls_missing: self.tls_missing,
             heartbeats_disabled: self.settings.heartbeat_interval.is_none(),
             limits: &self.nsqd.limits,
         }
@@ -68,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let next = loop {
             let context = Context {
                 state: self.state,
-                tls_missing: false,
+                tls_missing: self.tls_missing,
                 heartbeats_disabled: self.settings.heartbeat_interval.is_none(),
                 limits: &self.nsqd.limits,
             };
@@ -219,7 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn apply_alone(&mut self, command: Command<'_>, now: Now) -> Result<(), Next> {
         match command {
             Command::Nop | Command::ReadyIgnored => Ok(()),
-            Command::Identify { body } => self.identify(body).map_err(|error| self.refuse(&error)),
+            Command::Identify { body } => match self.identify(body) {
+                Ok(None) => Ok(()),
+                Ok(Some(agreed)) => Err(Next::Upgrade(agreed)),
+                Err(error) => Err(self.refuse(&error)),
+            },
             // What would be asked whether to allow it does not exist here.
             Command::Auth { .. } => Err(self.refuse(&CommandError::AuthDisabled)),
             Command::Subscribe { topic, channel } => {
@@ -350,7 +354,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Err(TopicName::parse(name).map_or(Next::Drop, Next::CreateTopic))
     }
 
-    fn identify(&mut self, body: &[u8]) -> Result<(), CommandError> {
+    /// What was agreed on to be done to the stream, if anything.
+    fn identify(&mut self, body: &[u8]) -> Result<Option<Negotiation>, CommandError> {
         let request = IdentifyRequest::parse(body)?;
         let nsqd = Arc::clone(&self.nsqd);
         let limits = &nsqd.identify_limits;
@@ -371,17 +376,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.restart_heartbeat();
         }
         let features = &nsqd.features;
-        let answer = match request.negotiate(features)? {
+        let agreed = request.negotiate(features)?;
+        let answer = match agreed {
             None => "OK".to_owned(),
-            Some(agreed) => agreed.response(&self.settings, features, &nsqd.limits, limits),
+            Some(agreed) => {
+                self.check_upgrade(agreed)?;
+                agreed.response(&self.settings, features, &nsqd.limits, limits)
+            }
         };
         self.outbox
             .write(|out| frame::write_response(out, answer.as_bytes()));
-        Ok(())
+        Ok(agreed.filter(|agreed| agreed.tls || agreed.compression != Compression::None))
     }
 
     /// Answers with an error that ends the connection.
-    fn refuse(&mut self, error: &CommandError) -> Next {
+    pub(super) fn refuse(&mut self, error: &CommandError) -> Next {
         tracing::error!("PROTOCOL(V2): [{}] - {error}", self.client.remote_address);
         self.outbox.write(|out| frame::write_error(out, error));
         Next::Close

@@ -17,6 +17,8 @@ pub(super) struct Outbox {
     sent: usize,
     /// Since when the client has not taken anything.
     blocked_since: Option<Instant>,
+    /// The stream holds bytes back that the client does not take.
+    is_held_back: bool,
 }
 
 impl Outbox {
@@ -69,15 +71,25 @@ impl Outbox {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.sent += count;
-            self.blocked_since = None;
+            // What a stream takes in is not yet taken by the client.
+            if !self.is_held_back {
+                self.blocked_since = None;
+            }
         }
         self.bytes.clear();
         self.sent = 0;
         if self.bytes.capacity() > 4 * KEPT_BYTES {
             self.bytes = Vec::new();
         }
-        // A compressing stream holds bytes back until it is flushed; a socket has nothing to do here.
-        Pin::new(stream).poll_flush(cx)
+        // A compressing or encrypting stream holds bytes back until it is flushed; a socket has nothing to do here.
+        let flushed = Pin::new(stream).poll_flush(cx);
+        self.is_held_back = flushed.is_pending();
+        if self.is_held_back {
+            self.blocked_since.get_or_insert_with(Instant::now);
+        } else {
+            self.blocked_since = None;
+        }
+        flushed
     }
 
     /// Gives the buffer's memory back.

@@ -31,14 +31,13 @@ impl Settings {
         }
     }
 
-    /// What this nsqd has to offer. This build has neither TLS nor compression, whatever is
-    /// allowed; its start was refused where one of them was required.
+    /// What this nsqd has to offer.
     pub fn features(&self) -> ServerFeatures {
         ServerFeatures {
             version: VERSION.to_owned(),
-            tls_available: false,
-            deflate: false,
-            snappy: false,
+            tls_available: self.acceptor().is_some(),
+            deflate: self.deflate,
+            snappy: self.snappy,
             max_deflate_level: u8::try_from(self.max_deflate_level).expect("checked to be 1 to 9"),
             auth_required: !self.auth_http_addresses.is_empty(),
             topology_region: self.topology_region.clone(),

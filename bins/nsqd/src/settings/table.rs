@@ -129,17 +129,17 @@ nsq_daemon::options! {
         /// how far back those percentiles reach
         "e2e-processing-latency-window-time" => e2e_processing_latency_window_time: Duration = Duration::from_mins(10),
 
-        /// path of the certificate
+        /// path of the certificate in PEM form, followed by those that lead to its authority; read again on SIGHUP
         "tls-cert" => tls_cert: String = String::new(),
-        /// path of the certificate's key
+        /// path of the certificate's key in PEM form
         "tls-key" => tls_key: String = String::new(),
-        /// what is asked of a client's certificate: require or require-verify
+        /// what is asked of a client's certificate: require (any will do) or require-verify; either requires TLS
         "tls-client-auth-policy" => tls_client_auth_policy: String = String::new(),
-        /// path of the certificate authorities that client certificates are verified with
+        /// path of the certificate authorities that client certificates are verified with (the system's unless given)
         "tls-root-ca-file" => tls_root_ca_file: String = String::new(),
         /// refuse clients without TLS: true, false, or tcp-https to leave plain HTTP open
         "tls-required" => tls_required: TlsRequired = TlsRequired::No,
-        /// oldest TLS version to speak: tls1.0, tls1.1, tls1.2 or tls1.3
+        /// oldest TLS version to speak: tls1.2 or tls1.3; tls1.0 and tls1.1 mean tls1.2
         "tls-min-version" => tls_min_version: TlsMinVersion = TlsMinVersion::Tls10,
 
         /// let clients negotiate deflate compression

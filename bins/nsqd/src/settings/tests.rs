@@ -296,13 +296,35 @@ fn tls_to_nsqlookupd_is_had_as_asked_for_or_stops_the_start() {
 }
 
 #[test]
+fn files_of_tls_that_cannot_be_taken_are_named() {
+    let missing = "no such file or directory";
+    for (args, text) in [
+        (
+            &["--tls-cert=/nowhere", "--tls-key=/nowhere"][..],
+            format!("failed to build TLS config - --tls-cert=/nowhere: {missing}"),
+        ),
+        (
+            &["--tls-key=/nowhere"],
+            "failed to build TLS config - --tls-key=/nowhere also needs --tls-cert: a certificate and its key are \
+             given together"
+                .to_owned(),
+        ),
+        (
+            &["--tls-root-ca-file=/nowhere"],
+            format!("failed to build client TLS config - --tls-root-ca-file=/nowhere: {missing}"),
+        ),
+    ] {
+        check_fatal(load(args), &text);
+    }
+    let settings = load(&[]).unwrap();
+    assert!(settings.acceptor().is_none() && !settings.features().tls_available);
+}
+
+#[test]
 fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
     for (args, file) in [
-        (&["--tls-cert=c"][..], "tls_cert = \"c\""),
-        (&["--tls-key=k"], "tls_key = \"k\""),
-        (&["--tls-root-ca-file=r"], "tls_root_ca_file = \"r\""),
         (
-            &["--auth-http-address=a:1"],
+            &["--auth-http-address=a:1"][..],
             "auth_http_addresses = [\"a:1\"]",
         ),
         (&["--statsd-address=a:1"], "statsd_address = \"a:1\""),

@@ -24,14 +24,9 @@ pub(super) fn refuse(options: &NsqdOptions) -> Result<(), Unsupported> {
 
 type Refusal = (&'static str, fn(&NsqdOptions) -> bool, &'static str);
 
-/// One line for each missing feature's option. `--tls-required` needs none: without a certificate
-/// it is refused anyway.
+/// One line for each missing feature's option.
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
-    ("tls-cert", |o| !o.tls_cert.is_empty(), NO_TLS),
-    ("tls-key", |o| !o.tls_key.is_empty(), NO_TLS),
-    ("tls-client-auth-policy", |o| !o.tls_client_auth_policy.is_empty(), NO_TLS),
-    ("tls-root-ca-file", |o| !o.tls_root_ca_file.is_empty(), NO_TLS),
     ("auth-http-address", |o| !o.auth_http_addresses.is_empty(), "clients are not authorized, everyone would be let in"),
     ("statsd-address", |o| !o.statsd_address.is_empty(), "nothing is sent to statsd"),
     ("tcp-address", |o| is_unix_path(&o.tcp_address), NO_UNIX),
@@ -39,25 +34,18 @@ const REFUSALS: &[Refusal] = &[
     ("enable-experiment", |o| o.enable_experiment.iter().any(|name| name == TOPOLOGY), "topology-aware-consumption is missing"),
 ];
 
-const NO_TLS: &str = "connections are not encrypted";
 const NO_UNIX: &str = "it takes host:port only, not the path of a unix socket";
 const TOPOLOGY: &str = "topology-aware-consumption";
 
 /// Logs a line for each option that was given but does not do what it says.
-pub(super) fn log_notices(options: &NsqdOptions, given: &Given) {
-    for notice in notices(options, given) {
+pub(super) fn log_notices(given: &Given) {
+    for notice in notices(given) {
         tracing::warn!("{notice}");
     }
 }
 
-fn notices(options: &NsqdOptions, given: &Given) -> Vec<&'static str> {
+fn notices(given: &Given) -> Vec<&'static str> {
     let mut notices = Vec::new();
-    let is_asked_for = |flag, is_on: bool| is_on && given.has(flag);
-    if is_asked_for("deflate", options.deflate) || is_asked_for("snappy", options.snappy) {
-        notices.push(
-            "compression is not available yet in this build: clients that ask for it go on without",
-        );
-    }
     if given.has("queue-scan-worker-pool-max") || given.has("queue-scan-selection-count") {
         notices
             .push("the --queue-scan options have no effect: timeouts are exact, without scanning");
@@ -72,17 +60,15 @@ mod tests {
     #[test]
     fn notices_come_for_options_given_not_for_defaults() {
         let mut options = NsqdOptions::default();
-        assert!(notices(&options, &Given::default()).is_empty());
+        assert!(notices(&Given::default()).is_empty());
         for (args, count) in [
-            (&["--deflate", "--snappy"][..], 1),
-            (&["--snappy=true"], 1),
-            (&["--snappy=false", "--deflate=false"], 0),
+            (&["--deflate", "--snappy"][..], 0),
             (&["--queue-scan-selection-count=20"], 1),
-            (&["--snappy", "--queue-scan-worker-pool-max=1"], 2),
+            (&["--snappy", "--queue-scan-worker-pool-max=1"], 1),
         ] {
             let args = args.iter().map(std::ffi::OsString::from);
             let given = nsq_daemon::go_flags::parse("nsqd", args, &mut options).unwrap();
-            assert_eq!(notices(&options, &given).len(), count);
+            assert_eq!(notices(&given).len(), count);
         }
     }
 }

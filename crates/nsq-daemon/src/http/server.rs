@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use nsq_transport::tls::{self, Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
@@ -49,6 +50,32 @@ impl Listener for TcpListener {
     }
 }
 
+/// TCP connections that begin with a TLS handshake.
+#[derive(Debug)]
+pub struct TlsListener {
+    tcp: TcpListener,
+    acceptor: Acceptor,
+}
+
+impl TlsListener {
+    /// Has `acceptor` shake hands with all that `tcp` accepts.
+    pub fn new(tcp: TcpListener, acceptor: Acceptor) -> Self {
+        Self { tcp, acceptor }
+    }
+}
+
+impl Listener for TlsListener {
+    type Stream = tls::Stream;
+    type Incoming = Pin<Box<dyn Future<Output = io::Result<tls::Stream>> + Send>>;
+
+    async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
+        let (incoming, remote) = Listener::accept(&mut self.tcp).await?;
+        let acceptor = self.acceptor.clone();
+        let handshake = async move { acceptor.accept(incoming.await?).await };
+        Ok((Box::pin(handshake), remote))
+    }
+}
+
 impl Listener for UnixListener {
     type Stream = UnixStream;
     type Incoming = std::future::Ready<io::Result<UnixStream>>;
@@ -82,9 +109,13 @@ pub async fn serve<L, S>(
         match accepted {
             Ok((incoming, remote)) => {
                 backoff = Duration::ZERO;
-                let (router, closed) = (Arc::clone(&router), closed.clone());
+                let (router, mut closed) = (Arc::clone(&router), closed.clone());
                 connections.spawn(async move {
-                    match incoming.await {
+                    let incoming = tokio::select! {
+                        incoming = incoming => incoming,
+                        _ = closed.wait_for(|closing| *closing) => return,
+                    };
+                    match incoming {
                         Ok(stream) => serve_connection(stream, remote, router, closed).await,
                         Err(error) => tracing::warn!("http: handshake with {remote} - {error}"),
                     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use nsq_core::stats::ConsumerStats;
 use nsq_core::{ChannelCell, ClientId};
 use nsq_protocol::TopicName;
+use nsq_transport::Compression;
+use nsq_transport::tls::Session;
 
 use crate::client::Client;
 use crate::nsqd::Nsqd;
@@ -24,6 +26,8 @@ pub(super) struct ClientReport {
     pub(super) connect_ts: i64,
     pub(super) connected: Duration,
     pub(super) sample_rate: u8,
+    pub(super) tls: Option<Session>,
+    pub(super) compression: Option<Compression>,
     pub(super) user_agent: String,
     pub(super) topology_zone: String,
     pub(super) topology_region: String,
@@ -118,6 +122,8 @@ impl Connection {
             connect_ts: client.connect_ts,
             connected: client.connected.elapsed(),
             sample_rate: details.sample_rate,
+            tls: details.tls.clone(),
+            compression: details.compression,
             user_agent: details.user_agent.clone(),
             topology_zone: details.topology_zone.clone(),
             topology_region: details.topology_region.clone(),

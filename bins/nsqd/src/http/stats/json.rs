@@ -1,8 +1,12 @@
 //! `/stats` as JSON: the same keys in the same order as upstream's, and `null` where it has `null`.
 
+use std::borrow::Cow;
+
 use nsq_core::latency::LatencySummary;
 use nsq_daemon::http::Reply;
 use nsq_daemon::version::VERSION;
+use nsq_transport::Compression;
+use nsq_transport::tls::Session;
 use serde::Serialize;
 
 use super::clients::ClientReport;
@@ -143,7 +147,7 @@ impl Latency {
     }
 }
 
-/// A connection. It speaks plain TCP: neither compression, TLS nor AUTH is there to be shown as on.
+/// A connection. There is no AUTH to be shown as done.
 #[derive(Serialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -170,8 +174,8 @@ struct ClientJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub_counts: Option<[PubCount<'a>; 1]>,
     tls: bool,
-    tls_cipher_suite: &'a str,
-    tls_version: &'a str,
+    tls_cipher_suite: Cow<'static, str>,
+    tls_version: Cow<'static, str>,
     tls_negotiated_protocol: &'a str,
     tls_negotiated_protocol_is_mutual: bool,
 }
@@ -185,6 +189,7 @@ struct PubCount<'a> {
 impl<'a> ClientJson<'a> {
     fn of(client: &'a ClientReport) -> ClientJson<'a> {
         let pub_count = client.pub_count.as_ref();
+        let tls = client.tls.as_ref();
         ClientJson {
             client_id: &client.client_id,
             hostname: &client.hostname,
@@ -198,8 +203,8 @@ impl<'a> ClientJson<'a> {
             requeue_count: client.consumer.requeue_count,
             connect_ts: client.connect_ts,
             sample_rate: client.sample_rate,
-            deflate: false,
-            snappy: false,
+            deflate: matches!(client.compression, Some(Compression::Deflate { .. })),
+            snappy: client.compression == Some(Compression::Snappy),
             user_agent: &client.user_agent,
             topology_zone: &client.topology_zone,
             topology_region: &client.topology_region,
@@ -209,11 +214,12 @@ impl<'a> ClientJson<'a> {
                     count: *count,
                 }]
             }),
-            tls: false,
-            tls_cipher_suite: "",
-            tls_version: "",
+            tls: tls.is_some(),
+            tls_cipher_suite: tls.map(Session::cipher_suite_name).unwrap_or_default(),
+            tls_version: tls.map(Session::version_name).unwrap_or_default(),
+            // No protocol is ever negotiated within TLS; Go calls that mutual.
             tls_negotiated_protocol: "",
-            tls_negotiated_protocol_is_mutual: false,
+            tls_negotiated_protocol_is_mutual: tls.is_some(),
         }
     }
 }
@@ -286,10 +292,10 @@ mod tests {
              \"producers\":[{\"client_id\":\"id\",\"hostname\":\"host\",\"version\":\"V2\",\
              \"remote_address\":\"127.0.0.1:51235\",\"state\":0,\"ready_count\":0,\"in_flight_count\":0,\
              \"message_count\":0,\"finish_count\":0,\"requeue_count\":0,\"connect_ts\":1737972001,\
-             \"sample_rate\":0,\"deflate\":false,\"snappy\":false,\"user_agent\":\"\",\
+             \"sample_rate\":0,\"deflate\":true,\"snappy\":false,\"user_agent\":\"\",\
              \"topology_zone\":\"\",\"topology_region\":\"\",\"pub_counts\":[{\"topic\":\"t\",\"count\":10}],\
-             \"tls\":false,\"tls_cipher_suite\":\"\",\"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\
-             \"tls_negotiated_protocol_is_mutual\":false}]}",
+             \"tls\":true,\"tls_cipher_suite\":\"Unknown 4865\",\"tls_version\":\"TLS1.3\",\"tls_negotiated_protocol\":\"\",\
+             \"tls_negotiated_protocol_is_mutual\":true}]}",
         );
     }
 
