@@ -1,4 +1,5 @@
-//! nsqd's HTTP API: publishing, managing topics and channels, statistics, options.
+//! nsqd's HTTP API: publishing, managing topics and channels, looking at messages, statistics,
+//! options.
 //!
 //! Routing, headers and error bodies are [`nsq_daemon::http`]'s; each module here answers the endpoints of one
 //! subject.
@@ -7,6 +8,7 @@ mod batch;
 mod config;
 mod debug;
 mod manage;
+mod peek;
 mod process;
 mod publish;
 mod self_report;
@@ -39,7 +41,7 @@ pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
         .route(Method::GET, "/stats", stats::stats)
         .route(Method::GET, "/config/:opt", at_once(config::show))
         .route(Method::PUT, "/config/:opt", config::change);
-    debug::add_routes(manage::add_routes(router))
+    debug::add_routes(peek::add_routes(manage::add_routes(router)))
 }
 
 /// What plain HTTP answers to everything while TLS is required. `port` is that of HTTPS, 0 when it is off.

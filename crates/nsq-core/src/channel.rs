@@ -19,6 +19,7 @@ mod stragglers;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub mod error;
 mod ids;
 pub mod latency;
 pub mod metadata;
+pub mod peek;
 pub mod stats;
 #[cfg(test)]
 mod testing;
@@ -21,5 +22,6 @@ pub use broker::{Broker, Settings};
 pub use channel::{Channel, Delivery, Subscription, Taken};
 pub use client::{ClientHandle, ClientId, Wakes};
 pub use error::{NotInFlight, PublishError, StoreError, SubscribeError};
+pub use peek::{Peek, PeekLimits};
 pub use time::{Now, Tick};
 pub use topic::{ChannelCell, Topic};

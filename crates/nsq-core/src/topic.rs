@@ -11,6 +11,7 @@ mod publish;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::client::Wakes;
 use crate::error::StoreError;
 use crate::ids::IdGenerator;
 use crate::latency::{PercentileSettings, Sketch};
+use crate::peek::{Peek, PeekLimits};
 use crate::stats::TopicStats;
 use crate::time::{Now, Tick};
 
@@ -61,6 +63,12 @@ impl ChannelCell {
         self.channel
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Looks at the channel's messages and leaves them as they are; `None` when it was deleted. May wait for the disk.
+    pub fn peek(&self, limits: PeekLimits, now: Now) -> Option<Peek> {
+        let view = self.lock().view(limits, now)?;
+        Some(view.read())
     }
 
     /// Notes that the channel has to be looked at by `at`. Whether that is earlier than what was scheduled.

@@ -191,6 +191,11 @@ impl Marks {
         sequence < self.floor || marks >> (sequence % BLOCK_MARKS) & 1 == 1
     }
 
+    /// The first record at or above `sequence` that is not finished.
+    pub fn next_unmarked(&self, sequence: u64) -> u64 {
+        self.end_of_run(sequence.max(self.floor))
+    }
+
     /// How many of these records are finished.
     pub fn count_marked(&self, range: Range<u64>) -> u64 {
         let below = self.floor.min(range.end).saturating_sub(range.start);
@@ -234,18 +239,23 @@ impl Marks {
     }
 
     /// Moves the floor to `floor` and on over the finished records that follow.
-    fn advance(&mut self, mut floor: u64) {
-        loop {
-            let skipped = floor % BLOCK_MARKS;
-            let run = (!(self.marks_of(floor / BLOCK_MARKS) >> skipped)).trailing_zeros();
-            let run = u64::from(run).min(BLOCK_MARKS - skipped);
-            floor += run;
-            if run == 0 || skipped + run < BLOCK_MARKS {
-                break;
-            }
-        }
+    fn advance(&mut self, floor: u64) {
+        let floor = self.end_of_run(floor);
         if floor != self.floor {
             self.store_floor(floor);
+        }
+    }
+
+    /// The first record at or above `sequence` without a mark of its own, whatever the floor.
+    fn end_of_run(&self, mut sequence: u64) -> u64 {
+        loop {
+            let skipped = sequence % BLOCK_MARKS;
+            let run = (!(self.marks_of(sequence / BLOCK_MARKS) >> skipped)).trailing_zeros();
+            let run = u64::from(run).min(BLOCK_MARKS - skipped);
+            sequence += run;
+            if run == 0 || skipped + run < BLOCK_MARKS {
+                return sequence;
+            }
         }
     }
 

@@ -63,10 +63,7 @@ async fn delete_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, Ap
 
 async fn empty_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     let query = read(&mut request).await?;
-    let name = topic_argument(&query)?;
-    if !is_valid_name(name.as_bytes()) {
-        return Err(ApiError::bad_request("INVALID_TOPIC"));
-    }
+    let name = valid_topic_argument(&query)?;
     let topic = nsqd.broker.topic(name).ok_or_else(topic_not_found)?;
     let outcome = blocking(move || {
         topic.empty().inspect_err(|error| {
@@ -168,9 +165,19 @@ fn topic_argument(query: &Query) -> Result<&str, ApiError> {
         .ok_or(ApiError::bad_request("MISSING_ARG_TOPIC"))
 }
 
+/// As [`topic_argument`], for endpoints that look at the name itself.
+pub(super) fn valid_topic_argument(query: &Query) -> Result<&str, ApiError> {
+    let name = topic_argument(query)?;
+    if is_valid_name(name.as_bytes()) {
+        Ok(name)
+    } else {
+        Err(ApiError::bad_request("INVALID_TOPIC"))
+    }
+}
+
 /// What a channel endpoint is about.
 #[derive(Debug, PartialEq, Eq)]
-struct Target {
+pub(super) struct Target {
     topic: TopicName,
     channel: ChannelName,
 }
@@ -182,7 +189,7 @@ impl Target {
 
     /// Compat: a bad topic is `INVALID_ARG_TOPIC` here and `INVALID_TOPIC` elsewhere (GetTopicChannelArgs,
     /// internal/http_api/topic_channel_args.go).
-    fn parse(query: &Query) -> Result<Target, ApiError> {
+    pub(super) fn parse(query: &Query) -> Result<Target, ApiError> {
         let topic = TopicName::parse(topic_argument(query)?);
         let topic = topic.map_err(|_| ApiError::bad_request("INVALID_ARG_TOPIC"))?;
         let channel = query
@@ -203,18 +210,18 @@ impl Target {
     }
 
     /// The topic and the channel, which both must be there.
-    fn channel(self, nsqd: &Nsqd) -> Result<(Arc<Topic>, Arc<ChannelCell>), ApiError> {
+    pub(super) fn channel(self, nsqd: &Nsqd) -> Result<(Arc<Topic>, Arc<ChannelCell>), ApiError> {
         let (topic, name) = self.topic(nsqd)?;
         let cell = topic.channel(name.as_str()).ok_or_else(channel_not_found)?;
         Ok((topic, cell))
     }
 }
 
-fn topic_not_found() -> ApiError {
+pub(super) fn topic_not_found() -> ApiError {
     ApiError::not_found("TOPIC_NOT_FOUND")
 }
 
-fn channel_not_found() -> ApiError {
+pub(super) fn channel_not_found() -> ApiError {
     ApiError::not_found("CHANNEL_NOT_FOUND")
 }
 

@@ -149,6 +149,10 @@ nsq_daemon::options! {
         /// let clients negotiate snappy compression
         "snappy" => snappy: bool = true,
 
+        /// answer /channel/peek and /topic/peek, which show messages and their bodies to everyone who
+        /// reaches the HTTP port
+        "enable-peek" => enable_peek: bool = true,
+
         /// experimental feature to switch on (may be given more than once); there is one:
         /// topology-aware-consumption
         "enable-experiment" => enable_experiment: StringList = StringList::default(),

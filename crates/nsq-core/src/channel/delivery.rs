@@ -246,7 +246,6 @@ impl Channel {
                 }
                 continue;
             }
-            *requeued_first = true;
             let known_ahead = main.ahead_count;
             match main.next(end) {
                 Step::Record(record) => {
@@ -259,6 +258,7 @@ impl Channel {
                         main.ahead_count -= 1;
                         continue;
                     }
+                    *requeued_first = true;
                     if consumer.samples_out() {
                         let _ = main.marks.mark(sequence);
                         continue;
@@ -298,6 +298,7 @@ impl Channel {
                     if out.requeued_count() == 0 {
                         break;
                     }
+                    *requeued_first = true;
                 }
                 Step::Stalled(error) => {
                     tracing::error!("cannot read, trying again in {STALL:?}: {error}");

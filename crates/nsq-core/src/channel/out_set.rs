@@ -117,6 +117,12 @@ impl OutSet {
         self.table.iter()
     }
 
+    /// The requeued messages, in the order in which they will be given.
+    pub(crate) fn requeued(&self) -> impl Iterator<Item = &OutMessage> {
+        let known = self.requeued.iter().filter_map(|&id| self.find(id));
+        known.filter(|message| message.state == State::Requeued)
+    }
+
     /// Puts a message in. `Err` with the one already there when its id is taken.
     pub(crate) fn insert(&mut self, message: OutMessage) -> Result<(), OutMessage> {
         let slot = self.table.entry(

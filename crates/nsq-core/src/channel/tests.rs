@@ -3,6 +3,7 @@
 mod bounds;
 mod damage;
 mod life;
+mod peek;
 mod resume;
 mod sharing;
 mod wakes;

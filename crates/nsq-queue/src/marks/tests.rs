@@ -224,6 +224,8 @@ proptest! {
             prop_assert_eq!(marks.count_marked(range), expected);
             for sequence in floor..floor + 120 {
                 prop_assert_eq!(marks.is_marked(sequence), finished.contains(&sequence));
+                let next = (sequence..u64::MAX).find(|next| !finished.contains(next)).unwrap();
+                prop_assert_eq!(marks.next_unmarked(sequence), next);
             }
         }
     }

@@ -10,11 +10,18 @@ use proptest::sample::Index;
 
 use crate::channel::Budget;
 use crate::client::ClientId;
+use crate::peek::{PeekLimits, PeekedMessage};
 use crate::testing::{ALICE, BOB, House, MAX_MSG_TIMEOUT, MSG_TIMEOUT, PLENTY, counts};
 
 const CHANNELS: [&str; 3] = ["c1", "c2", "c3"];
 const CLIENTS: [ClientId; 2] = [ALICE, BOB];
 const READY_COUNT: u32 = 60;
+/// Bodies begin with their number in as many digits.
+const NUMBER_BYTES: usize = 6;
+const LOOK: PeekLimits = PeekLimits {
+    messages: 100_000,
+    body_bytes: NUMBER_BYTES,
+};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -168,7 +175,7 @@ impl Scene {
 
     fn new_body(&mut self) -> String {
         self.published += 1;
-        let mut body = format!("{:06}", self.published);
+        let mut body = format!("{:0NUMBER_BYTES$}", self.published);
         body.extend(std::iter::repeat_n('.', self.body_bytes));
         body
     }
@@ -269,9 +276,13 @@ impl Scene {
         };
         let stats = cell.lock().consumer_stats(client).unwrap();
         assert_eq!(stats.in_flight_count as usize, held(channel));
+        let seen = cell.peek(LOOK, self.house.now).unwrap().queued;
         let (got, taken) = self
             .house
             .take_within(&cell, client, Budget { messages, ..PLENTY });
+        for (got, seen) in got.iter().zip(seen) {
+            assert_eq!((got.id, got.attempts), (seen.id, seen.attempts + 1));
+        }
         assert!(got.is_empty() || !channel.paused);
         assert!(got.len() <= messages);
         for got in &got {
@@ -499,6 +510,59 @@ impl Scene {
         }
     }
 
+    /// Looking at every message, and at some, shows what there is; that it changes nothing, the rest of this test says.
+    fn look(&self) {
+        let topic = self.house.topic("t");
+        let now = self.house.now;
+        let seen = topic.peek(LOOK);
+        let in_topic = seen.queued.iter();
+        let in_topic = in_topic.chain(seen.deferred.iter().map(|it| &it.message));
+        let mut in_topic: Vec<_> = in_topic.map(number).collect();
+        in_topic.sort_unstable();
+        let waiting = self.waiting.iter().map(|(body, _)| &body[..NUMBER_BYTES]);
+        assert_eq!(in_topic, waiting.collect::<Vec<_>>());
+        for (name, model) in &self.channels {
+            let cell = topic.channel(name).unwrap();
+            let seen = cell.peek(LOOK, now).unwrap();
+            let mut shown = BTreeMap::new();
+            let mut show = |seen: &PeekedMessage, state| {
+                assert_eq!(seen.body_bytes, NUMBER_BYTES + self.body_bytes);
+                let before = shown.insert(number(seen).to_owned(), (state, seen.attempts));
+                assert_eq!(before, None, "shown once");
+            };
+            for message in &seen.queued {
+                show(message, State::Ready);
+            }
+            for held in &seen.in_flight {
+                let state = State::InFlight {
+                    client: held.client,
+                    delivered: held.delivered_at,
+                    deadline: held.due_at,
+                };
+                show(&held.message, state);
+            }
+            for deferred in &seen.deferred {
+                let due = deferred.due_at;
+                show(&deferred.message, State::Deferred { due });
+            }
+            assert_eq!(shown.len(), model.messages.len(), "{name}");
+            for (body, message) in &model.messages {
+                let (state, attempts) = shown[&body[..NUMBER_BYTES]];
+                assert_eq!(state, message.state, "{name}: {body}");
+                assert!((message.least_attempts..=message.attempts).contains(&attempts));
+            }
+            let limits = PeekLimits {
+                messages: 3,
+                ..LOOK
+            };
+            let few = cell.peek(limits, now).unwrap();
+            let first = |count: usize| count.min(limits.messages);
+            assert_eq!(few.queued, seen.queued[..first(seen.queued.len())]);
+            assert_eq!(few.in_flight, seen.in_flight[..first(seen.in_flight.len())]);
+            assert_eq!(few.deferred, seen.deferred[..first(seen.deferred.len())]);
+        }
+    }
+
     /// Everybody gets everything, and then there is nothing, even after a kill.
     fn drain(&mut self) {
         self.apply(&Step::PauseTopic(false));
@@ -544,11 +608,16 @@ impl Scene {
     }
 }
 
+fn number(message: &PeekedMessage) -> &str {
+    std::str::from_utf8(&message.body).unwrap()
+}
+
 fn check(segment_bytes: u32, body_bytes: usize, steps: &[Step]) {
     let mut scene = Scene::new(segment_bytes, body_bytes);
     for step in steps {
         scene.apply(step);
         scene.check();
+        scene.look();
     }
     scene.drain();
 }
