@@ -9,7 +9,6 @@ mod config;
 mod debug;
 mod manage;
 mod peek;
-mod process;
 mod publish;
 mod self_report;
 mod stats;

@@ -11,6 +11,7 @@ mod registration;
 pub mod run;
 pub mod settings;
 pub mod start;
+mod statsd;
 mod syncer;
 mod timers;
 mod workers;

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::connection::Connection;
 use crate::nsqd::{Notes, Nsqd, Ports};
 use crate::settings::{Settings, TlsRequired};
+use crate::statsd::Statsd;
 use crate::workers::Workers;
 use crate::{clock, http, registration};
 
@@ -92,6 +93,7 @@ pub async fn run(
     let nsqd = Arc::new(Nsqd::new(settings, Arc::new(broker), notes, &ports));
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
     let upkeep = start_upkeep(&nsqd);
+    let statsd = Statsd::start(&nsqd);
     let lookup = registration::start(&nsqd.settings, &nsqd.broker);
     // Nothing else sets it.
     let _ = nsqd.notes.lookup.set(lookup);
@@ -112,6 +114,9 @@ pub async fn run(
     }
     tracing::info!("NSQ: closing topics");
     upkeep.abort_all();
+    if let Some(statsd) = statsd {
+        statsd.close().await;
+    }
     let broker = Arc::clone(&nsqd.broker);
     // What is left to do blocks on the disk, and nothing else is left to be served.
     let closed = tokio::task::spawn_blocking(move || broker.close(clock::now())).await;

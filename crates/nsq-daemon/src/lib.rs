@@ -16,6 +16,7 @@ pub mod logging;
 pub mod node_id;
 pub mod options;
 pub mod os_error;
+pub mod process;
 pub mod signals;
 pub mod stop;
 pub mod version;

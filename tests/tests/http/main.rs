@@ -8,3 +8,4 @@ mod publish;
 mod routing;
 mod stats;
 mod stats_text;
+mod statsd;

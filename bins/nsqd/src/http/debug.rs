@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use nsq_daemon::http::{ApiError, Method, Reply, Request, Router, StatusCode};
 use nsq_daemon::options::go_quote;
+use nsq_daemon::process::{Memory, Thread, threads};
 
 use super::at_once;
-use super::process::{Memory, Thread, threads};
 use crate::nsqd::Nsqd;
 
 pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {

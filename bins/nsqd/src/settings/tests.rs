@@ -327,7 +327,6 @@ fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
             &["--auth-http-address=a:1"][..],
             "auth_http_addresses = [\"a:1\"]",
         ),
-        (&["--statsd-address=a:1"], "statsd_address = \"a:1\""),
         (&["--tcp-address=/run/n"], "tcp_address = \"/run/n\""),
         (&["--http-address=/run/n"], "http_address = \"/run/n\""),
         (

@@ -61,12 +61,12 @@ proptest! {
         0..u64::MAX,
         prop::sample::select(&BUCKET_BOUNDS[..]),
         prop::sample::select(&BUCKET_BOUNDS[..]).prop_map(|bound| bound + 1),
-    ]) {
+    ], guess in 0..=BUCKET_BOUNDS.len()) {
         let mut buckets = LatencyBuckets::default();
-        buckets.record(nanos);
+        let bucket = buckets.record(nanos, guess);
         let holds = |&bound: &u64| nanos <= bound;
         let want = BUCKET_BOUNDS.iter().position(holds).unwrap_or(BUCKET_BOUNDS.len());
-        prop_assert_eq!(buckets.counts[want], 1);
+        prop_assert_eq!((bucket, buckets.counts[want]), (want, 1));
         prop_assert_eq!((buckets.count(), buckets.sum_nanos), (1, u128::from(nanos)));
     }
 }

@@ -1,8 +1,7 @@
 //! The memory block of `/stats`.
 
+use nsq_daemon::process::Memory;
 use serde::Serialize;
-
-use crate::http::process::Memory;
 
 /// Upstream's figures of its Go heap, in the order in which both formats show them.
 ///

@@ -5,22 +5,22 @@ use std::fs;
 
 /// Memory in RAM, from `/proc/self/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_field_names, reason = "a unit belongs to its name")]
-pub(super) struct Memory {
+pub struct Memory {
     /// The heap and the stacks.
-    pub(super) anonymous_bytes: u64,
+    pub anonymous_bytes: u64,
     /// Pages of mapped files: programs, libraries, and the logs as they are being read.
-    pub(super) file_bytes: u64,
+    pub file_bytes: u64,
     /// All of it.
-    pub(super) resident_bytes: u64,
+    pub resident_bytes: u64,
     /// The most that was ever resident.
-    pub(super) peak_bytes: u64,
+    pub peak_bytes: u64,
     /// What lies in swap.
-    pub(super) swapped_bytes: u64,
+    pub swapped_bytes: u64,
 }
 
 impl Memory {
-    pub(super) fn now() -> Memory {
+    /// As it is now.
+    pub fn now() -> Memory {
         Memory::parse(&fs::read_to_string("/proc/self/status").unwrap_or_default())
     }
 
@@ -46,19 +46,21 @@ impl Memory {
 
 /// One thread, from `/proc/self/task/<id>/stat`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Thread {
-    pub(super) id: u32,
-    pub(super) name: String,
+pub struct Thread {
+    /// Its number.
+    pub id: u32,
+    /// Its name, of 15 bytes at most.
+    pub name: String,
     /// `R` running, `S` sleeping, `D` waiting for the disk.
-    pub(super) state: char,
+    pub state: char,
     /// Hundredths of a second spent in its own code.
-    pub(super) user_ticks: u64,
+    pub user_ticks: u64,
     /// Hundredths of a second spent in the kernel for it.
-    pub(super) system_ticks: u64,
+    pub system_ticks: u64,
 }
 
 /// All threads, oldest first.
-pub(super) fn threads() -> Vec<Thread> {
+pub fn threads() -> Vec<Thread> {
     let Ok(folder) = fs::read_dir("/proc/self/task") else {
         return Vec::new();
     };
