@@ -6,7 +6,6 @@
 
 pub mod config;
 pub mod data_path;
-pub mod go_duration;
 pub mod go_flags;
 pub mod http;
 pub mod limits;
@@ -20,3 +19,5 @@ pub mod process;
 pub mod signals;
 pub mod stop;
 pub mod version;
+
+pub use nsq_protocol::go_duration;

@@ -17,6 +17,7 @@ mod decoder;
 pub mod encode;
 mod error;
 pub mod frame;
+pub mod go_duration;
 mod go_json;
 pub mod identify;
 mod message_id;
