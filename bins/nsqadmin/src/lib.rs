@@ -6,11 +6,17 @@
 //!                                  └─ history (polls, keeps time series)
 //! ```
 //!
-//! [`cluster`] asks and puts together; `http` and [`pages`] show the same values.
+//! [`cluster`] asks and puts together; `http` and `pages` show the same values;
+//! [`access`] decides who may look, and [`admin`] lets administrators act.
 
+pub mod access;
+pub mod admin;
+mod cidr;
 pub mod cluster;
+mod graphite;
 pub mod history;
 mod http;
+pub mod notify;
 pub mod nsqadmin;
 pub mod pages;
 pub mod run;

@@ -1,7 +1,13 @@
 //! What all requests share.
 
+use nsq_daemon::http::header::HeaderValue;
+
+use crate::access::Access;
+use crate::cidr::Cidr;
 use crate::cluster::Cluster;
+use crate::graphite::Graphite;
 use crate::history::History;
+use crate::notify::Notifier;
 use crate::settings::Settings;
 
 /// A running nsqadmin.
@@ -13,4 +19,12 @@ pub struct Nsqadmin {
     pub cluster: Cluster,
     /// What they were like.
     pub history: History,
+    /// Who may.
+    pub access: Access,
+    pub(crate) notifier: Notifier,
+    pub(crate) graphite: Graphite,
+    /// The `Content-Security-Policy` of every answer.
+    pub(crate) security_policy: HeaderValue,
+    /// Who may see and change `/config`; `None` for all.
+    pub(crate) config_readers: Option<Cidr>,
 }

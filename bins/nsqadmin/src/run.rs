@@ -3,12 +3,17 @@
 use std::io;
 use std::sync::Arc;
 
+use nsq_daemon::http::header::HeaderValue;
 use nsq_daemon::listen::{self, Bound, ListenError};
 use nsq_daemon::{http, version};
 use tokio::net::TcpListener;
 
+use crate::access::{Access, LoginError};
+use crate::cidr::NotACidr;
 use crate::cluster::{ClientSetupError, Cluster};
+use crate::graphite::{Graphite, GraphiteError};
 use crate::history::{self, History};
+use crate::notify::Notifier;
 use crate::nsqadmin::Nsqadmin;
 use crate::settings::{PROGRAM, Settings};
 
@@ -18,6 +23,22 @@ pub enum RunError {
     /// The client's TLS cannot be had as the settings want it.
     #[error("failed to instantiate nsqadmin - {0}")]
     Client(#[from] ClientSetupError),
+    /// Graphite's address cannot be used.
+    #[error("failed to instantiate nsqadmin - {0}")]
+    Graphite(#[from] GraphiteError),
+    /// A login that nobody could use, or everybody.
+    #[error("failed to instantiate nsqadmin - {0}")]
+    Login(#[from] LoginError),
+    /// No range of addresses.
+    #[error(
+        "failed to instantiate nsqadmin - failed to parse --allow-config-from-cidr ({range}) - {why}"
+    )]
+    ConfigReaders {
+        /// As given.
+        range: String,
+        /// What is wrong.
+        why: NotACidr,
+    },
     /// The address cannot be listened on.
     #[error("failed to instantiate nsqadmin - {0}")]
     Listen(#[from] ListenError),
@@ -32,11 +53,27 @@ pub enum RunError {
 /// [`RunError`].
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let cluster = Cluster::new(&settings)?;
+    let graphite = Graphite::new(&settings)?;
+    let access = Access::new(&settings)?;
+    let config_readers = match settings.allow_config_from_cidr.as_str() {
+        "" => None,
+        range => Some(range.parse().map_err(|why| RunError::ConfigReaders {
+            range: range.to_owned(),
+            why,
+        })?),
+    };
     tracing::info!("{}", version::line(PROGRAM));
     let Bound { socket, address } = listen::bind(&settings.http_address)?;
     let listener = TcpListener::from_std(socket).map_err(RunError::System)?;
+    let (notifier, delivery) = Notifier::new(&settings);
+    let delivery = delivery.map(|delivery| tokio::spawn(delivery.run()));
     let nsqadmin = Arc::new(Nsqadmin {
+        security_policy: security_policy(&settings),
+        access,
         cluster,
+        config_readers,
+        graphite,
+        notifier,
         history: History::new(&settings),
         settings,
     });
@@ -49,5 +86,23 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     };
     http::serve(listener, router, shutdown).await;
     poll.abort();
+    if let Some(delivery) = delivery {
+        delivery.abort();
+    }
     Ok(())
+}
+
+/// What a browser may load for a page, and where from: only from here, and graphite's images.
+fn security_policy(settings: &Settings) -> HeaderValue {
+    let graphite = reqwest::Url::parse(&settings.graphite_url).ok();
+    let graphite = graphite
+        .filter(|_| !settings.proxy_graphite)
+        .map_or(String::new(), |url| {
+            format!(" {}", url.origin().ascii_serialization())
+        });
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:{graphite}; \
+         font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
 }
