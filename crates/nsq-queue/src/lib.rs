@@ -9,9 +9,12 @@
 //! - Whatever instant the process is killed at, a reopened log holds every acknowledged record, once.
 //! - A damaged record costs that record. Nothing readable is ever overwritten.
 //!
+//! [`diskqueue`] reads and writes upstream's files, for moving in and out.
+//!
 //! Files only: no sockets and no clock.
 
 mod disk;
+pub mod diskqueue;
 mod error;
 mod header;
 mod listing;
