@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +80,6 @@ pub async fn run(
     settings.fill_in_ports(ports.tcp, ports.http);
 
     let notes = Arc::new(Notes::default());
-    warn_of_upstream_files(&data_path);
     let broker = {
         let core = core_settings(&settings, data_path);
         let notes = Arc::clone(&notes);
@@ -140,6 +139,7 @@ fn core_settings(settings: &Settings, data_path: PathBuf) -> CoreSettings {
         node_id: u16::try_from(settings.node_id).unwrap_or_default(),
         mem_queue_size: u64::try_from(settings.mem_queue_size).unwrap_or_default(),
         max_msg_timeout: settings.max_msg_timeout,
+        max_msg_size: u64::try_from(settings.max_msg_size).unwrap_or(u64::MAX),
         sync_every: u64::try_from(settings.sync_every)
             .unwrap_or(u64::MAX)
             .max(1),
@@ -149,26 +149,6 @@ fn core_settings(settings: &Settings, data_path: PathBuf) -> CoreSettings {
             ..options
         },
         percentiles: settings.percentiles().map(Arc::new),
-    }
-}
-
-/// A folder that upstream's nsqd wrote messages into: they must not go unnoticed.
-fn warn_of_upstream_files(data_path: &Path) {
-    let Ok(entries) = std::fs::read_dir(data_path) else {
-        return;
-    };
-    let is_upstreams =
-        |name: &str| name.contains(".diskqueue.") && name.strip_suffix(".tmp").is_none();
-    let count = entries
-        .flatten()
-        .filter(|entry| is_upstreams(&entry.file_name().to_string_lossy()))
-        .count();
-    if count > 0 {
-        tracing::error!(
-            "{count} disk queue files of upstream's nsqd in {} are left as they are: this build does not read them; \
-             drain them with the nsqd that wrote them",
-            data_path.display()
-        );
     }
 }
 

@@ -23,6 +23,7 @@ use nsq_protocol::{ChannelName, TopicName};
 use nsq_queue::{LogError, LogOptions, SegmentPool};
 
 use crate::error::StoreError;
+use crate::import::{self, ImportError};
 use crate::latency::PercentileSettings;
 use crate::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
 use crate::stats::Totals;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub mem_queue_size: u64,
     /// `--max-msg-timeout`.
     pub max_msg_timeout: Duration,
+    /// `--max-msg-size`: how far upstream's nsqd read files that it gave up.
+    pub max_msg_size: u64,
     /// `--sync-every`, messages.
     pub sync_every: u64,
     /// Sizes of log segments.
@@ -151,6 +154,11 @@ impl Broker {
         std::fs::create_dir_all(&free).map_err(|error| StoreError::io("create", &free, error))?;
         let metadata = metadata::load(&settings.data_path)?;
         let pool = Arc::new(SegmentPool::new(free, POOL_BYTES));
+        let data_path = settings.data_path.clone();
+        let max_body_bytes = settings.max_msg_size;
+        let log_options = settings.log_options;
+        import::resume(&data_path, &folder, &pool, log_options)?;
+        let left_by_upstream = import::find(&data_path)?;
         let context = Arc::new(Context {
             settings,
             pool,
@@ -161,11 +169,18 @@ impl Broker {
             departed: Mutex::default(),
         });
         let mut topics = HashMap::new();
-        for opening in plan(metadata, &folder)? {
+        for opening in plan(metadata, &folder, left_by_upstream.owners())? {
             let name = opening.name.clone();
             let topic = Topic::open(opening, Arc::clone(&context), now)?;
             tracing::info!("TOPIC({name}): created");
             topics.insert(name, Arc::new(topic));
+        }
+        if let Err(error) =
+            import::import(&data_path, left_by_upstream, &topics, max_body_bytes, now)
+        {
+            drop(topics);
+            import::give_up(&data_path, &folder, &context.pool, log_options);
+            return Err(error.into());
         }
         Ok(Broker {
             context,
@@ -412,14 +427,21 @@ pub enum OpenError {
     /// A topic or channel.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What an upstream nsqd left.
+    #[error(transparent)]
+    Import(#[from] ImportError),
 }
 
 fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
 }
 
-/// What there is to open: what the metadata names, and whatever has a folder.
-fn plan(metadata: Option<Metadata>, folder: &Path) -> Result<Vec<Opening>, StoreError> {
+/// What there is to open: what the metadata names, whatever has a folder, and whose messages upstream left.
+fn plan(
+    metadata: Option<Metadata>,
+    folder: &Path,
+    left_by_upstream: BTreeMap<TopicName, Vec<ChannelName>>,
+) -> Result<Vec<Opening>, StoreError> {
     let mut topics: BTreeMap<TopicName, (bool, BTreeMap<ChannelName, bool>)> = BTreeMap::new();
     for topic in metadata.map(|metadata| metadata.topics).unwrap_or_default() {
         let Ok(name) = TopicName::try_from(topic.name.as_str()) else {
@@ -445,6 +467,12 @@ fn plan(metadata: Option<Metadata>, folder: &Path) -> Result<Vec<Opening>, Store
             if let Ok(channel) = ChannelName::try_from(name.as_str()) {
                 entry.1.entry(channel).or_default();
             }
+        }
+    }
+    for (topic, channels) in left_by_upstream {
+        let entry = topics.entry(topic).or_default();
+        for channel in channels {
+            entry.1.entry(channel).or_default();
         }
     }
     let openings = topics

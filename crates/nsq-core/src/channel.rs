@@ -8,6 +8,7 @@
 //! ```
 //! It holds no bodies: what is in flight, deferred or requeued is known by where its record lies.
 
+mod backlog;
 mod consumer;
 mod deadlines;
 mod delivery;
@@ -30,6 +31,7 @@ use hashbrown::HashMap;
 use nsq_protocol::{ChannelName, MessageId};
 use nsq_queue::{Log, LogOptions, SegmentPool, Writer};
 
+pub(crate) use backlog::BACKLOG;
 use consumer::Consumers;
 pub use consumer::Subscription;
 pub use delivery::{Budget, Delivery, Taken};
@@ -60,7 +62,7 @@ impl Offered {
         match log {
             LogKind::Main => self.main.load(Ordering::SeqCst),
             LogKind::Deferred => self.deferred.load(Ordering::SeqCst),
-            LogKind::Private => u64::MAX,
+            LogKind::Private | LogKind::Backlog => u64::MAX,
         }
     }
 
@@ -110,8 +112,8 @@ pub(crate) struct Store {
     pub(crate) log_options: LogOptions,
 }
 
-/// The channel's own log, for messages moved out of the way of the topic's segments.
-struct PrivateLog {
+/// A log that is the channel's own.
+struct OwnLog {
     writer: Writer,
     source: Source,
 }
@@ -134,7 +136,10 @@ pub struct Channel {
     shared: Arc<Shared>,
     main: Source,
     deferred: Option<Source>,
-    private: Option<PrivateLog>,
+    /// For messages moved out of the way of the topic's segments.
+    private: Option<OwnLog>,
+    /// What an upstream nsqd had queued for this channel.
+    backlog: Option<OwnLog>,
     /// Copies of stragglers, by id, that a machine crash may still take: until it cannot, the originals count.
     copies: HashMap<u64, Copied>,
     journal: Option<Journal>,
@@ -353,6 +358,11 @@ impl Channel {
             private.source.jump(end);
             private.writer.release_before(end);
         }
+        if let Some(backlog) = &mut self.backlog {
+            let end = backlog.writer.end().sequence;
+            backlog.source.jump(end);
+            backlog.writer.release_before(end);
+        }
         self.out.clear();
         self.copies.clear();
         self.consumers.reset_in_flight(wakes);
@@ -369,6 +379,7 @@ impl Channel {
         self.copies.clear();
         self.deferred = None;
         self.private = None;
+        self.backlog = None;
         self.journal = None;
         self.store.folder = None;
     }
@@ -407,7 +418,9 @@ impl Channel {
 
     /// Messages a client could have now.
     pub fn depth(&self) -> u64 {
-        self.main.behind(self.offered.end(LogKind::Main)) + self.out.requeued_count() as u64
+        self.main.behind(self.offered.end(LogKind::Main))
+            + self.backlog.as_ref().map_or(0, OwnLog::behind)
+            + self.out.requeued_count() as u64
     }
 
     /// Messages clients hold.
@@ -458,7 +471,11 @@ impl Channel {
                 + self
                     .private
                     .as_ref()
-                    .map_or(0, |private| private.source.damaged_count),
+                    .map_or(0, |private| private.source.damaged_count)
+                + self
+                    .backlog
+                    .as_ref()
+                    .map_or(0, |backlog| backlog.source.damaged_count),
             client_count: self.consumers.len() as u64,
             paused: self.paused,
             buckets: self
@@ -495,6 +512,7 @@ impl Channel {
             LogKind::Main => Some(&mut self.main),
             LogKind::Deferred => self.deferred.as_mut(),
             LogKind::Private => self.private.as_mut().map(|private| &mut private.source),
+            LogKind::Backlog => self.backlog.as_mut().map(|backlog| &mut backlog.source),
         }
     }
 

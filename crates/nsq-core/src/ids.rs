@@ -33,6 +33,15 @@ impl IdGenerator {
         }
     }
 
+    /// From now on all ids are larger than this one too.
+    pub(crate) fn stay_above(&mut self, id: MessageId) {
+        let time = (id.as_u64() >> (NODE_BITS + SEQUENCE_BITS)) + 1;
+        if time > self.time {
+            self.time = time;
+            self.sequence = 0;
+        }
+    }
+
     /// The next id, with the wall clock at `unix_nanos`.
     pub(crate) fn next(&mut self, unix_nanos: i64) -> MessageId {
         let time = u64::try_from((unix_nanos >> 20) - EPOCH).unwrap_or(0);

@@ -9,6 +9,7 @@ pub mod channel;
 pub mod client;
 pub mod error;
 mod ids;
+pub mod import;
 pub mod latency;
 pub mod metadata;
 pub mod peek;

@@ -120,6 +120,7 @@ impl House {
             node_id: 1,
             mem_queue_size: 10_000,
             max_msg_timeout: MAX_MSG_TIMEOUT,
+            max_msg_size: 1 << 20,
             sync_every: 2500,
             log_options: SMALL_SEGMENTS,
             percentiles: None,

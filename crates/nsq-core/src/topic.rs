@@ -6,6 +6,7 @@
 //!
 //! Messages published with a deferral lie in a log of their own, since they are not read in order.
 
+mod imported;
 mod positions;
 mod publish;
 #[cfg(test)]
@@ -153,6 +154,7 @@ impl Topic {
             .into_iter()
             .flatten()
             .filter_map(last_id)
+            .chain(folder.as_deref().and_then(imported::highest_imported))
             .max();
         let state = State {
             ids: IdGenerator::after(context.settings.node_id, last),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::out_set::{LogKind, OutMessage, State};
 use super::source::Step;
-use super::{Channel, Life};
+use super::{Channel, Life, OwnLog};
 use crate::client::{ClientId, Wakes};
 use crate::time::{Now, Tick};
 
@@ -180,6 +180,7 @@ impl Channel {
             main,
             deferred,
             private,
+            backlog,
             out,
             consumers,
             requeued_first,
@@ -193,7 +194,8 @@ impl Channel {
         let deadline = now.tick.after(consumer.msg_timeout);
         let mut count = 0;
         while count < limit && *bytes < max_bytes {
-            let fresh = main.behind(end);
+            let left_behind = backlog.as_ref().map_or(0, OwnLog::behind);
+            let fresh = left_behind + main.behind(end);
             if out.requeued_count() > 0 && (*requeued_first || fresh == 0) {
                 *requeued_first = false;
                 let Some(message) = out.first_requeued() else {
@@ -203,6 +205,7 @@ impl Channel {
                     LogKind::Main => Some(&mut *main),
                     LogKind::Deferred => deferred.as_mut(),
                     LogKind::Private => private.as_mut().map(|private| &mut private.source),
+                    LogKind::Backlog => backlog.as_mut().map(|backlog| &mut backlog.source),
                 };
                 let Some(source) = source else {
                     out.remove(message.id);
@@ -246,21 +249,29 @@ impl Channel {
                 }
                 continue;
             }
-            let known_ahead = main.ahead_count;
-            match main.next(end) {
+            // What upstream's nsqd had queued for this channel is older than what the topic has.
+            let (log, source, end) = match backlog.as_mut().filter(|_| left_behind > 0) {
+                Some(backlog) => (
+                    LogKind::Backlog,
+                    &mut backlog.source,
+                    backlog.writer.end().sequence,
+                ),
+                None => (LogKind::Main, &mut *main, end),
+            };
+            let known_ahead = source.ahead_count;
+            match source.next(end) {
                 Step::Record(record) => {
                     let sequence = record.sequence;
-                    let is_out = |known: &OutMessage| {
-                        known.log == LogKind::Main && known.sequence == sequence
-                    };
+                    let is_out =
+                        |known: &OutMessage| known.log == log && known.sequence == sequence;
                     // Only after a restart is anything behind the cursor out.
                     if known_ahead > 0 && out.find(record.id).is_some_and(is_out) {
-                        main.ahead_count -= 1;
+                        source.ahead_count -= 1;
                         continue;
                     }
                     *requeued_first = true;
                     if consumer.samples_out() {
-                        let _ = main.marks.mark(sequence);
+                        let _ = source.marks.mark(sequence);
                         continue;
                     }
                     let attempts = record.attempts.wrapping_add(1);
@@ -273,7 +284,7 @@ impl Channel {
                         until: deadline,
                         client,
                         attempts,
-                        log: LogKind::Main,
+                        log,
                         state: State::InFlight,
                     };
                     match out.insert(message) {
@@ -289,7 +300,7 @@ impl Channel {
                         }
                         // Known from before a restart: a copy of it is out already.
                         Err(_) => {
-                            let _ = main.marks.mark(sequence);
+                            let _ = source.marks.mark(sequence);
                         }
                     }
                 }

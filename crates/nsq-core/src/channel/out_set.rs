@@ -25,10 +25,17 @@ pub(crate) enum LogKind {
     Deferred = 1,
     /// The channel's own log: stragglers moved out of the way of the topic's segments.
     Private = 2,
+    /// What upstream's nsqd had queued for this channel alone; read in order, before the topic's main log.
+    Backlog = 3,
 }
 
 impl LogKind {
-    pub(crate) const ALL: [LogKind; 3] = [LogKind::Main, LogKind::Deferred, LogKind::Private];
+    pub(crate) const ALL: [LogKind; 4] = [
+        LogKind::Main,
+        LogKind::Deferred,
+        LogKind::Private,
+        LogKind::Backlog,
+    ];
 
     pub(crate) fn index(self) -> usize {
         self as usize
@@ -40,6 +47,7 @@ impl LogKind {
             LogKind::Main => "main.marks",
             LogKind::Deferred => "deferred.marks",
             LogKind::Private => "private.marks",
+            LogKind::Backlog => "backlog.marks",
         }
     }
 
@@ -82,7 +90,7 @@ pub(crate) struct OutSet {
     in_flight_count: usize,
     deferred_count: usize,
     requeued_count: usize,
-    by_log: [u64; 3],
+    by_log: [u64; LogKind::ALL.len()],
 }
 
 fn hash_of(id: u64) -> u64 {

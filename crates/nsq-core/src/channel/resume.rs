@@ -13,7 +13,7 @@ use super::delivery::STALL;
 use super::journal::{Journal, Note};
 use super::out_set::{LogKind, OutMessage, OutSet, State};
 use super::source::{Source, Step};
-use super::{Channel, Life, Offered, PrivateLog, Shared, Store};
+use super::{Channel, Life, Offered, OwnLog, Shared, Store};
 use crate::client::ClientId;
 use crate::latency::PercentileSettings;
 use crate::time::{Now, Tick};
@@ -61,6 +61,7 @@ impl Channel {
             main: Source::new(main, marks, main_end),
             deferred: None,
             private: None,
+            backlog: None,
             copies: HashMap::new(),
             journal: None,
             out: OutSet::default(),
@@ -105,6 +106,7 @@ impl Channel {
         if has_log(&folder, "private") {
             self.private = Some(self.open_private(&folder)?);
         }
+        self.open_backlog(&folder)?;
         let mut notes = HashMap::new();
         if has_log(&folder, "notes") {
             let (journal, found) =
@@ -173,6 +175,8 @@ impl Channel {
             LogKind::Main => Some(main),
             LogKind::Deferred => deferred.as_mut(),
             LogKind::Private => private.as_mut().map(|private| &mut private.source),
+            // Of any length, and so read as clients ask.
+            LogKind::Backlog => None,
         };
         let Some(source) = source else { return };
         loop {
@@ -217,23 +221,32 @@ impl Channel {
         }
     }
 
-    pub(super) fn open_private(&self, folder: &Path) -> Result<PrivateLog, LogError> {
+    pub(super) fn open_private(&self, folder: &Path) -> Result<OwnLog, LogError> {
+        self.open_own(folder, "private", LogKind::Private)
+    }
+
+    pub(super) fn open_own(
+        &self,
+        folder: &Path,
+        name: &str,
+        kind: LogKind,
+    ) -> Result<OwnLog, LogError> {
         let (writer, _) = Writer::open(
             folder,
-            "private",
+            name,
             Arc::clone(&self.store.pool),
             self.store.log_options,
         )?;
-        let marks = open_marks(Some(folder), LogKind::Private, writer.log())?;
+        let marks = open_marks(Some(folder), kind, writer.log())?;
         let end = writer.end().sequence;
         let source = Source::new(Arc::clone(writer.log()), marks, end);
-        Ok(PrivateLog { writer, source })
+        Ok(OwnLog { writer, source })
     }
 
-    pub(super) fn open_private_in_memory(&self) -> PrivateLog {
+    pub(super) fn open_private_in_memory(&self) -> OwnLog {
         let writer = Writer::in_memory(self.store.log_options);
         let source = Source::new(Arc::clone(writer.log()), Marks::in_memory(), 0);
-        PrivateLog { writer, source }
+        OwnLog { writer, source }
     }
 
     pub(super) fn open_journal(&self) -> Option<Journal> {

@@ -42,6 +42,9 @@ impl Channel {
             private.writer.release_before(private.source.marks.floor());
             private.writer.rest();
         }
+        if let Some(backlog) = &mut self.backlog {
+            backlog.maintain();
+        }
         if let Some(journal) = &mut self.journal {
             journal.rest();
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use nsq_queue::{Cursor, Log};
 
 use super::out_set::{LogKind, OutMessage, State};
+use super::source::Source;
 use super::{Channel, Life};
 use crate::peek::{DeferredMessage, Glance, InFlightMessage, Peek, PeekLimits, PeekedMessage};
 use crate::time::{Now, Tick};
@@ -19,10 +20,9 @@ pub(crate) struct View {
     limits: PeekLimits,
     now: Now,
     totals: [u64; 3],
-    logs: [Option<Arc<Log>>; 3],
-    cursor: Cursor,
-    /// Records of the main log that nobody has had since start, in order.
-    fresh: Vec<u64>,
+    logs: [Option<Arc<Log>>; LogKind::ALL.len()],
+    /// Records that nobody has had since start, in order: those of the backlog come first.
+    fresh: [Fresh; 2],
     /// In the order in which they will be given.
     requeued: Vec<OutMessage>,
     /// Whether a requeued message comes first, when there are both.
@@ -32,6 +32,14 @@ pub(crate) struct View {
     deferred: Vec<OutMessage>,
 }
 
+/// The next unfinished records of one log.
+struct Fresh {
+    log: LogKind,
+    cursor: Cursor,
+    /// Each with whether it is out already, which only a restart leaves so.
+    sequences: Vec<(u64, bool)>,
+}
+
 impl Channel {
     /// Notes what a look may show; `None` when the channel was deleted. Takes as long as a walk over what is out.
     pub(crate) fn view(&self, limits: PeekLimits, now: Now) -> Option<View> {
@@ -39,7 +47,14 @@ impl Channel {
             return None;
         }
         let mut fresh = self.fresh(limits.messages);
-        let is_maybe_out = self.main.ahead_count > 0;
+        let sources = [
+            self.backlog.as_ref().map(|own| &own.source),
+            Some(&self.main),
+        ];
+        let is_maybe_out = sources
+            .into_iter()
+            .flatten()
+            .any(|source| source.ahead_count > 0);
         let mut soonest = [const { BinaryHeap::new() }; 2];
         for message in self.out.iter() {
             match message.state {
@@ -47,14 +62,12 @@ impl Channel {
                 State::Deferred => keep_soonest(&mut soonest[1], message, limits.messages),
                 State::Requeued => {}
             }
-            if is_maybe_out
-                && message.log == LogKind::Main
-                && let Ok(at) = fresh.binary_search_by_key(&message.sequence, |known| known.0)
-            {
-                fresh[at].1 = true;
+            if is_maybe_out {
+                for fresh in fresh.iter_mut().filter(|fresh| fresh.log == message.log) {
+                    fresh.note_out(message.sequence);
+                }
             }
         }
-        let fresh = fresh.into_iter().filter(|(_, is_out)| !is_out);
         let [in_flight, deferred] = soonest.map(|heap| {
             let ids = heap.into_sorted_vec().into_iter().map(|(_, id)| id);
             ids.filter_map(|id| self.out.find(id).copied()).collect()
@@ -75,12 +88,11 @@ impl Channel {
                 self.private
                     .as_ref()
                     .map(|private| Arc::clone(private.source.log())),
+                self.backlog
+                    .as_ref()
+                    .map(|backlog| Arc::clone(backlog.source.log())),
             ],
-            cursor: self.main.cursor,
-            fresh: fresh
-                .map(|(sequence, _)| sequence)
-                .take(limits.messages)
-                .collect(),
+            fresh,
             requeued: self.out.requeued().take(limits.messages).copied().collect(),
             requeued_first: self.requeued_first,
             in_flight,
@@ -88,19 +100,57 @@ impl Channel {
         })
     }
 
-    /// The next unfinished records at the cursor, each with `false`: not known to be out.
-    fn fresh(&self, count: usize) -> Vec<(u64, bool)> {
+    fn fresh(&self, count: usize) -> [Fresh; 2] {
+        let backlog = self.backlog.as_ref().map_or_else(
+            || Fresh {
+                log: LogKind::Backlog,
+                cursor: Cursor::default(),
+                sequences: Vec::new(),
+            },
+            |own| {
+                let end = own.writer.end().sequence;
+                Fresh::of(LogKind::Backlog, &own.source, end, count)
+            },
+        );
         let end = self.offered.end(LogKind::Main);
-        let start = self.main.cursor.sequence;
-        let marks = &self.main.marks;
-        if self.main.ahead_count == 0 {
-            return (start..end).map(|at| (at, false)).take(count).collect();
+        [backlog, Fresh::of(LogKind::Main, &self.main, end, count)]
+    }
+}
+
+impl Fresh {
+    /// The next unfinished records at the cursor: not known to be out.
+    fn of(log: LogKind, source: &Source, end: u64, count: usize) -> Fresh {
+        let start = source.cursor.sequence;
+        let marks = &source.marks;
+        let sequences = if source.ahead_count == 0 {
+            (start..end).map(|at| (at, false)).take(count).collect()
+        } else {
+            let first = Some(marks.next_unmarked(start));
+            let unmarked = std::iter::successors(first, |&at| Some(marks.next_unmarked(at + 1)));
+            let unmarked = unmarked.take_while(|&at| at < end);
+            let most = count.saturating_add(OUT_AHEAD);
+            unmarked.map(|at| (at, false)).take(most).collect()
+        };
+        Fresh {
+            log,
+            cursor: source.cursor,
+            sequences,
         }
-        let first = Some(marks.next_unmarked(start));
-        let unmarked = std::iter::successors(first, |&at| Some(marks.next_unmarked(at + 1)));
-        let unmarked = unmarked.take_while(|&at| at < end);
-        let most = count.saturating_add(OUT_AHEAD);
-        unmarked.map(|at| (at, false)).take(most).collect()
+    }
+
+    fn note_out(&mut self, sequence: u64) {
+        if let Ok(at) = self
+            .sequences
+            .binary_search_by_key(&sequence, |known| known.0)
+        {
+            self.sequences[at].1 = true;
+        }
+    }
+
+    /// Those that are not out, at most `count`.
+    fn to_show(&self, count: usize) -> impl Iterator<Item = u64> {
+        let waiting = self.sequences.iter().filter(|(_, is_out)| !is_out);
+        waiting.map(|&(sequence, _)| sequence).take(count)
     }
 }
 
@@ -148,9 +198,12 @@ impl View {
     /// Requeued messages and fresh ones take turns, as they do when clients take them.
     fn read_queued(&self) -> Vec<PeekedMessage> {
         let mut fresh = Vec::new();
-        if let Some(log) = &self.logs[LogKind::Main.index()] {
-            let mut glance = Glance::new(log, self.limits);
-            fresh = glance.read_on(self.cursor, self.fresh.iter().copied());
+        for part in &self.fresh {
+            let left = self.limits.messages.saturating_sub(fresh.len());
+            if let Some(log) = &self.logs[part.log.index()] {
+                let mut glance = Glance::new(log, self.limits);
+                fresh.extend(glance.read_on(part.cursor, part.to_show(left)));
+            }
         }
         let mut fresh = fresh.into_iter().map(|(message, _)| message);
         let requeued = self.read_out(&self.requeued).into_iter();

@@ -51,25 +51,30 @@ impl Window {
             let to = from.checked_add(count)?;
             (to <= window.bytes.len()).then_some(from..to)
         };
-        let range = match held(self) {
-            Some(range) => range,
-            None => {
-                let wanted = count.max(CHUNK_BYTES);
-                let wanted = usize::try_from(left).map_or(wanted, |left| wanted.min(left));
-                self.bytes.clear();
-                // A record of many megabytes is no reason to hold as much for the rest of the file.
-                self.bytes.shrink_to(wanted.max(CHUNK_BYTES));
-                self.bytes.resize(wanted, 0);
-                self.start = offset;
-                let read = self.file.read_exact_at(&mut self.bytes, offset);
-                if read.is_err() {
-                    self.bytes.clear();
-                }
-                read.context("read", &self.path)?;
-                0..count
-            }
+        let range = if let Some(range) = held(self) {
+            range
+        } else {
+            let wanted = count.max(CHUNK_BYTES);
+            self.fill(
+                offset,
+                usize::try_from(left).map_or(wanted, |left| wanted.min(left)),
+            )?;
+            0..count
         };
         Ok(&self.bytes[range])
+    }
+
+    fn fill(&mut self, offset: u64, count: usize) -> Result<(), FileError> {
+        self.bytes.clear();
+        // A record of many megabytes is no reason to hold as much for the rest of the file.
+        self.bytes.shrink_to(count.max(CHUNK_BYTES));
+        self.bytes.resize(count, 0);
+        self.start = offset;
+        let read = self.file.read_exact_at(&mut self.bytes, offset);
+        if read.is_err() {
+            self.bytes.clear();
+        }
+        read.context("read", &self.path)
     }
 
     /// The head of a record that may begin at `offset`.
@@ -107,13 +112,11 @@ fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {
         while let Some(id) = bytes.get(at + LEAST_BYTES - ID_BYTES..at + LEAST_BYTES) {
             // From the last digit: what is none cannot be part of any id that ends there or before.
-            match id.iter().rposition(|byte| !byte.is_ascii_hexdigit()) {
-                Some(other) => at += other + 1,
-                None => {
-                    at += 1;
-                    return Some(at - 1);
-                }
-            }
+            let Some(other) = id.iter().rposition(|byte| !byte.is_ascii_hexdigit()) else {
+                at += 1;
+                return Some(at - 1);
+            };
+            at += other + 1;
         }
         None
     })

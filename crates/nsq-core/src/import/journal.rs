@@ -1,0 +1,98 @@
+//! What an import under way has to remember over a kill.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImportError, files};
+use crate::error::StoreError;
+
+/// The journal of one batch; there while it is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    pub(super) phase: Phase,
+    /// Where in `upstream-imported` the files go.
+    pub(super) folder: String,
+    pub(super) targets: Vec<Target>,
+    pub(super) files: Vec<Original>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Phase {
+    /// Messages may stand behind the ends of the targets; they do not count.
+    Copying,
+    /// They count; the files do not.
+    Copied,
+}
+
+/// A log that takes messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Target {
+    pub(super) topic: String,
+    /// `None` for the topic's main log.
+    pub(super) channel: Option<String>,
+    /// The sequence that the first imported message gets.
+    pub(super) end: u64,
+}
+
+/// A file of upstream's, and how to tell that nobody wrote it anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Original {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    /// Seconds and nanoseconds.
+    pub(super) modified: (i64, i64),
+}
+
+impl Journal {
+    pub(super) fn load(data_path: &Path) -> Result<Option<Journal>, ImportError> {
+        let path = path(data_path);
+        let bytes = match std::fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| StoreError::io("read", &path, error))?,
+        };
+        let journal = serde_json::from_slice(&bytes).map_err(|source| ImportError::Journal {
+            path: path.display().to_string(),
+            source,
+        })?;
+        Ok(Some(journal))
+    }
+
+    /// Puts it in the place of the one before, on the disk.
+    pub(super) fn save(&self, data_path: &Path) -> Result<(), StoreError> {
+        let path = path(data_path);
+        let temporary = path.with_extension("tmp");
+        let write = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&temporary)?;
+            file.write_all(&serde_json::to_vec(self)?)?;
+            // A crash behind the rename must find all of it.
+            file.sync_all()?;
+            std::fs::rename(&temporary, &path)
+        };
+        write().map_err(|error| StoreError::io("write", &path, error))?;
+        sync_folder(&files::imported_folder(data_path))
+    }
+
+    pub(super) fn remove(data_path: &Path) -> Result<(), StoreError> {
+        let path = path(data_path);
+        std::fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, error))?;
+        sync_folder(&files::imported_folder(data_path))
+    }
+}
+
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(|error| StoreError::io("sync", folder, error))
+}
+
+fn path(data_path: &Path) -> PathBuf {
+    files::imported_folder(data_path).join("under-way.json")
+}
