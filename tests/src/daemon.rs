@@ -46,6 +46,12 @@ impl Daemon {
         });
     }
 
+    /// Runs `command` and waits for nothing.
+    #[track_caller]
+    pub(crate) fn start_blindly(&mut self, command: Command) {
+        self.spawn(command);
+    }
+
     /// Runs `command` where it is expected to give up: its exit status and its log.
     #[track_caller]
     pub(crate) fn start_in_vain(&mut self, command: Command) -> (ExitStatus, String) {

@@ -44,6 +44,13 @@ impl Nsqd {
         self.daemon.start(command);
     }
 
+    /// Starts it and does not wait: to be killed while it starts.
+    #[track_caller]
+    pub fn start_blindly(&mut self) {
+        let command = self.start.nsqd_command(self.folder());
+        self.daemon.start_blindly(command);
+    }
+
     /// As [`Nsqd::start_again`], with other flags from now on.
     #[track_caller]
     pub fn start_again_with(&mut self, flags: &[&str]) {

@@ -16,6 +16,7 @@ pub struct Start {
     /// TCP and HTTP; `None` has every start choose its own.
     kept_ports: Option<[SocketAddr; 2]>,
     wrapper: Vec<String>,
+    contents: Option<PathBuf>,
 }
 
 impl Start {
@@ -51,11 +52,33 @@ impl Start {
         self
     }
 
+    /// Over a copy of this folder's files.
+    #[must_use]
+    pub fn on_copy_of(mut self, folder: &Path) -> Self {
+        self.contents = Some(folder.to_path_buf());
+        self
+    }
+
     /// Starts it and waits until it answers.
     #[track_caller]
     pub fn now(self) -> Nsqd {
-        let mut nsqd = Nsqd::stopped(self);
+        let mut nsqd = self.later();
         nsqd.start_again();
+        nsqd
+    }
+
+    /// Makes its data folder and does not start it yet.
+    #[track_caller]
+    pub fn later(mut self) -> Nsqd {
+        let contents = self.contents.take();
+        let nsqd = Nsqd::stopped(self);
+        if let Some(contents) = contents {
+            for entry in std::fs::read_dir(&contents).expect("the folder can be listed") {
+                let entry = entry.expect("the folder can be listed");
+                let target = nsqd.folder().join(entry.file_name());
+                std::fs::copy(entry.path(), target).expect("the file can be copied");
+            }
+        }
         nsqd
     }
 

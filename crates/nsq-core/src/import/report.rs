@@ -87,7 +87,7 @@ impl Report {
         );
         if *damages > 0 {
             tracing::warn!(
-                "IMPORT: {damages} places in those files were not as they should be: see above"
+                "IMPORT: not everything in those files was as it should be, {damages} times: see above"
             );
         }
     }

@@ -316,5 +316,6 @@ fn find_undelivered(
             Look::Damage(_) | Look::Rest => return Ok((given_up(offset), offset)),
         }
     }
-    Ok((RemarkKind::GivenUpWhole, 0))
+    // Upstream also gives up a file that it has read to the end while another one was begun.
+    Ok((RemarkKind::GivenUpWhole, offset))
 }

@@ -45,7 +45,8 @@ pub enum RemarkKind {
         /// Where reading began.
         resumed: u64,
     },
-    /// Upstream had given the file up, though nothing is wrong with it: what it had delivered is not known.
+    /// Upstream had given the file up, though nothing is wrong with it: it does so at times at the end of a file, and
+    /// has delivered all of it then.
     GivenUpWhole,
 }
 
@@ -58,9 +59,10 @@ impl Remark {
             | RemarkKind::ReadPastEnd { .. }
             | RemarkKind::Unreadable(_)
             | RemarkKind::Torn { .. }
-            | RemarkKind::GivenUp { .. }
-            | RemarkKind::GivenUpWhole => true,
-            RemarkKind::WrittenBeyond { .. } | RemarkKind::Finished => false,
+            | RemarkKind::GivenUp { .. } => true,
+            RemarkKind::WrittenBeyond { .. } | RemarkKind::Finished | RemarkKind::GivenUpWhole => {
+                false
+            }
         }
     }
 }
@@ -103,7 +105,7 @@ impl fmt::Display for Remark {
             ),
             RemarkKind::GivenUpWhole => write!(
                 f,
-                "{file} was given up by upstream but is whole: all of it is taken, delivered before or not"
+                "{file} was given up by upstream but is whole: it counts as delivered, nothing is taken"
             ),
         }
     }

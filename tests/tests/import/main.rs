@@ -1,0 +1,5 @@
+//! Moving in from upstream's nsqd and back: folders its daemon made, and folders as it would make them.
+
+mod kills;
+mod upstream_folder;
+mod vectors;
