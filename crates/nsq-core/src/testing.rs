@@ -115,16 +115,7 @@ impl House {
 
     pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> House {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings {
-            data_path: folder.path().to_owned(),
-            node_id: 1,
-            mem_queue_size: 10_000,
-            max_msg_timeout: MAX_MSG_TIMEOUT,
-            max_msg_size: 1 << 20,
-            sync_every: 2500,
-            log_options: SMALL_SEGMENTS,
-            percentiles: None,
-        };
+        let mut settings = settings_in(folder.path());
         change(&mut settings);
         let mut house = House {
             now: MORNING,
@@ -297,6 +288,19 @@ impl House {
 
     pub(crate) fn handle_timeout(&self, cell: &ChannelCell) -> Option<Tick> {
         self.ring(|wakes| cell.lock().handle_timeout(self.now, wakes))
+    }
+}
+
+pub(crate) fn settings_in(folder: &Path) -> Settings {
+    Settings {
+        data_path: folder.to_owned(),
+        node_id: 1,
+        mem_queue_size: 10_000,
+        max_msg_timeout: MAX_MSG_TIMEOUT,
+        max_msg_size: 1 << 20,
+        sync_every: 2500,
+        log_options: SMALL_SEGMENTS,
+        percentiles: None,
     }
 }
 

@@ -8,11 +8,9 @@ use std::time::Duration;
 use nsq_queue::diskqueue::{Message, Place, QueueWriter};
 
 use super::ImportError;
-use crate::broker::{Broker, OpenError, Settings, Surroundings};
+use crate::broker::{Broker, OpenError, Surroundings};
 use crate::metadata;
-use crate::testing::{
-    ALICE, Got, House, MAX_MSG_TIMEOUT, Notes, SMALL_SEGMENTS, copy_folder, counts, finish_all,
-};
+use crate::testing::{ALICE, Got, House, Notes, copy_folder, counts, finish_all, settings_in};
 use crate::time::{Now, Tick};
 
 thread_local! {
@@ -295,15 +293,7 @@ fn mixed_folder(folder: &Path) {
 
 /// Opens the folder, with a kill after so many steps of the import.
 fn open_until(folder: &Path, steps: usize) -> Result<Broker, OpenError> {
-    let settings = Settings {
-        data_path: folder.to_owned(),
-        node_id: 1,
-        mem_queue_size: 10_000,
-        max_msg_timeout: MAX_MSG_TIMEOUT,
-        max_msg_size: 1 << 20,
-        sync_every: 2500,
-        log_options: SMALL_SEGMENTS,
-    };
+    let settings = settings_in(folder);
     let now = Now {
         tick: Tick::from_nanos(5_000_000_000),
         unix_nanos: 1_700_000_000_000_000_000,
@@ -333,7 +323,7 @@ fn contents(broker: &Broker) -> BTreeMap<String, Vec<(String, u64, u16)>> {
             // One by one: of two with one id that are out at once, the channel would drop the second.
             while cell.lock().depth() > 0 {
                 let message = house.take_one(&cell, ALICE);
-                cell.lock().finish(ALICE, message.id).unwrap();
+                cell.lock().finish(ALICE, message.id, house.now).unwrap();
                 got.push((message.body, message.id.as_u64(), message.attempts));
             }
             all.insert(format!("{}:{}", topic.name(), cell.name()), got);
