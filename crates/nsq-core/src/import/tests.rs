@@ -10,6 +10,7 @@ use nsq_queue::diskqueue::{Message, Place, QueueWriter};
 use super::ImportError;
 use crate::broker::{Broker, OpenError, Surroundings};
 use crate::metadata;
+use crate::peek::PeekLimits;
 use crate::testing::{ALICE, Got, House, Notes, copy_folder, counts, finish_all, settings_in};
 use crate::time::{Now, Tick};
 
@@ -158,6 +159,36 @@ fn what_is_out_of_a_backlog_comes_back_after_a_kill_and_keeps_its_attempts_after
     let cell = house.channel("t", "c");
     house.handle_timeout(&cell);
     assert_eq!(take_all(&house, "t", "c").len(), 67);
+}
+
+#[test]
+fn a_look_at_a_channel_shows_its_backlog_first_and_not_what_is_out() {
+    let mut house = House::with(|settings| upstream_folder(&settings.data_path));
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 3);
+    assert_eq!(house.take(&cell, ALICE).len(), 3);
+    let limits = PeekLimits {
+        messages: 50,
+        body_bytes: 100,
+    };
+    let queued = |house: &House| {
+        let peek = house.channel("t", "c").peek(limits, house.now).unwrap();
+        let bodies = peek.queued.into_iter();
+        bodies
+            .map(|message| String::from_utf8(message.body).unwrap())
+            .collect::<Vec<_>>()
+    };
+    let order = [numbered("channel", 40), numbered("topic", 30)].concat();
+    assert_eq!(queued(&house), order[3..53]);
+    // What was in flight comes back requeued, noted as out.
+    house.restart();
+    let shown: HashSet<_> = queued(&house).into_iter().collect();
+    assert_eq!(shown.len(), 50);
+    assert!(
+        numbered("channel", 3)
+            .iter()
+            .all(|body| shown.contains(body))
+    );
 }
 
 #[test]
