@@ -42,7 +42,9 @@ impl Daemon {
         self.tcp = tcp;
         self.http = http;
         wait_until("it answers /ping", PATIENCE, || {
-            http::request(http, "GET", "/ping", b"").is_ok_and(|reply| reply.status == 200)
+            let reply = http::request(http, "GET", "/ping", b"");
+            // It answers so where it wants to be asked by TLS.
+            reply.is_ok_and(|reply| [200, 403].contains(&reply.status))
         });
     }
 
@@ -73,6 +75,28 @@ impl Daemon {
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM)
+    }
+
+    /// Sends a signal that it goes on after.
+    #[track_caller]
+    pub fn notify(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("it runs");
+        let pid = Pid::from_child(process);
+        kill_process(pid, signal).expect("our own child can be signalled");
+    }
+
+    /// Where it said it listens for HTTPS.
+    #[track_caller]
+    pub fn https(&self) -> SocketAddr {
+        self.listening_on("HTTPS: listening on ")
+    }
+
+    /// `GET path` of another address, such as a tunnel to HTTPS.
+    ///
+    /// # Errors
+    /// The system's, or one that says what is no HTTP in the answer.
+    pub fn get_at(address: SocketAddr, path: &str) -> io::Result<Reply> {
+        http::request(address, "GET", path, b"")
     }
 
     /// Sends a signal that ends it and waits for that.

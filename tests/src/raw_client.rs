@@ -72,7 +72,10 @@ impl RawClient {
     /// # Errors
     /// The system's, when there is no connection.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    pub(crate) fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
@@ -80,6 +83,14 @@ impl RawClient {
             received: vec![],
             set_aside: VecDeque::new(),
         })
+    }
+
+    /// The connection itself, and what was read of it already.
+    #[track_caller]
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        let unlimited = self.stream.set_read_timeout(None);
+        unlimited.expect("the connection is open");
+        (self.stream, self.received)
     }
 
     /// Sends these bytes in one write.

@@ -1,0 +1,10 @@
+//! What IDENTIFY can put between nsqd and its clients, and HTTPS.
+
+mod certificates;
+mod compression;
+mod handshake;
+mod https;
+mod policies;
+mod reload;
+#[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
+mod test_authority;
