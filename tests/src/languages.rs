@@ -17,11 +17,13 @@ use crate::start::build_folder;
 use crate::wait::say_loudly;
 
 /// An installed client library and the program that uses it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ClientLibrary {
     program: Vec<PathBuf>,
     /// Where Node looks for them.
     modules: PathBuf,
+    /// What the program is told by its environment.
+    environment: Vec<(&'static str, String)>,
 }
 
 /// A scenario under way.
@@ -78,19 +80,26 @@ impl ClientLibrary {
                 let copy = language.installed.join(file);
                 fs::copy(language.source.join(file), copy).expect("the target folder is ours");
             }
-            // Without the native snappy, which is optional, nothing has to be compiled.
+            // Snappy comes compiled, so that no script has to run.
             run(Command::new("npm")
-                .args([
-                    "ci",
-                    "--omit=optional",
-                    "--ignore-scripts",
-                    "--no-audit",
-                    "--no-fund",
-                ])
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
                 .current_dir(&language.installed));
         });
         let program = ["node".into(), language.source.join("scenarios.js")];
         Some(language.library(program))
+    }
+
+    /// The same, with these layers (`tls`, `snappy`, `deflate`) on all its connections. `environment` says where the
+    /// files for TLS are: `NSQ_CA`, and `NSQ_CERT` with `NSQ_KEY` to show a certificate.
+    #[must_use]
+    pub fn through(&self, layers: &[&str], environment: &[(&'static str, &str)]) -> Self {
+        let mut library = self.clone();
+        let files = environment.iter();
+        library.environment = files
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        library.environment.push(("NSQ_LAYERS", layers.join(" ")));
+        library
     }
 
     /// Runs a scenario to its end; its report. The addresses are what the scenario knows of the world. What it is
@@ -141,6 +150,7 @@ impl ClientLibrary {
             .arg(scenario)
             .args(addresses.iter().map(ToString::to_string))
             .env("NODE_PATH", &self.modules)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -209,6 +219,7 @@ impl Language {
         ClientLibrary {
             program: program.into(),
             modules: self.installed.join("node_modules"),
+            environment: Vec::new(),
         }
     }
 }

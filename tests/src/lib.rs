@@ -1,8 +1,9 @@
 //! Black-box tests of the built daemons, and what they have in common.
 //!
-//! Nothing here links the daemons' code, but for what puts TLS and compression on a connection: a test starts the binary on free loopback ports over a folder of
-//! its own, talks to it in bytes, and leaves no process behind. `NSQD` and `NSQLOOKUPD` name other programs to
-//! test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED` repeats what a crash test threw its dice for.
+//! Nothing here links the daemons' code, but for what puts TLS and compression on a connection: a test starts the
+//! binary on free loopback ports over a folder of its own, talks to it in bytes, and leaves no process behind. `NSQD`
+//! and `NSQLOOKUPD` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED` repeats
+//! what a crash test threw its dice for.
 
 mod daemon;
 mod http;

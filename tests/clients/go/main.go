@@ -1,14 +1,17 @@
 // Scenarios that use nsqd through go-nsq: `scenarios <name> <address>...`. The address is nsqd's for TCP; those
-// of `discover` are nsqlookupds' for HTTP.
+// of `discover` are nsqlookupds' for HTTP. NSQ_LAYERS in the environment puts layers on all connections.
 // Exit status 0 and a short report, or 1 and the reason.
 package main
 
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -401,8 +404,43 @@ func until(what string, holds func() bool) error {
 	return nil
 }
 
+// layered puts on the layers that the environment names.
+func layered(config *nsq.Config) *nsq.Config {
+	for _, layer := range strings.Fields(os.Getenv("NSQ_LAYERS")) {
+		switch layer {
+		case "tls":
+			config.TlsV1 = true
+			config.TlsConfig = tlsConfig()
+		case "snappy":
+			config.Snappy = true
+		case "deflate":
+			config.Deflate = true
+		default:
+			fail(fmt.Errorf("no layer %q", layer))
+		}
+	}
+	return config
+}
+
+func tlsConfig() *tls.Config {
+	authorities := x509.NewCertPool()
+	text, err := os.ReadFile(os.Getenv("NSQ_CA"))
+	if err != nil || !authorities.AppendCertsFromPEM(text) {
+		fail(fmt.Errorf("no authorities: %v", err))
+	}
+	config := &tls.Config{RootCAs: authorities}
+	if shown := os.Getenv("NSQ_CERT"); shown != "" {
+		certificate, err := tls.LoadX509KeyPair(shown, os.Getenv("NSQ_KEY"))
+		if err != nil {
+			fail(err)
+		}
+		config.Certificates = []tls.Certificate{certificate}
+	}
+	return config
+}
+
 func (s setup) producer(config *nsq.Config) *nsq.Producer {
-	producer, err := nsq.NewProducer(s.address, config)
+	producer, err := nsq.NewProducer(s.address, layered(config))
 	if err != nil {
 		fail(err)
 	}
@@ -421,7 +459,7 @@ func (s setup) publishAll(all [][]byte) error {
 }
 
 func (s setup) consumer(config *nsq.Config, handlers int, handle nsq.HandlerFunc) (*nsq.Consumer, error) {
-	consumer, err := nsq.NewConsumer(topic, channel, config)
+	consumer, err := nsq.NewConsumer(topic, channel, layered(config))
 	if err != nil {
 		return nil, err
 	}

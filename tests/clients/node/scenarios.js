@@ -3,6 +3,7 @@
 // Exit status 0 and a short report, or 1 and the reason.
 'use strict'
 
+const fs = require('fs')
 const readline = require('readline')
 const nsq = require('nsqjs')
 
@@ -190,8 +191,21 @@ async function consume(count, maxInFlight) {
   check(mostHeld <= maxInFlight, `${mostHeld} in flight, not ${maxInFlight}`)
 }
 
+// Settings for the layers that the environment names.
+function layers() {
+  const settings = {}
+  for (const layer of (process.env.NSQ_LAYERS || '').split(' ').filter(Boolean)) settings[layer] = true
+  // nsqjs takes no authorities, and asks for a certificate for localhost whatever the address is.
+  if (settings.tls) settings.tlsVerification = false
+  if (process.env.NSQ_CERT) {
+    settings.cert = fs.readFileSync(process.env.NSQ_CERT)
+    settings.key = fs.readFileSync(process.env.NSQ_KEY)
+  }
+  return settings
+}
+
 async function connectedWriter(settings = {}) {
-  const writer = new nsq.Writer(host, Number(port), settings)
+  const writer = new nsq.Writer(host, Number(port), {...layers(), ...settings})
   writer.on(nsq.Writer.ERROR, (error) => console.error(error))
   writer.connect()
   await event(writer, nsq.Writer.READY)
@@ -205,7 +219,7 @@ async function publishAll(all) {
 }
 
 function startReader(settings, handle) {
-  const reader = new nsq.Reader(TOPIC, CHANNEL, {nsqdTCPAddresses: [address], ...settings})
+  const reader = new nsq.Reader(TOPIC, CHANNEL, {nsqdTCPAddresses: [address], ...layers(), ...settings})
   reader.on(nsq.Reader.MESSAGE, handle)
   // A lost connection reports itself here; scenarios judge by what they receive.
   reader.on(nsq.Reader.ERROR, (error) => console.error(error))

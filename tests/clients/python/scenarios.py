@@ -5,6 +5,7 @@ Exit status 0 and a short report, or 1 and the reason.
 """
 
 import asyncio
+import os
 import sys
 import time
 
@@ -21,6 +22,16 @@ class Failed(Exception):
     """What nsqd did otherwise than promised."""
 
 
+def layers():
+    """Settings for the layers that the environment names."""
+    names = os.environ.get("NSQ_LAYERS", "").split()
+    settings = {{"tls": "tls_v1"}.get(name, name): True for name in names}
+    if "tls" in names:
+        files = {"ca_certs": "NSQ_CA", "certfile": "NSQ_CERT", "keyfile": "NSQ_KEY"}
+        settings["tls_options"] = {key: os.environ[name] for key, name in files.items() if name in os.environ}
+    return settings
+
+
 class Setup:
     def __init__(self, addresses):
         self.address = addresses[0]
@@ -28,7 +39,7 @@ class Setup:
         self.readers = []
 
     async def writer(self, **settings):
-        writer = nsq.Writer([self.address], reconnect_interval=0.2, **settings)
+        writer = nsq.Writer([self.address], reconnect_interval=0.2, **layers(), **settings)
         await until("the writer is connected", lambda: connected(writer))
         return writer
 
@@ -37,6 +48,7 @@ class Setup:
             topic=TOPIC,
             channel=CHANNEL,
             message_handler=handle,
+            **layers(),
             **({"nsqd_tcp_addresses": [self.address]} | settings),
         )
         self.readers.append(reader)

@@ -1,6 +1,11 @@
 //! What every client library must find nsqd to do. The crate around this module says which library.
 
+#[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
+mod test_authority;
+
 use nsq_tests::{Lookupd, Nsqd, Start};
+
+use self::test_authority::Authority;
 
 /// Runs a scenario against a fresh nsqd, which it returns. `None` where the language is missing.
 #[track_caller]
@@ -152,6 +157,80 @@ fn a_body_of_100_kb_arrives_whole() {
 fn heartbeats_keep_idle_connections() {
     let Some(nsqd) = run("heartbeat") else { return };
     check_all_finished(&nsqd, 1, 0, 0);
+}
+
+/// Runs scenarios through these layers, against an nsqd with a certificate and these flags besides.
+#[track_caller]
+fn check_through(layers: &[&str], flags: &[&str], shows_certificate: bool) {
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let authority = Authority::new();
+    let (server, client) = (authority.issue("127.0.0.1"), authority.issue("client"));
+    let ca = authority.file();
+    let mut files = vec![("NSQ_CA", ca.as_str())];
+    if shows_certificate {
+        files.push(("NSQ_CERT", &client.cert));
+        files.push(("NSQ_KEY", &client.key));
+    }
+    let library = library.through(layers, &files);
+    let (cert, key) = (
+        format!("--tls-cert={}", server.cert),
+        format!("--tls-key={}", server.key),
+    );
+    let root = format!("--tls-root-ca-file={ca}");
+    let certificate = ["--https-address=127.0.0.1:0", &cert, &key, &root];
+    for (scenario, messages) in [("consume-many", 1000), ("large-body", 1)] {
+        let nsqd = Start::with(&[&certificate[..], flags].concat()).now();
+        library.run(scenario, &[nsqd.tcp()], || "never killed".into());
+        if !flags.contains(&REQUIRED) {
+            check_all_finished(&nsqd, messages, 0, 0);
+        }
+        let log = nsqd.log().text();
+        for layer in layers {
+            let layer = layer.replace("tls", "TLS");
+            let upgrade = format!("upgrading connection to {layer}");
+            // The producer's and the consumer's.
+            assert_eq!(log.matches(&upgrade).count(), 2, "{scenario}: {upgrade}");
+        }
+    }
+}
+
+/// With it, statistics are not to be had by plain HTTP.
+const REQUIRED: &str = "--tls-required";
+
+#[test]
+fn it_works_through_tls() {
+    check_through(&["tls"], &[REQUIRED], false);
+}
+
+#[test]
+fn it_works_through_tls_with_a_certificate_of_its_own() {
+    let flags = [
+        "--tls-client-auth-policy=require-verify",
+        "--tls-required=tcp-https",
+    ];
+    check_through(&["tls"], &flags, true);
+}
+
+#[test]
+fn it_works_through_snappy() {
+    check_through(&["snappy"], &[], false);
+}
+
+#[test]
+fn it_works_through_deflate() {
+    check_through(&["deflate"], &[], false);
+}
+
+#[test]
+fn it_works_through_snappy_in_tls() {
+    check_through(&["tls", "snappy"], &[], false);
+}
+
+#[test]
+fn it_works_through_deflate_in_tls() {
+    check_through(&["tls", "deflate"], &[], false);
 }
 
 const CHANNEL: &str = "scenarios";
