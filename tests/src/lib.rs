@@ -5,6 +5,7 @@
 //! and `NSQLOOKUPD` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED` repeats
 //! what a crash test threw its dice for.
 
+mod auth_server;
 mod daemon;
 mod http;
 mod languages;
@@ -16,6 +17,7 @@ mod raw_client;
 mod start;
 mod wait;
 
+pub use auth_server::{AuthServer, Question};
 pub use daemon::Daemon;
 pub use http::Reply;
 pub use languages::ClientLibrary;

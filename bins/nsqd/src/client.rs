@@ -10,11 +10,15 @@ use nsq_protocol::{ClientState, TopicName};
 use nsq_transport::Compression;
 use nsq_transport::tls::Session;
 
+use crate::auth::Grants;
+
 /// One connection, shared between its task and everyone else.
 pub(crate) struct Client {
     pub(crate) id: ClientId,
     /// As `/stats` shows it, and the logs.
     pub(crate) remote_address: String,
+    /// Without a port; empty for a unix socket.
+    pub(crate) remote_ip: String,
     /// Unix seconds.
     pub(crate) connect_ts: i64,
     pub(crate) connected: std::time::Instant,
@@ -40,6 +44,8 @@ pub(crate) struct Details {
     /// Messages published, by topic.
     pub(crate) published: HashMap<TopicName, u64>,
     pub(crate) channel: Option<Arc<ChannelCell>>,
+    /// What it was granted last, if it had to ask.
+    pub(crate) grants: Option<Arc<Grants>>,
 }
 
 impl Client {
@@ -51,12 +57,13 @@ impl Client {
     ) -> Client {
         let details = Details {
             client_id: remote_ip.clone(),
-            hostname: remote_ip,
+            hostname: remote_ip.clone(),
             ..Details::default()
         };
         Client {
             id,
             remote_address,
+            remote_ip,
             connect_ts,
             connected: std::time::Instant::now(),
             state: AtomicU8::new(ClientState::Init.number()),

@@ -5,6 +5,7 @@
 //! does not read, commands are still taken (a FIN needs no answer) until [`OUTBOX_LIMIT`] bytes wait for it; messages
 //! are not, so a slow client costs bounded memory and delays nobody.
 
+mod authorization;
 mod commands;
 mod outbox;
 mod subscription;
@@ -28,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use crate::client::Client;
 use crate::nsqd::Nsqd;
 use crate::settings::TlsRequired;
+use authorization::Authorization;
 use outbox::Outbox;
 pub(crate) use subscription::Subscription;
 use upgrade::Upgrade;
@@ -67,6 +69,8 @@ pub(crate) struct Connection<S> {
     delivery_settings: ClientSettings,
     is_identified: bool,
     subscription: Option<Subscription>,
+    /// From AUTH on.
+    authorization: Option<Box<Authorization>>,
     /// The topic published to last: most clients have just one.
     last_topic: Option<Arc<Topic>>,
     /// Topics with messages that wait for a sync before their `OK` may go out.
@@ -105,6 +109,10 @@ pub(crate) enum Next {
     CreateTopic(TopicName),
     /// Put layers on the stream.
     Upgrade(Negotiation),
+    /// The same command again, when an authorization server has been asked.
+    AskFirst,
+    /// The command after this one, when an authorization server has been asked.
+    Answered,
     /// The answer to a fatal error is in the outbox.
     Close,
     /// Close without a word.
@@ -129,6 +137,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             settings,
             is_identified: false,
             subscription: None,
+            authorization: None,
             last_topic: None,
             unsynced: Vec::new(),
             batch_mark: 0,
@@ -190,7 +199,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return true;
                 }
                 match next {
-                    Next::Wait => break,
+                    // What is asked of others is an event when it is answered.
+                    Next::Wait | Next::AskFirst | Next::Answered => break,
                     Next::Again => {}
                     Next::CreateTopic(name) => match self.create_topic(&name).await {
                         Some(Ok(_)) => {}
@@ -267,7 +277,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.wants_delivery && self.can_deliver() {
             return Poll::Ready(Event::Deliver);
         }
-        if self.outbox.waiting_bytes() < OUTBOX_LIMIT
+        if self.is_asking() {
+            if let Poll::Ready(next) = self.poll_answer(cx) {
+                return Poll::Ready(Event::Input(next));
+            }
+        } else if self.outbox.waiting_bytes() < OUTBOX_LIMIT
             && let Poll::Ready(event) = self.poll_input(cx)
         {
             return Poll::Ready(event);
@@ -316,6 +330,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.timer.as_mut().reset(far_from(now));
             return true;
         };
+        if self.is_asking() {
+            // Not the client is silent: we do not listen.
+            self.last_command = now;
+        }
         let deadline = self.last_command + 2 * interval;
         if now >= deadline || self.outbox.is_stuck(now, interval) {
             tracing::warn!("PROTOCOL(V2): [{}] i/o timeout", self.client.remote_address);

@@ -2,6 +2,7 @@
 //!
 //! A message's way: socket, connection, decoder, topic, log; then channel, `take`, frames, one write.
 
+mod auth;
 mod client;
 mod clock;
 mod connection;

@@ -13,6 +13,7 @@ use nsq_transport::tls::Acceptor;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::auth::Authorizer;
 use crate::client::Client;
 use crate::clock;
 use crate::connection::Subscription;
@@ -64,6 +65,8 @@ pub(crate) struct Nsqd {
     pub(crate) acceptor: Option<Acceptor>,
     pub(crate) max_channel_consumers: usize,
     pub(crate) sync_publish: bool,
+    /// `None` where everybody may do everything.
+    pub(crate) authorizer: Option<Authorizer>,
     /// Unix seconds.
     pub(crate) start_time: i64,
     pub(crate) started: std::time::Instant,
@@ -103,6 +106,7 @@ impl Nsqd {
             acceptor: settings.acceptor().cloned(),
             max_channel_consumers: settings.max_channel_consumers(),
             sync_publish: settings.sync_publish(),
+            authorizer: Authorizer::new(&settings, Handle::current()),
             settings,
             broker,
             notes,

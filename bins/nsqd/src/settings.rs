@@ -3,6 +3,7 @@
 //! The `table` has one row per option; from it follow flags, usage, config keys, defaults, fields and
 //! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
 
+mod auth_tls;
 mod check;
 mod client_tls;
 mod limits;
@@ -23,7 +24,7 @@ use std::ops::Deref;
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::stop::Stop;
 use nsq_daemon::{config, go_flags, version};
-use nsq_transport::tls::{Acceptor, Connector};
+use nsq_transport::tls::{Acceptor, ClientConfig, Connector};
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqd";
@@ -35,6 +36,7 @@ pub struct Settings {
     given: Given,
     acceptor: Option<Acceptor>,
     lookupd_connector: Option<Connector>,
+    auth_tls: ClientConfig,
 }
 
 impl Settings {
@@ -56,12 +58,16 @@ impl Settings {
         };
         check::check(&mut options).map_err(|error| fatal(&error))?;
         let acceptor = client_tls::load(&options).map_err(|error| fatal(&error))?;
+        let auth_tls = auth_tls::load(&options);
+        let auth_tls = auth_tls
+            .map_err(|error| fatal(&format!("failed to build client TLS config - {error}")))?;
         let lookupd_connector = lookupd_tls::load(&options).map_err(|error| fatal(&error))?;
         Ok(Self {
             options,
             given,
             acceptor,
             lookupd_connector,
+            auth_tls,
         })
     }
 
@@ -121,6 +127,11 @@ impl Settings {
     /// With what to connect to nsqlookupds by TLS; `None` for plain connections.
     pub fn lookupd_connector(&self) -> Option<&Connector> {
         self.lookupd_connector.as_ref()
+    }
+
+    /// How to speak TLS with authorization servers.
+    pub fn auth_tls(&self) -> ClientConfig {
+        self.auth_tls.clone()
     }
 
     /// What a GET of `/config/<key>` answers; `None` for an unknown key.

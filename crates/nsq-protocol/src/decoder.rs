@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::batch::BatchProgress;
 use crate::decoder::reader::{Fields, Reader};
+use crate::name::valid_name;
 use crate::{ClientState, Command, CommandError};
 
 /// The longest line, its `\n` included.
@@ -85,6 +86,19 @@ impl Decoder {
             Err(Stop::Partial(_)) => Ok(None),
             Err(Stop::Failed(failure)) => Err(failure),
         }
+    }
+
+    /// The topic of the MPUB that `buf` begins with, in which [`decode`](Self::decode) found no whole command.
+    ///
+    /// Compat: upstream asks for the client's permission before it reads the batch (protocol_v2.go, MPUB).
+    pub fn awaited_batch<'a>(&self, buf: &'a [u8]) -> Option<&'a str> {
+        let end = memchr::memchr(b'\n', buf)?;
+        let line = &buf[..end];
+        let mut fields = Fields::of(line.strip_suffix(b"\r").unwrap_or(line));
+        if fields.next()? != b"MPUB" {
+            return None;
+        }
+        valid_name(fields.next()?)
     }
 
     /// What it means that nothing follows `buf`, in which [`decode`](Self::decode) found no whole

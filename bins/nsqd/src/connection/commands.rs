@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::{Connection, Next};
+use crate::auth::Action;
 use crate::clock;
 
 /// Consecutive PUBs to one topic, not yet appended.
@@ -74,7 +75,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             let (command, used) = match self.decoder.decode(&bytes[at..], &context) {
                 Ok(Some(decoded)) => decoded,
-                Ok(None) => break Next::Wait,
+                Ok(None) => {
+                    let Some(topic) = self.awaited_batch(&bytes[at..]) else {
+                        break Next::Wait;
+                    };
+                    channel = None;
+                    if let Some(next) = self.publish_run(&mut run, &mut at, now) {
+                        break next;
+                    }
+                    let allowed = self.authorize(CommandName::PublishMany, topic, Action::Publish);
+                    break allowed.err().unwrap_or(Next::Wait);
+                }
                 Err(failure) => {
                     channel = None;
                     if let Some(next) = self.publish_run(&mut run, &mut at, now) {
@@ -116,7 +127,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     if let Some(next) = self.publish_run(&mut run, &mut at, now) {
                         break next;
                     }
-                    match self.find_topic(topic) {
+                    let allowed = self.authorize(CommandName::Publish, topic, Action::Publish);
+                    match allowed.and_then(|()| self.find_topic(topic)) {
                         Ok(found) => run.topic = Some(found),
                         Err(next) => break next,
                     }
@@ -132,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match self.apply_alone(command, now) {
                 Ok(()) => at += used,
                 // The command stays in the input: it is tried again.
-                Err(next @ Next::CreateTopic(_)) => break next,
+                Err(next @ (Next::CreateTopic(_) | Next::AskFirst)) => break next,
                 Err(next) => {
                     at += used;
                     break next;
@@ -224,9 +236,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(Some(agreed)) => Err(Next::Upgrade(agreed)),
                 Err(error) => Err(self.refuse(&error)),
             },
-            // What would be asked whether to allow it does not exist here.
-            Command::Auth { .. } => Err(self.refuse(&CommandError::AuthDisabled)),
+            Command::Auth { secret } => Err(self.authenticate(secret)),
             Command::Subscribe { topic, channel } => {
+                self.authorize(CommandName::Subscribe, topic, Action::Subscribe(channel))?;
                 let topic = self.find_topic(topic)?;
                 match self.subscribe(&topic, channel) {
                     Ok(()) => {
@@ -237,12 +249,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             Command::PublishMany { topic, messages } => {
+                self.authorize(CommandName::PublishMany, topic, Action::Publish)?;
                 let topic = self.find_topic(topic)?;
                 let messages = messages.map_err(|error| self.refuse(&error))?;
                 let outcome = topic.publish(messages.iter(), now);
                 self.answer_publish(&topic, outcome, messages.len(), CommandName::PublishMany)
             }
             Command::PublishDeferred { topic, delay, body } => {
+                self.authorize(CommandName::PublishDeferred, topic, Action::Publish)?;
                 let topic = self.find_topic(topic)?;
                 let outcome = if delay.is_zero() {
                     topic.publish(std::iter::once(body), now)

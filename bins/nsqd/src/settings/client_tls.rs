@@ -45,7 +45,8 @@ pub(super) fn load(options: &NsqdOptions) -> Result<Option<Acceptor>, ClientTlsE
     Ok(Some(Acceptor::new(identity, clients, min_version(options))))
 }
 
-fn min_version(options: &NsqdOptions) -> MinVersion {
+/// The oldest version to speak.
+pub(super) fn min_version(options: &NsqdOptions) -> MinVersion {
     match options.tls_min_version {
         TlsMinVersion::Tls10 | TlsMinVersion::Tls11 | TlsMinVersion::Tls12 => MinVersion::Tls12,
         TlsMinVersion::Tls13 => MinVersion::Tls13,

@@ -323,11 +323,7 @@ fn files_of_tls_that_cannot_be_taken_are_named() {
 #[test]
 fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
     for (args, file) in [
-        (
-            &["--auth-http-address=a:1"][..],
-            "auth_http_addresses = [\"a:1\"]",
-        ),
-        (&["--tcp-address=/run/n"], "tcp_address = \"/run/n\""),
+        (&["--tcp-address=/run/n"][..], "tcp_address = \"/run/n\""),
         (&["--http-address=/run/n"], "http_address = \"/run/n\""),
         (
             &["--enable-experiment=topology-aware-consumption"],

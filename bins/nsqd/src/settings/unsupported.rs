@@ -27,7 +27,6 @@ type Refusal = (&'static str, fn(&NsqdOptions) -> bool, &'static str);
 /// One line for each missing feature's option.
 #[rustfmt::skip]
 const REFUSALS: &[Refusal] = &[
-    ("auth-http-address", |o| !o.auth_http_addresses.is_empty(), "clients are not authorized, everyone would be let in"),
     ("tcp-address", |o| is_unix_path(&o.tcp_address), NO_UNIX),
     ("http-address", |o| !o.http_address.is_empty() && is_unix_path(&o.http_address), NO_UNIX),
     ("enable-experiment", |o| o.enable_experiment.iter().any(|name| name == TOPOLOGY), "topology-aware-consumption is missing"),

@@ -25,7 +25,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 pub use self::error::{Cause, ClientError};
 pub use self::https::{Trust, https};
-pub use super::query::query_escape;
+pub use super::query::{query_escape, query_escape_bytes};
 
 /// How to ask, and what an answer may cost.
 #[derive(Debug, Clone)]

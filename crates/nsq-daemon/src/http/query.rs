@@ -83,8 +83,13 @@ pub(super) fn percent_decode(text: &str, plus: Plus) -> Option<String> {
 
 /// Escapes a value for a query: everything but letters, digits and `-_.~`, a space as `+`.
 pub fn query_escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    query_escape_bytes(text.as_bytes())
+}
+
+/// [`query_escape`] for what need not be text.
+pub fn query_escape_bytes(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for &byte in bytes {
         match byte {
             b' ' => out.push('+'),
             _ if is_unreserved(byte) => out.push(char::from(byte)),

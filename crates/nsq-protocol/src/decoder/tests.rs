@@ -913,3 +913,22 @@ proptest! {
         ]);
     }
 }
+
+#[test]
+fn a_batch_that_has_only_begun_tells_its_topic() {
+    let limits = limits();
+    let check = |bytes: &[u8], expected: Option<&str>| {
+        let mut decoder = Decoder::new();
+        let context = context(ClientState::Init, &limits);
+        assert!(matches!(decoder.decode(bytes, &context), Ok(None)));
+        assert_eq!(decoder.awaited_batch(bytes), expected);
+    };
+    check(b"MPUB t\n", Some("t"));
+    check(
+        b"MPUB t#ephemeral x\r\n\0\0\0\x20\0\0\0\x01",
+        Some("t#ephemeral"),
+    );
+    check(b"MPUB t", None);
+    check(b"PUB t\n\0\0", None);
+    check(b"", None);
+}

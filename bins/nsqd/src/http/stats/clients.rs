@@ -29,6 +29,10 @@ pub(super) struct ClientReport {
     pub(super) tls: Option<Session>,
     pub(super) compression: Option<Compression>,
     pub(super) user_agent: String,
+    pub(super) authed: bool,
+    /// Empty unless it had to authenticate, as is the page about it.
+    pub(super) auth_identity: String,
+    pub(super) auth_identity_url: String,
     pub(super) topology_zone: String,
     pub(super) topology_region: String,
     /// One topic it published to, and how many messages.
@@ -113,6 +117,7 @@ impl Connection {
     /// The client as it is, and its channel. With `topic`, only what it published there is shown.
     fn of(client: &Client, topic: Option<&str>) -> (Connection, Option<Arc<ChannelCell>>) {
         let details = client.details();
+        let grants = details.grants.as_ref();
         let report = ClientReport {
             client_id: details.client_id.clone(),
             hostname: details.hostname.clone(),
@@ -125,6 +130,9 @@ impl Connection {
             tls: details.tls.clone(),
             compression: details.compression,
             user_agent: details.user_agent.clone(),
+            authed: grants.is_some_and(|grants| grants.count() > 0),
+            auth_identity: grants.map_or(String::new(), |grants| grants.identity.clone()),
+            auth_identity_url: grants.map_or(String::new(), |grants| grants.identity_url.clone()),
             topology_zone: details.topology_zone.clone(),
             topology_region: details.topology_region.clone(),
             pub_count: shown_pub_count(&details.published, topic),

@@ -147,7 +147,7 @@ impl Latency {
     }
 }
 
-/// A connection. There is no AUTH to be shown as done.
+/// A connection.
 #[derive(Serialize)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -169,6 +169,12 @@ struct ClientJson<'a> {
     deflate: bool,
     snappy: bool,
     user_agent: &'a str,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    authed: bool,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    auth_identity: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    auth_identity_url: &'a str,
     topology_zone: &'a str,
     topology_region: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -206,6 +212,9 @@ impl<'a> ClientJson<'a> {
             deflate: matches!(client.compression, Some(Compression::Deflate { .. })),
             snappy: client.compression == Some(Compression::Snappy),
             user_agent: &client.user_agent,
+            authed: client.authed,
+            auth_identity: &client.auth_identity,
+            auth_identity_url: &client.auth_identity_url,
             topology_zone: &client.topology_zone,
             topology_region: &client.topology_region,
             pub_counts: pub_count.map(|(topic, count)| {
@@ -284,6 +293,7 @@ mod tests {
              \"remote_address\":\"[::1]:51234\",\"state\":3,\"ready_count\":1,\"in_flight_count\":2,\
              \"message_count\":3,\"finish_count\":4,\"requeue_count\":5,\"connect_ts\":1737972001,\
              \"sample_rate\":6,\"deflate\":false,\"snappy\":false,\"user_agent\":\"agent/1.0\",\
+             \"authed\":true,\"auth_identity\":\"who\",\"auth_identity_url\":\"http://who\",\
              \"topology_zone\":\"zone\",\"topology_region\":\"region\",\"tls\":false,\"tls_cipher_suite\":\"\",\
              \"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\"tls_negotiated_protocol_is_mutual\":false}],\
              \"paused\":false,\"e2e_processing_latency\":{\"count\":0,\"percentiles\":null}}],\
