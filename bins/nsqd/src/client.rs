@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::task::AtomicWaker;
-use nsq_core::{ChannelCell, ClientHandle, ClientId};
+use nsq_core::{ChannelCell, ClientHandle, ClientId, Locality};
 use nsq_protocol::{ClientState, TopicName};
 use nsq_transport::Compression;
 use nsq_transport::tls::Session;
@@ -37,6 +37,7 @@ pub(crate) struct Details {
     pub(crate) user_agent: String,
     pub(crate) topology_region: String,
     pub(crate) topology_zone: String,
+    pub(crate) locality: Locality,
     pub(crate) sample_rate: u8,
     /// What TLS agreed on, once there is TLS.
     pub(crate) tls: Option<Session>,

@@ -10,6 +10,7 @@ mod limits;
 mod lookupd_tls;
 mod table;
 mod tls_words;
+mod topology;
 mod unsupported;
 
 #[cfg(test)]
@@ -156,6 +157,9 @@ impl Settings {
             tracing::warn!("{notice}");
         }
         unsupported::log_notices(&self.given);
+        for notice in topology::notices(&self.options) {
+            tracing::warn!("{notice}");
+        }
     }
 }
 

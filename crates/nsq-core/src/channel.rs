@@ -13,6 +13,7 @@ mod consumer;
 mod deadlines;
 mod delivery;
 mod journal;
+mod line;
 mod out_set;
 mod resume;
 mod source;
@@ -36,6 +37,7 @@ use consumer::Consumers;
 pub use consumer::Subscription;
 pub use delivery::{Budget, Delivery, Taken};
 use journal::{Journal, Note};
+pub use line::Locality;
 pub(crate) use out_set::LogKind;
 use out_set::{OutMessage, OutSet, State};
 pub(crate) use resume::{Parts, has_log};
@@ -159,7 +161,8 @@ pub struct Channel {
     requeue_count: u64,
     timeout_count: u64,
     dropped_count: u64,
-    delivered_count: u64,
+    /// Deliveries by the client's locality.
+    delivered_counts: [u64; Locality::COUNT],
     /// From the first FIN on.
     latencies: Option<Box<Latencies>>,
     percentiles: Option<Arc<PercentileSettings>>,
@@ -461,7 +464,9 @@ impl Channel {
             message_count: offered,
             requeue_count: self.requeue_count,
             timeout_count: self.timeout_count,
-            delivered_count: self.delivered_count,
+            delivered_count: self.delivered_counts.iter().sum(),
+            zone_local_count: self.delivered_counts[Locality::Zone.index()],
+            region_local_count: self.delivered_counts[Locality::Region.index()],
             dropped_count: self.dropped_count,
             damaged_count: self.main.damaged_count
                 + self
@@ -537,12 +542,11 @@ impl Channel {
         }
     }
 
-    /// Rings as many waiting clients as there are messages to give.
+    /// Rings as many waiting clients as there are messages to give them.
     fn ring_for_depth(&mut self, wakes: &mut Wakes) {
         if !self.paused && self.stalled_until.is_none() && self.consumers.idle_count() > 0 {
             let depth = usize::try_from(self.depth()).unwrap_or(usize::MAX);
-            let rung = self.consumers.rung_count();
-            self.consumers.ring(depth.saturating_sub(rung), wakes);
+            self.consumers.ring_for(depth, wakes);
             self.note_idle();
         }
     }

@@ -42,6 +42,10 @@ pub struct ChannelStats {
     pub message_count: u64,
     /// Messages handed to clients, again and again counted.
     pub delivered_count: u64,
+    /// Of these, to clients in nsqd's zone; only counted where such are preferred.
+    pub zone_local_count: u64,
+    /// Of the rest, to clients in nsqd's region; likewise.
+    pub region_local_count: u64,
     /// REQs.
     pub requeue_count: u64,
     /// Messages taken back because their time was up.

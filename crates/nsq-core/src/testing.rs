@@ -10,7 +10,7 @@ use nsq_protocol::{ChannelName, MessageId, TopicName};
 use nsq_queue::LogOptions;
 
 use crate::broker::{Broker, Change, Settings, Surroundings};
-use crate::channel::{Budget, Channel, Subscription, Taken};
+use crate::channel::{Budget, Channel, Locality, Subscription, Taken};
 use crate::client::{ClientHandle, ClientId, Wakes};
 use crate::error::NotInFlight;
 use crate::time::{Now, Tick};
@@ -214,12 +214,27 @@ impl House {
             }),
             msg_timeout: MSG_TIMEOUT,
             sample_rate: 0,
+            locality: Locality::default(),
         }
     }
 
     pub(crate) fn subscribe(&self, cell: &ChannelCell, client: ClientId, ready_count: u32) {
+        self.subscribe_from(cell, client, ready_count, Locality::default());
+    }
+
+    pub(crate) fn subscribe_from(
+        &self,
+        cell: &ChannelCell,
+        client: ClientId,
+        ready_count: u32,
+        locality: Locality,
+    ) {
+        let subscription = Subscription {
+            locality,
+            ..self.subscription(client)
+        };
         let mut channel = cell.lock();
-        channel.subscribe(self.subscription(client), 0).unwrap();
+        channel.subscribe(subscription, 0).unwrap();
         channel.set_ready_count(client, ready_count);
     }
 

@@ -9,3 +9,4 @@ mod identify;
 mod in_flight;
 mod publish_errors;
 mod topics;
+mod topology;

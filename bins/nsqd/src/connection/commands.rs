@@ -386,7 +386,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if !self.is_identified {
             self.is_identified = true;
             self.delivery_settings = self.settings.clone();
-            self.client.details().sample_rate = self.settings.sample_rate;
+            let mut details = self.client.details();
+            details.sample_rate = self.settings.sample_rate;
+            let (region, zone) = (&request.topology_region, &request.topology_zone);
+            details.locality = nsqd.settings.locality(region, zone);
+            drop(details);
             self.restart_heartbeat();
         }
         let features = &nsqd.features;

@@ -58,6 +58,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 handle: Arc::clone(&self.client) as Arc<dyn nsq_core::ClientHandle>,
                 msg_timeout: self.delivery_settings.msg_timeout,
                 sample_rate: self.delivery_settings.sample_rate,
+                locality: self.client.details().locality,
             };
             let outcome = cell.lock().subscribe(subscription, limit);
             match outcome {

@@ -325,10 +325,6 @@ fn what_this_build_lacks_stops_the_start_from_line_and_file_alike() {
     for (args, file) in [
         (&["--tcp-address=/run/n"][..], "tcp_address = \"/run/n\""),
         (&["--http-address=/run/n"], "http_address = \"/run/n\""),
-        (
-            &["--enable-experiment=topology-aware-consumption"],
-            "enable_experiment = \"topology-aware-consumption\"",
-        ),
     ] {
         let flag = args[0].split('=').next().unwrap();
         for loaded in [load(args), load_file(file, &[])] {

@@ -29,11 +29,9 @@ type Refusal = (&'static str, fn(&NsqdOptions) -> bool, &'static str);
 const REFUSALS: &[Refusal] = &[
     ("tcp-address", |o| is_unix_path(&o.tcp_address), NO_UNIX),
     ("http-address", |o| !o.http_address.is_empty() && is_unix_path(&o.http_address), NO_UNIX),
-    ("enable-experiment", |o| o.enable_experiment.iter().any(|name| name == TOPOLOGY), "topology-aware-consumption is missing"),
 ];
 
 const NO_UNIX: &str = "it takes host:port only, not the path of a unix socket";
-const TOPOLOGY: &str = "topology-aware-consumption";
 
 /// Logs a line for each option that was given but does not do what it says.
 pub(super) fn log_notices(given: &Given) {

@@ -40,6 +40,8 @@ fn channel(name: &str) -> ChannelStats {
         requeue_count: 10,
         timeout_count: 11,
         delivered_count: 12,
+        zone_local_count: 0,
+        region_local_count: 0,
         dropped_count: 13,
         damaged_count: 14,
         client_count: 15,

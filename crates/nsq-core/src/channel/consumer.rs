@@ -2,14 +2,14 @@
 //!
 //! Invariant: while a channel has messages to give, nobody waits unless somebody has been rung: so a message never
 //! lies while a ready client sleeps. Clients are rung in the order in which they began to wait, so that at low rates
-//! messages go round.
+//! messages go round; and nearer clients before those farther away, who get what the nearer have no room for.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
+use super::line::{Line, Locality};
 use crate::client::{ClientHandle, ClientId, Wakes};
 
 /// What a client brings along when it subscribes.
@@ -22,6 +22,8 @@ pub struct Subscription {
     pub msg_timeout: Duration,
     /// 0: every message; 1..=99: about that share, in percent; the rest is consumed unseen.
     pub sample_rate: u8,
+    /// How near it is to this nsqd.
+    pub locality: Locality,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,7 @@ pub(crate) struct Consumer {
     handle: Arc<dyn ClientHandle>,
     pub(crate) msg_timeout: Duration,
     pub(crate) sample_rate: u8,
+    pub(crate) locality: Locality,
     random: u64,
     ready_count: u32,
     pub(crate) in_flight: u32,
@@ -45,6 +48,8 @@ pub(crate) struct Consumer {
     pub(crate) finish_count: u64,
     pub(crate) requeue_count: u64,
     waiting: Waiting,
+    /// While it waits: the room that its line counts for it.
+    counted_room: usize,
     /// The round in which it last had its share.
     served_in: u64,
     /// Whether the line holds a place for it, in force or not.
@@ -76,13 +81,10 @@ impl Consumer {
 #[derive(Default)]
 pub(crate) struct Consumers {
     all: HashMap<ClientId, Consumer>,
-    line: VecDeque<ClientId>,
-    idle_count: usize,
-    rung_count: usize,
+    /// Nearest first.
+    lines: [Line; Locality::COUNT],
     /// A round ends when there is nothing left to give.
     round: u64,
-    /// Of the idle and the rung, those that have had their share in this round.
-    served_count: usize,
 }
 
 impl Consumers {
@@ -99,17 +101,18 @@ impl Consumers {
     }
 
     pub(crate) fn idle_count(&self) -> usize {
-        self.idle_count
+        self.lines.iter().map(|line| line.idle_count).sum()
     }
 
-    /// Clients that have been rung and have not come yet.
-    pub(crate) fn rung_count(&self) -> usize {
-        self.rung_count
+    /// Clients as near as this that want messages and have not had their share of what is there.
+    pub(crate) fn rival_count(&self, locality: Locality) -> usize {
+        self.lines[locality.index()].rival_count()
     }
 
-    /// Clients that want messages and have not had their share of what is there.
-    pub(crate) fn rival_count(&self) -> usize {
-        self.idle_count + self.rung_count - self.served_count
+    /// How many messages those have room for who wait nearer than this.
+    pub(crate) fn nearer_room(&self, locality: Locality) -> usize {
+        let nearer = &self.lines[..locality.index()];
+        nearer.iter().map(|line| line.room).sum()
     }
 
     /// How many messages all clients together have room for.
@@ -126,11 +129,13 @@ impl Consumers {
             handle,
             msg_timeout,
             sample_rate,
+            locality,
         } = subscription;
         let consumer = Consumer {
             handle,
             msg_timeout,
             sample_rate,
+            locality,
             random: (u64::from(client.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             ready_count: 0,
             in_flight: 0,
@@ -138,6 +143,7 @@ impl Consumers {
             finish_count: 0,
             requeue_count: 0,
             waiting: Waiting::No,
+            counted_room: 0,
             served_in: u64::MAX,
             in_line: false,
         };
@@ -147,14 +153,21 @@ impl Consumers {
     /// Takes a client out. Whether it had been rung: then somebody else is to be.
     pub(crate) fn remove(&mut self, client: ClientId) -> Option<bool> {
         let was_rung = self.stop_waiting(client)?;
-        self.all.remove(&client);
-        self.line.retain(|&waiting| waiting != client);
+        if let Some(consumer) = self.all.remove(&client) {
+            self.lines[consumer.locality.index()].remove(client);
+        }
         Some(was_rung)
     }
 
     pub(crate) fn set_ready_count(&mut self, client: ClientId, ready_count: u32) {
         if let Some(consumer) = self.all.get_mut(&client) {
             consumer.ready_count = ready_count;
+            if consumer.waiting != Waiting::No {
+                let line = &mut self.lines[consumer.locality.index()];
+                line.room -= consumer.counted_room;
+                consumer.counted_room = consumer.room() as usize;
+                line.room += consumer.counted_room;
+            }
         }
     }
 
@@ -168,13 +181,15 @@ impl Consumers {
     pub(crate) fn stop_waiting(&mut self, client: ClientId) -> Option<bool> {
         let consumer = self.all.get_mut(&client)?;
         let before = std::mem::replace(&mut consumer.waiting, Waiting::No);
+        let line = &mut self.lines[consumer.locality.index()];
         match before {
-            Waiting::No => {}
-            Waiting::Idle => self.idle_count -= 1,
-            Waiting::Rung => self.rung_count -= 1,
+            Waiting::No => return Some(false),
+            Waiting::Idle => line.idle_count -= 1,
+            Waiting::Rung => line.rung_count -= 1,
         }
-        if before != Waiting::No && consumer.served_in == self.round {
-            self.served_count -= 1;
+        line.room -= consumer.counted_room;
+        if consumer.served_in == self.round {
+            line.served_count -= 1;
         }
         Some(before == Waiting::Rung)
     }
@@ -182,7 +197,9 @@ impl Consumers {
     /// There is nothing left to give: what comes next is shared out anew.
     pub(crate) fn end_round(&mut self) {
         self.round += 1;
-        self.served_count = 0;
+        for line in &mut self.lines {
+            line.served_count = 0;
+        }
     }
 
     /// The client has room and found nothing: it goes to the end of the line.
@@ -202,33 +219,26 @@ impl Consumers {
         if consumer.waiting == Waiting::No {
             consumer.waiting = Waiting::Idle;
             consumer.served_in = served_in;
-            self.idle_count += 1;
-            self.served_count += usize::from(served_in == self.round);
+            consumer.counted_room = consumer.room() as usize;
+            let line = &mut self.lines[consumer.locality.index()];
+            line.idle_count += 1;
+            line.served_count += usize::from(served_in == self.round);
+            line.room += consumer.counted_room;
             if !consumer.in_line {
                 consumer.in_line = true;
-                self.line.push_back(client);
+                line.join(client);
             }
         }
     }
 
-    /// Rings up to `count` of those that wait, longest first.
-    pub(crate) fn ring(&mut self, count: usize, wakes: &mut Wakes) {
-        let mut left = count.min(self.idle_count);
-        while left > 0 {
-            let Some(client) = self.line.pop_front() else {
-                return;
-            };
-            let Some(consumer) = self.all.get_mut(&client) else {
-                continue;
-            };
-            consumer.in_line = false;
-            if consumer.waiting == Waiting::Idle {
-                consumer.waiting = Waiting::Rung;
-                self.idle_count -= 1;
-                self.rung_count += 1;
-                wakes.push(Arc::clone(&consumer.handle));
-                left -= 1;
-            }
+    /// Rings as many of those that wait as there are messages, nearest first, then longest: those farther away only
+    /// for what the nearer have no room for.
+    pub(crate) fn ring_for(&mut self, depth: usize, wakes: &mut Wakes) {
+        let mut left = depth;
+        for line in &mut self.lines {
+            let count = left.saturating_sub(line.rung_count).min(line.idle_count);
+            ring(line, &mut self.all, count, wakes);
+            left = left.saturating_sub(line.room);
         }
     }
 
@@ -240,7 +250,10 @@ impl Consumers {
         if consumer.waiting == Waiting::No && consumer.room() > 0 {
             consumer.waiting = Waiting::Rung;
             consumer.served_in = u64::MAX;
-            self.rung_count += 1;
+            consumer.counted_room = consumer.room() as usize;
+            let line = &mut self.lines[consumer.locality.index()];
+            line.rung_count += 1;
+            line.room += consumer.counted_room;
             wakes.push(Arc::clone(&consumer.handle));
         }
     }
@@ -260,6 +273,31 @@ impl Consumers {
     pub(crate) fn close_all(&self) {
         for consumer in self.all.values() {
             consumer.handle.close();
+        }
+    }
+}
+
+/// Rings `count` of a line's idle clients, longest first.
+fn ring(
+    line: &mut Line,
+    all: &mut HashMap<ClientId, Consumer>,
+    mut count: usize,
+    wakes: &mut Wakes,
+) {
+    while count > 0 {
+        let Some(client) = line.pop() else {
+            return;
+        };
+        let Some(consumer) = all.get_mut(&client) else {
+            continue;
+        };
+        consumer.in_line = false;
+        if consumer.waiting == Waiting::Idle {
+            consumer.waiting = Waiting::Rung;
+            line.idle_count -= 1;
+            line.rung_count += 1;
+            wakes.push(Arc::clone(&consumer.handle));
+            count -= 1;
         }
     }
 }

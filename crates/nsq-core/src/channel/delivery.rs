@@ -53,7 +53,8 @@ impl Channel {
     /// finds nothing more is put in line and woken when there is something.
     ///
     /// Its share: with n others waiting for messages who have not had theirs, it gets no more than one part in n + 1
-    /// of what is there, so that one fast reader does not starve the rest.
+    /// of what is there, so that one fast reader does not starve the rest. Those of its own locality are meant: what
+    /// the nearer ones who wait have room for is not there for it.
     pub fn take(
         &mut self,
         client: ClientId,
@@ -77,10 +78,10 @@ impl Channel {
         }
         let mut bytes = 0;
         loop {
-            let room = self
-                .consumers
-                .get(client)
-                .map_or(0, super::consumer::Consumer::room) as usize;
+            let Some(consumer) = self.consumers.get(client) else {
+                break;
+            };
+            let (room, locality) = (consumer.room() as usize, consumer.locality);
             if room == 0 {
                 break;
             }
@@ -104,7 +105,15 @@ impl Channel {
                 taken.waiting = false;
                 continue;
             }
-            let share = depth.div_ceil(self.consumers.rival_count() + 1);
+            let free = depth.saturating_sub(self.consumers.nearer_room(locality));
+            if free == 0 {
+                // All there is goes to those nearer by, who are rung below if nobody has rung them yet.
+                self.consumers.wait(client);
+                self.note_idle();
+                taken.waiting = true;
+                break;
+            }
+            let share = free.div_ceil(self.consumers.rival_count(locality) + 1);
             let left = budget.messages - taken.count;
             if left == 0 || bytes >= budget.bytes {
                 taken.more = true;
@@ -128,7 +137,7 @@ impl Channel {
                 );
                 self.stalled_until = Some(now.tick.after(STALL));
             }
-            if share <= count && self.consumers.rival_count() > 0 {
+            if share <= count && self.consumers.rival_count(locality) > 0 {
                 // It has had its share. The others are rung first, and each rings on, so that it is served behind them.
                 self.ring_for_depth(wakes);
                 if room > count {
@@ -185,7 +194,7 @@ impl Channel {
             consumers,
             requeued_first,
             stalled_until,
-            delivered_count,
+            delivered_counts,
             ..
         } = self;
         let Some(consumer) = consumers.get_mut(client) else {
@@ -320,7 +329,7 @@ impl Channel {
         }
         consumer.in_flight += u32::try_from(count).unwrap_or(u32::MAX);
         consumer.message_count += count as u64;
-        *delivered_count += count as u64;
+        delivered_counts[consumer.locality.index()] += count as u64;
         if count > 0 {
             taken.deadline = Some(deadline);
         }

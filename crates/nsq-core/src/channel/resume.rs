@@ -11,6 +11,7 @@ use nsq_queue::{Log, LogError, Marks, Writer};
 use super::consumer::Consumers;
 use super::delivery::STALL;
 use super::journal::{Journal, Note};
+use super::line::Locality;
 use super::out_set::{LogKind, OutMessage, OutSet, State};
 use super::source::{Source, Step};
 use super::{Channel, Life, Offered, OwnLog, Shared, Store};
@@ -76,7 +77,7 @@ impl Channel {
             requeue_count: 0,
             timeout_count: 0,
             dropped_count: 0,
-            delivered_count: 0,
+            delivered_counts: [0; Locality::COUNT],
             latencies: None,
             percentiles,
             name,

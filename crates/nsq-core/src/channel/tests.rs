@@ -3,6 +3,7 @@
 mod bounds;
 mod damage;
 mod life;
+mod locality;
 mod peek;
 mod resume;
 mod sharing;

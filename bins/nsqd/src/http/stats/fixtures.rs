@@ -43,6 +43,8 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         requeue_count: 10,
         timeout_count: 11,
         delivered_count: 12,
+        zone_local_count: 3,
+        region_local_count: 1,
         dropped_count: 0,
         damaged_count: 0,
         client_count: 1,

@@ -74,8 +74,12 @@ struct ChannelJson<'a> {
     in_flight_count: u64,
     deferred_count: u64,
     message_count: u64,
-    /// Compat: upstream counts every delivery from memory by where the client is, and without regions and zones all
-    /// of them here (nsqd/channel.go, `globalMsgCount`).
+    #[serde(skip_serializing_if = "is_zero")]
+    zone_local_msg_count: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    region_local_msg_count: u64,
+    /// Compat: upstream counts every delivery from memory by where the client is, and all of them here unless nearby
+    /// clients are preferred (nsqd/channel.go, `globalMsgCount`).
     #[serde(skip_serializing_if = "is_zero")]
     global_msg_count: u64,
     requeue_count: u64,
@@ -97,7 +101,11 @@ impl<'a> ChannelJson<'a> {
             in_flight_count: stats.in_flight_count,
             deferred_count: stats.deferred_count,
             message_count: stats.message_count,
-            global_msg_count: stats.delivered_count,
+            zone_local_msg_count: stats.zone_local_count,
+            region_local_msg_count: stats.region_local_count,
+            global_msg_count: stats
+                .delivered_count
+                .saturating_sub(stats.zone_local_count + stats.region_local_count),
             requeue_count: stats.requeue_count,
             timeout_count: stats.timeout_count,
             client_count: stats.client_count,
@@ -288,7 +296,8 @@ mod tests {
             &stats,
             "{\"version\":\"1.3.0\",\"health\":\"OK\",\"start_time\":1737972000,\"topics\":[{\"topic_name\":\"t\",\
              \"channels\":[{\"channel_name\":\"c\",\"depth\":5,\"backend_depth\":6,\"in_flight_count\":7,\
-             \"deferred_count\":8,\"message_count\":9,\"global_msg_count\":12,\"requeue_count\":10,\"timeout_count\":11,\"client_count\":1,\
+             \"deferred_count\":8,\"message_count\":9,\"zone_local_msg_count\":3,\"region_local_msg_count\":1,\"global_msg_count\":8,\
+             \"requeue_count\":10,\"timeout_count\":11,\"client_count\":1,\
              \"clients\":[{\"client_id\":\"id\",\"hostname\":\"host\",\"version\":\"V2\",\
              \"remote_address\":\"[::1]:51234\",\"state\":3,\"ready_count\":1,\"in_flight_count\":2,\
              \"message_count\":3,\"finish_count\":4,\"requeue_count\":5,\"connect_ts\":1737972001,\

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::channel::Budget;
+use crate::channel::{Budget, Locality};
 use crate::client::ClientId;
 use crate::testing::{Got, House, PLENTY};
 use crate::topic::ChannelCell;
@@ -59,21 +59,31 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn locality() -> impl Strategy<Value = Locality> {
+    prop_oneof![
+        3 => Just(Locality::Elsewhere),
+        1 => Just(Locality::Region),
+        1 => Just(Locality::Zone),
+    ]
+}
+
 /// A channel with three clients that do what connections do.
 struct Scene {
     house: House,
     cell: std::sync::Arc<ChannelCell>,
     held: BTreeMap<ClientId, Vec<Got>>,
+    localities: [Locality; 3],
 }
 
 impl Scene {
-    fn new() -> Scene {
+    fn new(localities: [Locality; 3]) -> Scene {
         let house = House::new();
         let cell = house.channel("t", "c");
         let mut scene = Scene {
             house,
             cell,
             held: BTreeMap::new(),
+            localities,
         };
         for client in 1..=3 {
             scene.join(ClientId(client));
@@ -82,7 +92,8 @@ impl Scene {
     }
 
     fn join(&mut self, client: ClientId) {
-        self.house.subscribe(&self.cell, client, 0);
+        let locality = self.localities[client.0 as usize - 1];
+        self.house.subscribe_from(&self.cell, client, 0, locality);
         self.held.insert(client, Vec::new());
     }
 
@@ -213,9 +224,10 @@ impl Scene {
 proptest! {
     #[test]
     fn a_message_never_lies_while_a_ready_client_sleeps(
+        localities in prop::array::uniform3(locality()),
         steps in prop::collection::vec(step(), 1..80)
     ) {
-        let mut scene = Scene::new();
+        let mut scene = Scene::new(localities);
         for step in &steps {
             scene.apply(step);
             scene.check();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::channel::{Budget, Subscription};
+use crate::channel::{Budget, Locality, Subscription};
 use crate::client::{ClientHandle, ClientId, Wakes};
 use crate::testing::{House, MSG_TIMEOUT};
 use crate::time::Now;
@@ -103,6 +103,11 @@ fn every_message_reaches_every_channel_exactly_once() {
                 handle: Arc::new(Inbox(sender)),
                 msg_timeout: MSG_TIMEOUT,
                 sample_rate: 0,
+                locality: if number == at {
+                    Locality::Zone
+                } else {
+                    Locality::Elsewhere
+                },
             };
             cell.lock().subscribe(subscription, 0).unwrap();
             cell.lock().set_ready_count(client, 20);
