@@ -77,10 +77,7 @@ impl Channel {
             self.trim_to_max_depth();
         }
         let mut bytes = 0;
-        loop {
-            let Some(consumer) = self.consumers.get(client) else {
-                break;
-            };
+        while let Some(consumer) = self.consumers.get(client) {
             let (room, locality) = (consumer.room() as usize, consumer.locality);
             if room == 0 {
                 break;
