@@ -90,7 +90,8 @@ impl ClientLibrary {
     }
 
     /// The same, with these layers (`tls`, `snappy`, `deflate`) on all its connections. `environment` says where the
-    /// files for TLS are: `NSQ_CA`, and `NSQ_CERT` with `NSQ_KEY` to show a certificate.
+    /// files for TLS are: `NSQ_CA`, and `NSQ_CERT` with `NSQ_KEY` to show a certificate; and `NSQ_SECRET` what to say in
+    /// AUTH.
     #[must_use]
     pub fn through(&self, layers: &[&str], environment: &[(&'static str, &str)]) -> Self {
         let mut library = self.clone();

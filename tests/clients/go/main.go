@@ -1,5 +1,6 @@
 // Scenarios that use nsqd through go-nsq: `scenarios <name> <address>...`. The address is nsqd's for TCP; those
-// of `discover` are nsqlookupds' for HTTP. NSQ_LAYERS in the environment puts layers on all connections.
+// of `discover` are nsqlookupds' for HTTP. NSQ_LAYERS in the environment puts layers on all connections,
+// NSQ_SECRET has them authenticate.
 // Exit status 0 and a short report, or 1 and the reason.
 package main
 
@@ -406,6 +407,7 @@ func until(what string, holds func() bool) error {
 
 // layered puts on the layers that the environment names.
 func layered(config *nsq.Config) *nsq.Config {
+	config.AuthSecret = os.Getenv("NSQ_SECRET")
 	for _, layer := range strings.Fields(os.Getenv("NSQ_LAYERS")) {
 		switch layer {
 		case "tls":

@@ -191,9 +191,10 @@ async function consume(count, maxInFlight) {
   check(mostHeld <= maxInFlight, `${mostHeld} in flight, not ${maxInFlight}`)
 }
 
-// Settings for the layers that the environment names.
+// Settings for the layers and the secret that the environment names.
 function layers() {
   const settings = {}
+  if (process.env.NSQ_SECRET) settings.authSecret = process.env.NSQ_SECRET
   for (const layer of (process.env.NSQ_LAYERS || '').split(' ').filter(Boolean)) settings[layer] = true
   // nsqjs takes no authorities, and asks for a certificate for localhost whatever the address is.
   if (settings.tls) settings.tlsVerification = false

@@ -23,9 +23,11 @@ class Failed(Exception):
 
 
 def layers():
-    """Settings for the layers that the environment names."""
+    """Settings for the layers and the secret that the environment names."""
     names = os.environ.get("NSQ_LAYERS", "").split()
     settings = {{"tls": "tls_v1"}.get(name, name): True for name in names}
+    if "NSQ_SECRET" in os.environ:
+        settings["auth_secret"] = os.environ["NSQ_SECRET"]
     if "tls" in names:
         files = {"ca_certs": "NSQ_CA", "certfile": "NSQ_CERT", "keyfile": "NSQ_KEY"}
         settings["tls_options"] = {key: os.environ[name] for key, name in files.items() if name in os.environ}

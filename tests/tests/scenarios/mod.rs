@@ -3,7 +3,8 @@
 #[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
 mod test_authority;
 
-use nsq_tests::{Lookupd, Nsqd, Start};
+use nsq_tests::{AuthServer, Lookupd, Nsqd, Start};
+use serde_json::json;
 
 use self::test_authority::Authority;
 
@@ -231,6 +232,68 @@ fn it_works_through_snappy_in_tls() {
 #[test]
 fn it_works_through_deflate_in_tls() {
     check_through(&["tls", "deflate"], &[], false);
+}
+
+/// Runs a scenario with AUTH, through these layers. What the authorization server is asked must have all of `told` in it.
+#[track_caller]
+fn check_auth(layers: &[&str], told: &[&str]) {
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let server = AuthServer::granting(&json!({
+        "topic": format!("^{}$", crate::TOPIC),
+        "channels": [format!("^({CHANNEL})?$")],
+        "permissions": ["subscribe", "publish"],
+    }));
+    let authority = Authority::new();
+    let (ours, shown) = (authority.issue("127.0.0.1"), authority.issue("client"));
+    let ca = authority.file();
+    let flags = [
+        format!("--auth-http-address={}", server.address()),
+        format!("--tls-cert={}", ours.cert),
+        format!("--tls-key={}", ours.key),
+        "--https-address=127.0.0.1:0".to_owned(),
+        "--tls-client-auth-policy=require".to_owned(),
+        "--tls-required=tcp-https".to_owned(),
+    ];
+    // Without TLS, clients need not know that there could be.
+    let flags = if layers.is_empty() {
+        &flags[..1]
+    } else {
+        &flags
+    };
+    let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+    let nsqd = Nsqd::start(&flags);
+    let environment = [
+        ("NSQ_SECRET", "open sesame"),
+        ("NSQ_CA", &ca),
+        ("NSQ_CERT", &shown.cert),
+        ("NSQ_KEY", &shown.key),
+    ];
+    let library = library.through(layers, &environment);
+    library.run("consume-many", &[nsqd.tcp()], || "never killed".into());
+    check_all_finished(&nsqd, 1000, 0, 0);
+    // The producer's and the consumer's.
+    let questions = server.questions();
+    assert_eq!(questions.len(), 2);
+    for question in questions {
+        for part in told.iter().chain(&["secret=open+sesame"]) {
+            assert!(question.line.contains(part), "{}", question.line);
+        }
+    }
+}
+
+#[test]
+fn it_authenticates() {
+    check_auth(&[], &["common_name=&", "tls=false"]);
+}
+
+#[test]
+fn it_authenticates_through_tls_with_its_certificates_name() {
+    check_auth(
+        &["tls"],
+        &["common_name=rcgen+self+signed+cert", "tls=true"],
+    );
 }
 
 const CHANNEL: &str = "scenarios";
