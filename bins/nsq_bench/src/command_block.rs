@@ -21,15 +21,15 @@ impl CommandBlock {
     pub(crate) fn new(topic: &TopicName, publishing: &Publishing) -> Self {
         let body_bytes = publishing.size as usize;
         let batch = publishing.batch as usize;
-        let body = vec![b'x'; body_bytes];
+        let mut words = Words::default();
         let mut command = Vec::new();
         if batch > 1 {
-            let bodies = std::iter::repeat_n(body.as_slice(), batch);
-            encode::publish_many(&mut command, topic, bodies);
+            let bodies: Vec<_> = (0..batch).map(|_| words.body(body_bytes)).collect();
+            encode::publish_many(&mut command, topic, bodies.iter().map(Vec::as_slice));
         } else if let Some(delay) = publishing.defer {
-            encode::publish_deferred(&mut command, topic, delay, &body);
+            encode::publish_deferred(&mut command, topic, delay, &words.body(body_bytes));
         } else {
-            encode::publish(&mut command, topic, &body);
+            encode::publish(&mut command, topic, &words.body(body_bytes));
         }
         let command_bytes = command.len();
         // Bodies stand at the command's end, each behind its 4 bytes of length.
@@ -68,6 +68,48 @@ impl CommandBlock {
         &self.bytes[..count * self.command_bytes]
     }
 }
+
+/// Text that is about as repetitive as what people send: names that come again, and numbers that do not.
+#[derive(Default)]
+struct Words(u64);
+
+impl Words {
+    fn body(&mut self, length: usize) -> Vec<u8> {
+        let mut body = Vec::with_capacity(length + WORDS[0].len());
+        while body.len() < length {
+            // A linear congruential generator, Knuth's: good enough to be different each time.
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let [.., number, word] = self.0.to_be_bytes().map(usize::from);
+            let [first, second, ..] = self.0.to_be_bytes();
+            body.extend_from_slice(WORDS[(word ^ usize::from(first)) % WORDS.len()].as_bytes());
+            body.extend_from_slice(format!("{}", usize::from(second) * 256 + number).as_bytes());
+        }
+        body.truncate(length);
+        body
+    }
+}
+
+const WORDS: [&str; 16] = [
+    r#","duration_ms":"#,
+    r#","user_id":"#,
+    r#","status":"#,
+    r#","bytes_sent":"#,
+    r#","region":"eu-"#,
+    r#","path":"/api/v2/orders/"#,
+    r#","timestamp":"#,
+    r#","trace":""#,
+    r#"","method":"GET","code":"#,
+    r#","host":"web-"#,
+    r#"","cache":"miss","age":"#,
+    r#","referrer":"https://shop.example/item/"#,
+    r#","retry":"#,
+    r#","version":"#,
+    r#","queue":"mail-"#,
+    r#"","level":"info","line":"#,
+];
 
 /// The send time a body begins with, if it does: a body of another origin begins with bytes that
 /// are no time of the last day.
@@ -109,9 +151,13 @@ mod tests {
         let mut block = CommandBlock::new(&topic(), &publishing(10, 1, 3));
         assert_eq!(block.capacity(), 3);
         block.stamp(1, 0x0102_0304_0506_0708);
-        let plain = b"PUB t\n\0\0\0\x0axxxxxxxxxx";
-        let stamped = b"PUB t\n\0\0\0\x0a\x01\x02\x03\x04\x05\x06\x07\x08xx";
-        assert_eq!(block.first(2), [plain.as_slice(), stamped].concat());
+        let body = Words::default().body(10);
+        let head = b"PUB t\n\0\0\0\x0a";
+        let stamped = b"\x01\x02\x03\x04\x05\x06\x07\x08";
+        assert_eq!(
+            block.first(2),
+            [head, &body[..], head, stamped, &body[8..]].concat()
+        );
     }
 
     #[test]
@@ -128,7 +174,8 @@ mod tests {
     fn a_short_body_is_left_alone() {
         let mut block = CommandBlock::new(&topic(), &publishing(7, 1, 1));
         block.stamp(0, NOW);
-        assert_eq!(block.first(1), b"PUB t\n\0\0\0\x07xxxxxxx");
+        let body = Words::default().body(7);
+        assert_eq!(block.first(1), [b"PUB t\n\0\0\0\x07", &body[..]].concat());
     }
 
     #[test]
@@ -140,7 +187,23 @@ mod tests {
                 ..publishing(1, 1, 1)
             },
         );
-        assert_eq!(block.first(1), b"DPUB t 1500\n\0\0\0\x01x");
+        let body = Words::default().body(1);
+        assert_eq!(
+            block.first(1),
+            [b"DPUB t 1500\n\0\0\0\x01", &body[..]].concat()
+        );
+    }
+
+    #[test]
+    fn bodies_are_text_and_differ() {
+        let mut words = Words::default();
+        let bodies: Vec<_> = (0..100).map(|_| words.body(200)).collect();
+        assert!(
+            bodies
+                .iter()
+                .all(|body| body.len() == 200 && body.is_ascii())
+        );
+        assert!(bodies.windows(2).all(|pair| pair[0] != pair[1]));
     }
 
     #[test]

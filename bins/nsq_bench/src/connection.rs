@@ -9,7 +9,7 @@ use std::{
 
 use nsq_protocol::{ChannelName, Frame, TopicName, encode};
 
-use crate::{error::BenchError, inbox::Inbox};
+use crate::{error::BenchError, inbox::Inbox, layers::Layers};
 
 /// The socket. Several threads may write to it, one at a time; only one reads.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Hello {
     pub(crate) heartbeat: Option<Duration>,
     pub(crate) msg_timeout: Option<Duration>,
     pub(crate) output_buffer_timeout: Option<Duration>,
+    pub(crate) layers: Layers,
 }
 
 impl Socket {
@@ -55,8 +56,24 @@ impl Socket {
         encode::magic_v2(&mut out);
         encode::identify(&mut out, hello.to_json().as_bytes());
         socket.write(&out)?;
-        inbox.receive_answer(&socket)?;
-        Ok((socket, inbox))
+        let answer = inbox.receive_answer(&socket)?;
+        if !hello.layers.is_any() {
+            return Ok((socket, inbox));
+        }
+        let stream = hello
+            .layers
+            .put_on(socket.stream, &answer, inbox.into_rest())
+            .map_err(|error| BenchError::Connect {
+                address: address.to_owned(),
+                error,
+            })?;
+        let writing = Mutex::new(());
+        let socket = Self {
+            number,
+            stream,
+            writing,
+        };
+        Ok((socket, Inbox::new(inbox_bytes)))
     }
 
     /// Subscribes and waits for the answer. RDY stays 0.
@@ -72,7 +89,7 @@ impl Socket {
         let mut out = Vec::new();
         encode::subscribe(&mut out, topic, channel);
         self.write(&out)?;
-        inbox.receive_answer(self)
+        inbox.receive_answer(self).map(drop)
     }
 
     /// Writes all of `bytes`.
@@ -138,6 +155,10 @@ impl Hello {
             "hostname": "nsq_bench",
             "user_agent": concat!("nsq_bench/", env!("CARGO_PKG_VERSION")),
             "feature_negotiation": true,
+            "tls_v1": self.layers.tls,
+            "snappy": self.layers.snappy,
+            "deflate": self.layers.deflate.is_some(),
+            "deflate_level": self.layers.deflate.unwrap_or(0),
             "heartbeat_interval": millis(self.heartbeat),
             "msg_timeout": millis(self.msg_timeout),
             "output_buffer_timeout": millis(self.output_buffer_timeout),

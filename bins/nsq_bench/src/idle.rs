@@ -115,6 +115,7 @@ fn measure(
 fn open(options: &Idle) -> Result<Vec<(Socket, Inbox)>, BenchError> {
     let hello = Hello {
         heartbeat: Some(options.heartbeat),
+        layers: options.common.layers,
         ..Hello::default()
     };
     let mut ready = Vec::new();

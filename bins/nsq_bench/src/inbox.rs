@@ -95,20 +95,25 @@ impl Inbox {
         }
     }
 
-    /// Waits for the answer to the command just sent.
+    /// Waits for the answer to the command just sent, and returns it.
     ///
     /// # Errors
     /// The command is refused, or the connection lost.
-    pub(crate) fn receive_answer(&mut self, socket: &Socket) -> Result<(), BenchError> {
+    pub(crate) fn receive_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
         loop {
             match self.next_frame(socket)? {
                 Some(Frame::Response(HEARTBEAT)) => socket.write(NOP)?,
-                Some(Frame::Response(_)) => return Ok(()),
+                Some(Frame::Response(answer)) => return Ok(answer.to_vec()),
                 Some(Frame::Error(text)) => return Err(socket.refused(text)),
                 Some(frame @ Frame::Message(_)) => return Err(socket.unexpected(frame)),
                 None => self.receive(socket)?,
             }
         }
+    }
+
+    /// What has come in and is not used up.
+    pub(crate) fn into_rest(self) -> Vec<u8> {
+        self.buffer[self.start..self.end].to_vec()
     }
 
     fn arrived(&mut self, count: usize, socket: &Socket) -> Result<(), BenchError> {

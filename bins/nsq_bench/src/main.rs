@@ -18,6 +18,7 @@ mod error;
 mod idle;
 mod inbox;
 mod latency;
+mod layers;
 mod options;
 mod process;
 mod progress;
@@ -132,6 +133,7 @@ fn plan(
         messages: None,
         duration: None,
         patience: common.patience,
+        layers: common.layers,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{str::FromStr, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use nsq_protocol::{ChannelName, TopicName};
 
-use crate::{clock::Clock, error::BenchError};
+use crate::{clock::Clock, error::BenchError, layers::Layers};
 
 /// Puts load on an nsqd and measures what it costs.
 ///
@@ -49,6 +49,8 @@ pub(crate) struct Common {
     /// Give up when nothing has moved for this long.
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) patience: Duration,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 #[derive(Debug, Args)]
@@ -197,6 +199,8 @@ pub(crate) struct Compare {
     /// Give up when nothing has moved for this long.
     #[arg(long, value_parser = duration, default_value = "30s")]
     pub(crate) patience: Duration,
+    #[command(flatten)]
+    pub(crate) layers: Layers,
 }
 
 /// One of the servers that are compared.

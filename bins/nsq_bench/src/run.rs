@@ -11,6 +11,7 @@ use crate::{
     coordinator::Coordinator,
     error::BenchError,
     inbox::Inbox,
+    layers::Layers,
     options::{Publishing, Subscribing},
     process::{Process, own_cpu_nanos, ratio},
     report::{Report, ServerUse},
@@ -32,6 +33,7 @@ pub(crate) struct Plan {
     pub(crate) messages: Option<u64>,
     pub(crate) duration: Option<Duration>,
     pub(crate) patience: Duration,
+    pub(crate) layers: Layers,
 }
 
 impl Plan {
@@ -117,6 +119,7 @@ impl Plan {
                 let (socket, mut inbox) = open(Hello {
                     msg_timeout: subscribing.msg_timeout,
                     output_buffer_timeout: subscribing.output_buffer_timeout,
+                    layers: self.layers,
                     ..Hello::default()
                 })?;
                 socket.subscribe(&mut inbox, &self.topic, &self.channel)?;
@@ -126,7 +129,10 @@ impl Plan {
         let mut publishers = Vec::new();
         if let Some((count, _)) = &self.publishing {
             for _ in 0..*count {
-                let (socket, inbox) = open(Hello::default())?;
+                let (socket, inbox) = open(Hello {
+                    layers: self.layers,
+                    ..Hello::default()
+                })?;
                 publishers.push((Arc::new(socket), inbox));
             }
         }
@@ -196,6 +202,7 @@ mod tests {
             messages,
             duration: None,
             patience: Duration::from_secs(30),
+            layers: Layers::default(),
         }
     }
 

@@ -157,6 +157,7 @@ impl Load {
             }),
             duration: None,
             patience: options.patience,
+            layers: options.layers,
         }
     }
 }
