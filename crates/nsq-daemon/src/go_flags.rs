@@ -24,8 +24,15 @@ pub fn parse<T: Options>(
     let mut args = args.into_iter();
     loop {
         match parse_one(&mut args, options) {
-            Ok(Some(flag)) => given.add(flag),
-            Ok(None) => return Ok(given),
+            Ok(Step::Flag(flag)) => given.add(flag),
+            Ok(Step::End) => {
+                given.set_words(args);
+                return Ok(given);
+            }
+            Ok(Step::Word(word)) => {
+                given.set_words(std::iter::once(word.into()).chain(args));
+                return Ok(given);
+            }
             Err(Misuse::Abort(text)) => return Err(Stop::Plain(text)),
             Err(Misuse::Help) => return Err(Stop::Help(usage::<T>(program))),
             Err(Misuse::Text(text)) => {
@@ -43,16 +50,28 @@ enum Misuse {
     Abort(String),
 }
 
-/// Takes one flag, and its value where that is the next argument. `None` where flags end.
+/// What was next on the command line.
+enum Step {
+    Flag(&'static str),
+    /// No flag: reading ends before it.
+    Word(String),
+    /// There is no more, or only words.
+    End,
+}
+
+/// Takes one flag, and its value where that is the next argument.
 fn parse_one<T: Options>(
     args: &mut impl Iterator<Item = OsString>,
     options: &mut T,
-) -> Result<Option<&'static str>, Misuse> {
+) -> Result<Step, Misuse> {
     let Some(arg) = next_text(args)? else {
-        return Ok(None);
+        return Ok(Step::End);
     };
-    if arg.len() < 2 || !arg.starts_with('-') || arg == "--" {
-        return Ok(None);
+    if arg == "--" {
+        return Ok(Step::End);
+    }
+    if arg.len() < 2 || !arg.starts_with('-') {
+        return Ok(Step::Word(arg));
     }
     let body = arg.strip_prefix("--").unwrap_or(&arg[1..]);
     if body.starts_with(['-', '=']) {
@@ -86,7 +105,7 @@ fn parse_one<T: Options>(
     }
     let rows = options.rows();
     let row = rows.iter().find(|row| row.flag == name);
-    Ok(row.map(|row| row.flag))
+    Ok(row.map_or(Step::End, |row| Step::Flag(row.flag)))
 }
 
 fn set(value: &mut dyn OptionValue, word: &str, shown: &str) -> Result<(), Misuse> {
@@ -187,6 +206,14 @@ mod tests {
             assert_eq!(sample.max_msg_size, 1024, "{line:?}");
             assert!(!given.has("max-msg-size"));
         }
+    }
+
+    #[test]
+    fn words_after_the_flags_are_kept_for_who_minds_them() {
+        let words = |line: &[&str]| parsed(line).unwrap().1.words().to_vec();
+        assert_eq!(words(&["--deflate", "a", "--b"]), ["a", "--b"]);
+        assert_eq!(words(&["--", "--deflate"]), ["--deflate"]);
+        assert!(words(&["--deflate"]).is_empty());
     }
 
     #[test]

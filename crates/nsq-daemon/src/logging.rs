@@ -38,9 +38,20 @@ pub const FATAL_TARGET: &str = "nsq::fatal";
 /// Begins logging to stderr: every line starts with `prefix`, and `level` rules from now on what
 /// is printed. Only a process's first call counts.
 pub fn start(prefix: &str, level: &LiveLevel) {
+    start_with(prefix, level, Client::AsTheRest);
+}
+
+/// As [`start`], for the small utilities: what the NSQ client in them logs has the form it has in programs that use
+/// go-nsq, `YYYY/MM/DD HH:MM:SS INF    1 [topic/channel] (addr) text`, and is printed from INFO on whatever the level.
+pub fn start_tool(prefix: &str, level: &LiveLevel) {
+    start_with(prefix, level, Client::AsGoNsq);
+}
+
+fn start_with(prefix: &str, level: &LiveLevel, client: Client) {
     let logger = Logger {
         prefix: prefix.to_owned(),
         level: level.clone(),
+        client,
         sink: Box::new(write_to_stderr),
     };
     // It fails when a logger is there already, such as in tests with several daemons in a process.
@@ -70,7 +81,15 @@ fn write_to_stderr(line: &[u8]) {
 struct Logger {
     prefix: String,
     level: LiveLevel,
+    client: Client,
     sink: Box<Sink>,
+}
+
+/// How lines of the NSQ client look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Client {
+    AsTheRest,
+    AsGoNsq,
 }
 
 /// Where whole lines go.
@@ -78,10 +97,18 @@ type Sink = dyn Fn(&[u8]) + Send + Sync;
 
 impl Logger {
     fn is_on(&self, metadata: &Metadata<'_>) -> bool {
+        if self.is_go_nsq(metadata) {
+            return metadata.is_event()
+                && level_of(metadata).is_some_and(|level| level >= LogLevel::Info);
+        }
         let current = self.level.current();
         metadata.is_event()
             && level_of(metadata).is_some_and(|level| level >= current)
             && (is_ours(metadata.target()) || current == LogLevel::Debug)
+    }
+
+    fn is_go_nsq(&self, metadata: &Metadata<'_>) -> bool {
+        self.client == Client::AsGoNsq && metadata.target().starts_with("nsq_client")
     }
 }
 
@@ -116,7 +143,11 @@ impl Subscriber for Logger {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(match self.level.current() {
+        let current = match self.client {
+            Client::AsTheRest => self.level.current(),
+            Client::AsGoNsq => self.level.current().min(LogLevel::Info),
+        };
+        Some(match current {
             LogLevel::Debug => LevelFilter::DEBUG,
             LogLevel::Info => LevelFilter::INFO,
             LogLevel::Warn => LevelFilter::WARN,
@@ -133,13 +164,12 @@ impl Subscriber for Logger {
         // Taken out and put back: a message whose formatting logs finds an empty buffer.
         let mut line = LINE.with(RefCell::take);
         line.clear();
-        let written = write_line(
-            &mut line,
-            &self.prefix,
-            &Zoned::now(),
-            level,
-            format_args!("{}{}", message.text, message.fields),
-        );
+        let text = format_args!("{}{}", message.text, message.fields);
+        let written = if self.is_go_nsq(event.metadata()) {
+            write_client_line(&mut line, &Zoned::now(), level, text)
+        } else {
+            write_line(&mut line, &self.prefix, &Zoned::now(), level, text)
+        };
         if written.is_ok() {
             (self.sink)(line.as_bytes());
         }
@@ -198,6 +228,33 @@ fn write_line(
     Ok(())
 }
 
+/// A line as go-nsq's `Consumer.log` writes it.
+fn write_client_line(
+    line: &mut String,
+    now: &Zoned,
+    level: LogLevel,
+    message: fmt::Arguments<'_>,
+) -> fmt::Result {
+    let level = match level {
+        LogLevel::Debug => "DBG",
+        LogLevel::Info => "INF",
+        LogLevel::Warn => "WRN",
+        LogLevel::Error | LogLevel::Fatal => "ERR",
+    };
+    write!(line, "{} {level:<4} ", seconds_text(now))?;
+    write!(OneLine(line), "{message}")?;
+    line.push('\n');
+    Ok(())
+}
+
+/// Prints a line as Go's standard logger does, `YYYY/MM/DD HH:MM:SS text`, on stderr.
+pub fn plain_line(text: &str) {
+    let mut line = format!("{} ", seconds_text(&Zoned::now()));
+    let _ = OneLine(&mut line).write_str(text);
+    line.push('\n');
+    write_to_stderr(line.as_bytes());
+}
+
 /// `YYYY/MM/DD HH:MM:SS`, as Go's logger begins its lines.
 pub(crate) fn seconds_text(now: &Zoned) -> String {
     format!(
@@ -244,6 +301,7 @@ mod tests {
         let logger = Logger {
             prefix: "[nsqd] ".to_owned(),
             level: level.clone(),
+            client: Client::AsGoNsq,
             sink: Box::new(move |line| {
                 let line = String::from_utf8(line.to_vec()).unwrap();
                 sink.lock().unwrap().push(line);
@@ -331,6 +389,26 @@ mod tests {
         assert_eq!(lines_of(&level, foreign), Vec::<String>::new());
         level.set(LogLevel::Debug);
         assert_eq!(words(&lines_of(&level, foreign)), ["ERROR:"]);
+    }
+
+    #[test]
+    fn the_client_in_a_utility_logs_as_go_nsq_does_from_info_on() {
+        let level = LiveLevel::default();
+        level.set(LogLevel::Error);
+        let lines = lines_of(&level, || {
+            tracing::debug!(target: "nsq_client::consumer", "no");
+            tracing::info!(target: "nsq_client::consumer", "  1 [t/c] (a:1) connecting to nsqd");
+            tracing::error!(target: "nsq_client::producer", "(a:1) IO error");
+            tracing::info!("no");
+        });
+        let rest: Vec<_> = lines.iter().map(|line| line.split_at(20).1).collect();
+        assert_eq!(
+            rest,
+            [
+                "INF    1 [t/c] (a:1) connecting to nsqd\n",
+                "ERR  (a:1) IO error\n"
+            ]
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use self::words::{go_quote, parse_bool};
 pub use toml::Value as FileValue;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 
 /// A type an option can have: how it reads and how it shows.
 pub trait OptionValue {
@@ -149,12 +150,24 @@ pub trait Options: Default {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Given {
     flags: Vec<&'static str>,
+    words: Vec<String>,
 }
 
 impl Given {
     /// Whether the option of this flag was given.
     pub fn has(&self, flag: &str) -> bool {
         self.flags.contains(&flag)
+    }
+
+    /// What stood on the command line after the flags.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+
+    pub(crate) fn set_words(&mut self, words: impl Iterator<Item = OsString>) {
+        self.words = words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
     }
 
     pub(crate) fn add(&mut self, flag: &'static str) {

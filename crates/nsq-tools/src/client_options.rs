@@ -1,0 +1,90 @@
+//! `--consumer-opt` and `--producer-opt`: the client's own options by name.
+
+use std::ops::{Deref, DerefMut};
+
+use nsq_client::Config;
+use nsq_daemon::options::{ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue};
+
+/// A client configuration that a repeatable flag changes, `name,value` at a time.
+#[derive(Debug, Clone, Default)]
+pub struct ClientOptions {
+    config: Config,
+}
+
+impl ClientOptions {
+    /// The configuration for a utility: its user agent is the program's, whatever the options said, as upstream's.
+    pub fn for_program(&self, program: &str) -> Config {
+        let mut config = self.config.clone();
+        config.user_agent = user_agent(program);
+        config
+    }
+}
+
+/// What a utility tells nsqd it is, such as `nsq_tail/1.3.0 go-nsq/1.1.0`: upstream's words, so that dashboards and
+/// rules that look for them go on working.
+pub fn user_agent(program: &str) -> String {
+    format!("{program}/{} go-nsq/1.1.0", nsq_daemon::version::VERSION)
+}
+
+impl Deref for ClientOptions {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl DerefMut for ClientOptions {
+    fn deref_mut(&mut self) -> &mut Config {
+        &mut self.config
+    }
+}
+
+impl OptionValue for ClientOptions {
+    fn shape(&self) -> FlagShape {
+        FlagShape::Valued("value")
+    }
+
+    fn set_from_flag(&mut self, word: &str) -> Result<(), FlagError> {
+        self.config
+            .set_pair(word)
+            .map_err(|error| FlagError::Refused(error.to_string()))
+    }
+
+    fn set_from_file(&mut self, _: &FileValue) -> Result<(), FileError> {
+        Err(FileError::Coerce(
+            "the utilities have no config file".to_owned(),
+        ))
+    }
+
+    fn usage_default(&self) -> Option<String> {
+        None
+    }
+
+    fn config_value(&self) -> ConfigValue {
+        ConfigValue::Json("null".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_add_up_and_errors_name_the_option() {
+        let mut options = ClientOptions::default();
+        options.set_from_flag("max-attempts,9").unwrap();
+        options.set_from_flag("sample_rate,7").unwrap();
+        assert_eq!((options.max_attempts, options.sample_rate), (9, 7));
+        let error = options.set_from_flag("bogus,1").unwrap_err();
+        assert_eq!(error, FlagError::Refused("invalid option bogus".to_owned()));
+    }
+
+    #[test]
+    fn the_user_agent_is_the_programs_own() {
+        let mut options = ClientOptions::default();
+        options.set_from_flag("user_agent,mine").unwrap();
+        let config = options.for_program("nsq_tail");
+        assert_eq!(config.user_agent, "nsq_tail/1.3.0 go-nsq/1.1.0");
+    }
+}
