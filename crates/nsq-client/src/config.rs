@@ -228,3 +228,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

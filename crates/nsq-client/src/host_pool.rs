@@ -249,3 +249,6 @@ const BUCKET_COUNT: usize = 120;
 /// The same number.
 const BUCKET_LIMIT: u32 = 120;
 const BUCKET_TIME: Duration = Duration::from_millis(2500);
+
+#[cfg(test)]
+mod tests;

@@ -124,3 +124,6 @@ pub use lookup::LookupError;
 pub use nsq_protocol::{ChannelName, InvalidName, RawMessageId, TopicName};
 pub use producer::{Producer, ProducerBuilder, PublishError, Receipt};
 pub use producer_pool::ProducerPool;
+
+#[cfg(test)]
+mod tests;

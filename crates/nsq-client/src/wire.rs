@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use nsq_protocol::{DecodeError, Frame, MessageFrame, decode_frame};
+use nsq_protocol::{Frame, MessageFrame, decode_frame};
 use nsq_transport::Compression;
 use nsq_transport::tls::{Connector, HANDSHAKE_TIMEOUT};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -191,23 +191,13 @@ impl Wire {
     /// them is gone.
     pub(crate) fn take_frames(&mut self) -> Result<Frames, ConnectError> {
         let mut end = 0;
-        while let Some((_, count)) = decode_frame(&self.incoming[end..], self.max_frame_bytes)
-            .map_err(|error| self.not_a_frame(end, error))?
-        {
+        while let Some((_, count)) = decode_frame(&self.incoming[end..], self.max_frame_bytes)? {
             end += count;
         }
         Ok(Frames {
             bytes: self.incoming.split_to(end).freeze(),
             max_frame_bytes: self.max_frame_bytes,
         })
-    }
-
-    fn not_a_frame(&self, at: usize, error: DecodeError) -> ConnectError {
-        if self.incoming[at..].starts_with(b"HTTP") {
-            ConnectError::Http
-        } else {
-            error.into()
-        }
     }
 
     /// Sends everything at once: for the conversation before the [turns](Self::turn).
@@ -226,8 +216,12 @@ impl Wire {
     /// The next frame that is no heartbeat: for the conversation before the [turns](Self::turn).
     pub(crate) async fn answer(&mut self) -> Result<Answer, ConnectError> {
         loop {
+            // As a size it would be one that fits.
+            if self.incoming.starts_with(b"HTTP") {
+                return Err(ConnectError::Http);
+            }
             let decoded = decode_frame(&self.incoming, self.max_frame_bytes);
-            let Some((frame, count)) = decoded.map_err(|error| self.not_a_frame(0, error))? else {
+            let Some((frame, count)) = decoded? else {
                 let timeout = self.timeouts.read;
                 self.make_room();
                 let read = self.transport.read_buf(&mut self.incoming);

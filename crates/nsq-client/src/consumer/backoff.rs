@@ -116,3 +116,6 @@ impl Backoff {
 
 /// Longer than any maximum can be set to.
 const LONGEST: Duration = Duration::from_secs(1 << 32);
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,6 @@ impl Flow {
 
 /// How long to wait where there is no connection to test with.
 const NOTHING_TO_TEST: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

@@ -243,3 +243,6 @@ impl ReadyCounts {
 
 /// How long a connection that got nothing waits before it asks again.
 const RETRY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;
