@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+#[path = "../../crates/nsq-transport/src/tls/test_authority.rs"]
+mod test_authority;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,6 +14,8 @@ use nsq_client::{
     Answer, Config, Consumer, ConsumerEvent, Delivery, Mode, Producer, ProducerPool, TopicName,
 };
 use nsq_tests::{Lookupd, Nsqd, PATIENCE, Start};
+
+use test_authority::Authority;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_published_is_consumed_once() {
@@ -263,6 +268,52 @@ async fn an_answer_can_say_when_the_message_comes_again() {
         .unwrap();
     seen.wait_for(2).await;
     nsqd_has(&nsqd, "requeue_count", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_and_compression_carry_the_same() {
+    let authority = Authority::new();
+    let issued = authority.issue("127.0.0.1");
+    let certificate = format!("--tls-cert={}", issued.cert);
+    let key = format!("--tls-key={}", issued.key);
+    let nsqd = Nsqd::start(&[&certificate, &key, "--tls-required=true"]);
+    for (number, layers) in [&[][..], &["snappy"], &["deflate"]].into_iter().enumerate() {
+        let mut config = quick_config(100);
+        config.tls_v1 = true;
+        config.tls_root_ca_file = Some(authority.file().into());
+        for layer in layers {
+            config.set(layer, "true").unwrap();
+        }
+        let topic = TopicName::parse(&format!("layered{number}")).unwrap();
+        let seen = Seen::default();
+        let consumer = Consumer::new(topic.as_str(), "c", config.clone()).unwrap();
+        consumer.serve(2, seen.handler());
+        consumer.connect_to_nsqd(&text(nsqd.tcp())).await.unwrap();
+        let producer = Producer::new(&text(nsqd.tcp()), config).unwrap();
+        for count in 0..50 {
+            let body = format!("{count} {}", "abc ".repeat(5000));
+            producer.publish(&topic, body).await.unwrap();
+        }
+        seen.wait_for(50).await;
+        consumer.stop().await;
+        producer.stop().await;
+        seen.expect_each_once();
+    }
+    // Without the authority, or without TLS, there is no connection.
+    let mut config = quick_config(1);
+    let plain = consumer(&config).connect_to_nsqd(&text(nsqd.tcp())).await;
+    assert!(plain.unwrap_err().to_string().contains("TLS required"));
+    let stranger = Authority::new();
+    config.tls_v1 = true;
+    config.tls_root_ca_file = Some(stranger.file().into());
+    let unknown = consumer(&config).connect_to_nsqd(&text(nsqd.tcp())).await;
+    let unknown = unknown.unwrap_err().to_string();
+    assert!(unknown.contains("UnknownIssuer"), "{unknown}");
+    config.tls_insecure_skip_verify = true;
+    consumer(&config)
+        .connect_to_nsqd(&text(nsqd.tcp()))
+        .await
+        .unwrap();
 }
 
 /// One that fails and retries fast.
