@@ -1,0 +1,15 @@
+//! Parts of forms.
+
+use maud::{Markup, html};
+
+use super::visit::Visit;
+
+/// The hidden field without which a form is refused.
+pub(crate) fn token(visit: &Visit<'_>) -> Markup {
+    html! { input type="hidden" name="csrf_token" value=(visit.visitor.csrf_token); }
+}
+
+/// A button that asks first: a link to the confirmation, which the script shows as a dialog.
+pub(crate) fn asks(href: &str, class: &str, label: &str, test: &str) -> Markup {
+    html! { a class={ "button " (class) } href=(href) data-dialog data-test=(test) role="button" { (label) } }
+}

@@ -1,0 +1,227 @@
+//! A message's body for the eyes: JSON laid out, text as it is, anything else in hexadecimal.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+
+use crate::pages::{figures, widgets};
+
+/// The bytes of what nsqd sent; `None` when that is no base64.
+pub(super) fn decode(body: &str) -> Option<Vec<u8>> {
+    STANDARD.decode(body).ok()
+}
+
+/// How a body is shown.
+#[derive(Debug, PartialEq, Eq)]
+enum Shown {
+    Json(String),
+    Text(String),
+    Hex(String),
+}
+
+/// The body, and what is left out of it.
+pub(super) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
+    let Some(bytes) = bytes else {
+        return html! { p.muted { "nsqd sent this body in a form that cannot be read." } };
+    };
+    if bytes.is_empty() {
+        return html! { p.muted { "(empty body)" } };
+    }
+    let (kind, class, text) = match read(bytes, truncated) {
+        Shown::Json(text) => ("JSON", "body", text),
+        Shown::Text(text) => ("text", "body", text),
+        Shown::Hex(text) => ("hexadecimal", "body hex", text),
+    };
+    let shown = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    let dumped = u64::try_from(MOST_HEX_BYTES).unwrap_or(u64::MAX);
+    html! {
+        pre class=(class) tabindex="0" data-kind=(kind) { (text) }
+        div.message-head {
+            span { "Shown as " (kind) }
+            @if truncated || shown < size {
+                span.loud-warn data-test="truncated" {
+                    "Cut off: the first " (figures::grouped(shown)) " of " (figures::grouped(size)) " bytes"
+                }
+            }
+            @if class == "body hex" && shown > dumped {
+                span { "the first " (figures::grouped(dumped)) " bytes of what was fetched" }
+            }
+            (widgets::copy(&text, "Copy"))
+        }
+    }
+}
+
+fn read(bytes: &[u8], truncated: bool) -> Shown {
+    let Some(text) = text(bytes, truncated) else {
+        return Shown::Hex(hex(&bytes[..bytes.len().min(MOST_HEX_BYTES)]));
+    };
+    let begins_like_json = text.trim_start().starts_with(['{', '[']);
+    if begins_like_json && !truncated
+        && let Some(pretty) = pretty(text)
+    {
+        return Shown::Json(pretty);
+    }
+    Shown::Text(text.to_owned())
+}
+
+/// The bytes as text if they are, and print as such. A cut may have gone through the last character.
+fn text(bytes: &[u8], truncated: bool) -> Option<&str> {
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) if truncated && error.error_len().is_none() => {
+            std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let strange = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    // Characters that reorder the text around them would make it read as something else.
+    let reorders = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    (!text.chars().any(|c| strange(c) || reorders(c))).then_some(text)
+}
+
+/// `text` laid out, unless numbers would lose digits or keys their order: it is indented, not read and written.
+fn pretty(text: &str) -> Option<String> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+    let mut out = String::with_capacity(text.len() * 2);
+    let mut depth: usize = 0;
+    let mut in_string = false;
+    let mut escaped = false;
+    let mut chars = text.chars().filter(|c| *c != '\r').peekable();
+    while let Some(c) = chars.next() {
+        if in_string {
+            out.push(c);
+            match (escaped, c) {
+                (false, '\\') => escaped = true,
+                (false, '"') => in_string = false,
+                _ => escaped = false,
+            }
+            continue;
+        }
+        match c {
+            c if c.is_ascii_whitespace() => {}
+            '"' => {
+                in_string = true;
+                out.push(c);
+            }
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if(char::is_ascii_whitespace).is_some() {}
+                if chars.peek().is_some_and(|next| matches!(next, '}' | ']')) {
+                    continue;
+                }
+                depth += 1;
+                new_line(&mut out, depth);
+            }
+            '}' | ']' => {
+                if !out.ends_with(['{', '[']) {
+                    depth = depth.saturating_sub(1);
+                    new_line(&mut out, depth);
+                }
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            c => out.push(c),
+        }
+        if out.len() > MOST_PRETTY_BYTES {
+            return None;
+        }
+    }
+    Some(out)
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    for _ in 0..depth.min(40) {
+        out.push_str("  ");
+    }
+}
+
+/// Offset, sixteen bytes, and those of them that print.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(bytes.len() * 5);
+    for (line, chunk) in bytes.chunks(16).enumerate() {
+        write!(out, "{:06x} ", line * 16).expect("a String takes everything");
+        for index in 0..16 {
+            if index == 8 {
+                out.push(' ');
+            }
+            match chunk.get(index) {
+                Some(byte) => write!(out, " {byte:02x}").expect("a String takes everything"),
+                None => out.push_str("   "),
+            }
+        }
+        out.push_str("  ");
+        for byte in chunk {
+            let prints = byte.is_ascii_graphic() || *byte == b' ';
+            out.push(if prints { char::from(*byte) } else { '·' });
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Enough to see what it is.
+const MOST_HEX_BYTES: usize = 4096;
+/// Indentation may not multiply a body without end.
+const MOST_PRETTY_BYTES: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_laid_out_without_being_changed() {
+        let body = br#"{"b":1.000000000000000000001,"a":[1,{"x":"},{\" :"}],"e":{},"f":[ ]}"#;
+        let Shown::Json(text) = read(body, false) else {
+            panic!("it is JSON");
+        };
+        let expected = "{\n  \"b\": 1.000000000000000000001,\n  \"a\": [\n    1,\n    {\n      \"x\": \"},{\\\" :\"\n    }\n  ],\n  \"e\": {},\n  \"f\": []\n}";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn other_bodies_are_text_or_bytes() {
+        assert_eq!(read(b"hello\nworld", false), Shown::Text("hello\nworld".to_owned()));
+        assert_eq!(read(b"{broken", false), Shown::Text("{broken".to_owned()));
+        assert_eq!(read("{\"ü".as_bytes(), true), Shown::Text("{\"ü".to_owned()));
+        // A character cut in two, at the end of a truncated body and of a whole one.
+        assert_eq!(read(&"aü".as_bytes()[..2], true), Shown::Text("a".to_owned()));
+        assert!(matches!(read(&"aü".as_bytes()[..2], false), Shown::Hex(_)));
+        assert!(matches!(read(b"a\0b", false), Shown::Hex(_)));
+        assert!(matches!(read("a\u{202e}b".as_bytes(), false), Shown::Hex(_)));
+    }
+
+    #[test]
+    fn bytes_are_dumped_in_lines_of_sixteen() {
+        assert_eq!(hex(b"AB\xff"), "000000  41 42 ff                                          AB·\n");
+        assert!(hex(&[0; 17]).lines().nth(1).unwrap().starts_with("000010  00"));
+    }
+
+    #[test]
+    fn a_megabyte_of_anything_stays_small_and_harmless() {
+        let megabyte = vec![b'<'; 1 << 20];
+        let html = show(Some(&megabyte), 1 << 20, false).into_string();
+        assert!(!html.contains("<<"));
+        let html = show(Some(&vec![0xff; 1 << 20]), 1 << 20, false).into_string();
+        assert!(html.len() < 100_000, "{}", html.len());
+        assert!(html.contains("first 4,096 bytes"), "{}", &html[html.len() - 600..]);
+        let deep = "[".repeat(1 << 20);
+        let html = show(Some(deep.as_bytes()), 1 << 20, false).into_string();
+        assert!(html.len() < 5 << 20);
+        let nested = format!("{}{}", "[1,".repeat(100), "1".to_owned() + &"]".repeat(100));
+        assert!(matches!(read(nested.as_bytes(), false), Shown::Json(_)));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_said() {
+        let html = show(Some(b"abc"), 1000, true).into_string();
+        assert!(html.contains("first 3 of 1,000 bytes"), "{html}");
+        assert!(show(None, 10, false).into_string().contains("cannot be read"));
+        assert!(show(Some(b""), 0, false).into_string().contains("empty body"));
+    }
+}
