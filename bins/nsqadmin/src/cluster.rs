@@ -19,6 +19,7 @@ mod node;
 mod overview;
 mod peek;
 mod producer;
+mod publish;
 mod questions;
 mod topic;
 

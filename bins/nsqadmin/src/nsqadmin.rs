@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::graphite::Graphite;
 use crate::history::History;
 use crate::notify::Notifier;
+use crate::pages::Notices;
 use crate::settings::Settings;
 
 /// A running nsqadmin.
@@ -27,4 +28,6 @@ pub struct Nsqadmin {
     pub(crate) security_policy: HeaderValue,
     /// Who may see and change `/config`; `None` for all.
     pub(crate) config_readers: Option<Cidr>,
+    /// What actions came to, until it has been shown.
+    pub notices: Notices,
 }

@@ -1,14 +1,37 @@
-//! The pages that browsers show.
+//! The pages that browsers show: HTML made here, readable without a script; `assets/nsqadmin.js` makes it live.
+//!
+//! ```text
+//! GET  → Overview (or Channel, Node) → page: Page → layout → Reply
+//! POST → form → deed → Cluster → notice → 303 to the page, which shows it
+//! ```
+//!
+//! Everything that nodes, clients and messages say is escaped by maud; names in links are percent-encoded; the
+//! policy header forbids whatever is inline or from elsewhere. Paths are upstream's.
 
-use nsq_daemon::http::Router;
+mod assets;
+mod channel;
+mod chart;
+mod clients;
+mod confirm;
+mod counter;
+mod deeds;
+mod figures;
+mod form;
+mod layout;
+mod links;
+mod lookup;
+mod node;
+mod nodes;
+mod notice;
+mod peek;
+mod routes;
+mod state;
+mod table;
+mod topic;
+mod topics;
+mod trouble;
+mod visit;
+mod widgets;
 
-use crate::Nsqadmin;
-
-/// Adds the pages, their static files, and what their forms send, below what `path` makes of `/`.
-pub(crate) fn add_routes(
-    router: Router<Nsqadmin>,
-    path: &dyn Fn(&str) -> String,
-) -> Router<Nsqadmin> {
-    let _ = path("/");
-    router
-}
+pub use self::notice::Notices;
+pub(crate) use self::routes::add_routes;

@@ -15,6 +15,7 @@ use crate::graphite::{Graphite, GraphiteError};
 use crate::history::{self, History};
 use crate::notify::Notifier;
 use crate::nsqadmin::Nsqadmin;
+use crate::pages::Notices;
 use crate::settings::{PROGRAM, Settings};
 
 /// Why nsqadmin could not start. `Display` is upstream's message.
@@ -75,6 +76,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         graphite,
         notifier,
         history: History::new(&settings),
+        notices: Notices::default(),
         settings,
     });
     let router = Arc::new(crate::http::router(Arc::clone(&nsqadmin)));

@@ -20,18 +20,43 @@ pub(crate) struct Asset {
 }
 
 pub(crate) static STYLE: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("nsqadmin", "css", "text/css; charset=utf-8", include_bytes!("../../assets/nsqadmin.css"))
+    Asset::new(
+        "nsqadmin",
+        "css",
+        "text/css; charset=utf-8",
+        include_bytes!("../../assets/nsqadmin.css"),
+    )
 });
 pub(crate) static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
-    Asset::new("nsqadmin", "js", "text/javascript; charset=utf-8", include_bytes!("../../assets/nsqadmin.js"))
+    Asset::new(
+        "nsqadmin",
+        "js",
+        "text/javascript; charset=utf-8",
+        include_bytes!("../../assets/nsqadmin.js"),
+    )
 });
-pub(crate) static ICON: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_bytes!("../../assets/icon.svg")));
+pub(crate) static ICON: LazyLock<Asset> = LazyLock::new(|| {
+    Asset::new(
+        "icon",
+        "svg",
+        "image/svg+xml",
+        include_bytes!("../../assets/icon.svg"),
+    )
+});
 
 impl Asset {
-    fn new(stem: &str, extension: &str, content_type: &'static str, content: &'static [u8]) -> Self {
+    fn new(
+        stem: &str,
+        extension: &str,
+        content_type: &'static str,
+        content: &'static [u8],
+    ) -> Self {
         let digest = ring::digest::digest(&ring::digest::SHA256, content);
-        let digest: String = digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        let (first, _) = digest
+            .as_ref()
+            .split_first_chunk()
+            .expect("SHA-256 has 32 bytes");
+        let digest = format!("{:016x}", u64::from_be_bytes(*first));
         let file = match extension {
             "css" => "nsqadmin.css",
             "js" => "nsqadmin.js",
@@ -60,7 +85,10 @@ pub(crate) fn reply(name: &str, headers: &HeaderMap, folder: &str) -> Reply {
             Ok(content) => Reply::plain(StatusCode::OK, content)
                 .with_header(CONTENT_TYPE, content_type)
                 .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            Err(error) => Reply::plain(StatusCode::NOT_FOUND, format!("{folder}/{}: {error}", asset.file)),
+            Err(error) => Reply::plain(
+                StatusCode::NOT_FOUND,
+                format!("{folder}/{}: {error}", asset.file),
+            ),
         };
     }
     let tag = format!("\"{}\"", asset.digest);
@@ -77,8 +105,14 @@ pub(crate) fn reply(name: &str, headers: &HeaderMap, folder: &str) -> Reply {
     };
     reply
         .with_header(CONTENT_TYPE, content_type)
-        .with_header(CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"))
-        .with_header(ETAG, HeaderValue::from_str(&tag).expect("hexadecimal digits"))
+        .with_header(
+            CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=31536000, immutable"),
+        )
+        .with_header(
+            ETAG,
+            HeaderValue::from_str(&tag).expect("hexadecimal digits"),
+        )
 }
 
 #[cfg(test)]
@@ -95,7 +129,10 @@ mod tests {
         let tag = format!("W/\"{}\"", STYLE.digest);
         again.insert(IF_NONE_MATCH, HeaderValue::from_str(&tag).unwrap());
         let second = reply(&STYLE.name, &again, "");
-        assert_eq!((second.status(), second.body().len()), (StatusCode::NOT_MODIFIED, 0));
+        assert_eq!(
+            (second.status(), second.body().len()),
+            (StatusCode::NOT_MODIFIED, 0)
+        );
         for unknown in ["nsqadmin.css", "../Cargo.toml", ""] {
             assert_eq!(reply(unknown, &headers, "").status(), StatusCode::NOT_FOUND);
         }

@@ -20,7 +20,11 @@ use super::visit::Visit;
 use super::widgets::{self, Figure};
 
 /// The page. `inside` is there when somebody wants to look at the messages.
-pub(crate) fn page(visit: &Visit<'_>, found: &Found<Channel>, inside: Option<&Found<Vec<Peek>>>) -> Page {
+pub(crate) fn page(
+    visit: &Visit<'_>,
+    found: &Found<Channel>,
+    inside: Option<&Found<Vec<Peek>>>,
+) -> Page {
     let channel = &found.value;
     let (topic, name) = (&channel.topic_name, &channel.channel_name);
     let course = Course::of(&visit.nsqadmin.history, &key(channel));
@@ -43,10 +47,17 @@ pub(crate) fn page(visit: &Visit<'_>, found: &Found<Channel>, inside: Option<&Fo
         (widgets::latency(&channel.e2e_processing_latency))
         (peek::panel(visit, channel, inside))
     };
-    let mut page = Page::new(format!("{name} of {topic} (channel)"), Section::Topics, body);
+    let mut page = Page::new(
+        format!("{name} of {topic} (channel)"),
+        Section::Topics,
+        body,
+    );
     page.crumbs = crumbs(visit, topic, name);
     page.warnings = widgets::warnings(&found.warnings);
-    page.api = Some(format!("/api{}", super::links::Links::new("/").channel(topic, name)));
+    page.api = Some(format!(
+        "/api{}",
+        super::links::Links::new("/").channel(topic, name)
+    ));
     page
 }
 
@@ -60,14 +71,21 @@ pub(crate) fn missing(visit: &Visit<'_>, topic: &str, name: &str) -> Page {
             a.button href=(visit.links.topic(topic)) { "The topic’s channels" }
         } }
     };
-    let mut page = Page::new(format!("{name} of {topic} (channel)"), Section::Topics, body);
+    let mut page = Page::new(
+        format!("{name} of {topic} (channel)"),
+        Section::Topics,
+        body,
+    );
     page.crumbs = crumbs(visit, topic, name);
     page.status = StatusCode::NOT_FOUND;
     page
 }
 
 fn key(channel: &Channel) -> Key {
-    Key::Channel(Arc::clone(&channel.topic_name), Arc::clone(&channel.channel_name))
+    Key::Channel(
+        Arc::clone(&channel.topic_name),
+        Arc::clone(&channel.channel_name),
+    )
 }
 
 fn crumbs(visit: &Visit<'_>, topic: &str, name: &str) -> Vec<(String, Option<String>)> {
@@ -91,7 +109,11 @@ fn actions(channel: &Channel) -> Markup {
 }
 
 fn summary(channel: &Channel, course: &Course) -> Markup {
-    let ready: i64 = channel.clients.iter().map(|client| client.ready_count).fold(0, i64::saturating_add);
+    let ready: i64 = channel
+        .clients
+        .iter()
+        .map(|client| client.ready_count)
+        .fold(0, i64::saturating_add);
     let consumers_tone = (channel.client_count == 0).then_some(Tone::Warn);
     let in_all = |count: i64| html! { (figures::grouped_signed(count)) " since the nodes started" };
     widgets::strip(&[
@@ -133,7 +155,7 @@ fn charts(visit: &Visit<'_>, channel: &Channel) -> Markup {
 
 fn clients_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
     let rows: Vec<&Client> = channel.clients.iter().collect();
-    let table = clients::table(visit, clients::Where::Channel, &rows);
+    let table = clients::of_channel(visit, &rows);
     let view = View::main(&visit.query);
     html! {
         section.panel aria-labelledby="clients-title" {
@@ -149,7 +171,10 @@ fn clients_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
 fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
     let rows: Vec<&Channel> = channel.nodes.iter().map(|part| &**part).collect();
     let total = |value: fn(&Channel) -> i64| {
-        let sum = rows.iter().map(|part| value(part)).fold(0, i64::saturating_add);
+        let sum = rows
+            .iter()
+            .map(|part| value(part))
+            .fold(0, i64::saturating_add);
         html! { (figures::grouped_signed(sum)) }
     };
     let count = |key, label, value: fn(&Channel) -> i64| {
@@ -162,15 +187,26 @@ fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
             |part: &&Channel| part.node.to_string(),
             |part| widgets::node(visit, &part.node, &part.hostname),
         ),
-        Column::plain("state", "State", |part: &&Channel| state::badges(&node_marks(part))),
+        Column::plain("state", "State", |part: &&Channel| {
+            state::badges(&node_marks(part))
+        }),
         count("depth", "Waiting", |part| part.depth),
-        count("memory", "In memory", |part| part.memory_depth),
-        count("disk", "On disk", |part| part.backend_depth),
+        Column::number(
+            "disk",
+            "Memory + disk",
+            |part: &&Channel| Some(wide(part.backend_depth)),
+            |part| widgets::memory_and_disk(part.memory_depth, part.backend_depth),
+        )
+        .help("Where those that wait are, as nsqd reports it")
+        .total(widgets::memory_and_disk(
+            channel.memory_depth,
+            channel.backend_depth,
+        )),
         count("in-flight", "In flight", |part| part.in_flight_count),
         count("deferred", "Deferred", |part| part.deferred_count),
-        count("requeues", "Requeued in all", |part| part.requeue_count),
-        count("timeouts", "Timed out in all", |part| part.timeout_count),
-        count("messages", "Messages in all", |part| part.message_count),
+        count("requeues", "Requeued", |part| part.requeue_count),
+        count("timeouts", "Timed out", |part| part.timeout_count),
+        count("messages", "Messages", |part| part.message_count),
         count("consumers", "Consumers", |part| part.client_count),
     ];
     if channel.zone_local_msg_count > 0 || channel.region_local_msg_count > 0 {
@@ -180,20 +216,25 @@ fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
                 .total(delivery(channel)),
         );
     }
-    if rows.iter().any(|part| !part.e2e_processing_latency.percentiles.is_empty()) {
-        columns.push(Column::plain("latency", "Publish to finish", |part: &&Channel| {
-            widgets::latency_cell(&part.e2e_processing_latency)
-        }));
+    if rows
+        .iter()
+        .any(|part| !part.e2e_processing_latency.percentiles.is_empty())
+    {
+        columns.push(Column::plain(
+            "latency",
+            "Publish to finish",
+            |part: &&Channel| widgets::latency_cell(&part.e2e_processing_latency),
+        ));
     }
     if visit.may_act() && rows.len() > 1 {
-        columns.push(Column::plain("act", "", |part: &&Channel| html! {
+        columns.push(Column::plain("act", "On this node", |part: &&Channel| html! {
             span.actions {
                 @if part.paused {
-                    (form::asks(&widgets::action("unpause", &[("node", &part.node)]), "tiny", "Unpause here…", "unpause-node"))
+                    (form::asks(&widgets::action("unpause", &[("node", &part.node)]), "tiny", "Unpause…", "unpause-node"))
                 } @else {
-                    (form::asks(&widgets::action("pause", &[("node", &part.node)]), "tiny", "Pause here…", "pause-node"))
+                    (form::asks(&widgets::action("pause", &[("node", &part.node)]), "tiny", "Pause…", "pause-node"))
                 }
-                (form::asks(&widgets::action("empty", &[("node", &part.node)]), "tiny", "Empty here…", "empty-node"))
+                (form::asks(&widgets::action("empty", &[("node", &part.node)]), "tiny", "Empty…", "empty-node"))
             }
         }));
     }
@@ -221,10 +262,20 @@ fn node_marks(part: &Channel) -> Vec<Mark> {
     let mut marks = Vec::new();
     if part.client_count == 0 && part.depth > 0 {
         let why = "Messages wait on this node, and no consumer is connected to it.";
-        marks.push(Mark::new("no-consumers", Severity::Bad, "no consumers", why));
+        marks.push(Mark::new(
+            "no-consumers",
+            Severity::Bad,
+            "no consumers",
+            why,
+        ));
     }
     if part.paused {
-        marks.push(Mark::new("paused", Severity::Warn, "paused", "Nothing is delivered from here until it is unpaused."));
+        marks.push(Mark::new(
+            "paused",
+            Severity::Warn,
+            "paused",
+            "Nothing is delivered from here until it is unpaused.",
+        ));
     }
     marks
 }

@@ -84,7 +84,10 @@ fn thinned(points: &[Point], limit: usize) -> Vec<Point> {
         .chunks(stretch)
         .map(|chunk| {
             let highest = chunk.iter().max_by(|a, b| {
-                let (a, b) = (a.value.unwrap_or(f64::NEG_INFINITY), b.value.unwrap_or(f64::NEG_INFINITY));
+                let (a, b) = (
+                    a.value.unwrap_or(f64::NEG_INFINITY),
+                    b.value.unwrap_or(f64::NEG_INFINITY),
+                );
                 a.total_cmp(&b)
             });
             *highest.unwrap_or(&chunk[0])

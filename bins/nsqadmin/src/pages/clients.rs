@@ -2,127 +2,225 @@
 
 use maud::{Markup, html};
 
-use crate::cluster::Client;
+use crate::cluster::{Channel, Client};
 
 use super::figures;
 use super::links::web_url;
-use super::table::{Column, Table};
+use super::table::{Column, Table, wide};
 use super::visit::Visit;
 use super::widgets;
 
-/// Which of their sides matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Where {
-    /// Consumers, with the node they are connected to.
-    Channel,
-    /// Publishers, with what they publish.
-    Publishers,
+/// Consumers of one channel, over all nodes.
+pub(crate) fn of_channel<'a>(visit: &'a Visit<'_>, rows: &[&'a Client]) -> Table<'a, &'a Client> {
+    let mut columns = introduction(|client: &&'a Client| client);
+    columns.push(Column::text(
+        "node",
+        "Node",
+        |client: &&Client| client.node.to_string(),
+        |client| widgets::node(visit, &client.node, ""),
+    ));
+    columns.extend(work(rows, |client: &&'a Client| client));
+    columns.push(connected(visit, |client: &&'a Client| client));
+    Table {
+        id: "clients",
+        caption: "Consumers of this channel",
+        columns,
+        key: Box::new(|client: &&Client| key(client)),
+        searched: Box::new(|client: &&Client| searched(client)),
+        empty: html! {
+            strong { "No consumers" }
+            span { "No client is subscribed to this channel: its messages wait." }
+        },
+    }
 }
 
-pub(crate) fn table<'a>(visit: &'a Visit<'_>, place: Where, rows: &[&'a Client]) -> Table<'a, &'a Client> {
-    let mut columns = vec![
-        Column::name("client", "Client", |client: &&Client| name(client), |client| html! {
-            span.wrap-anywhere { (name(client)) }
-            @if let Some(id) = distinct_id(client) { span.muted { " (" (id) ")" } }
-            div.muted.small { (client.remote_address) }
+/// Consumers on one node, of all its channels.
+pub(crate) fn on_node<'a>(
+    visit: &'a Visit<'_>,
+    rows: &[(&'a Channel, &'a Client)],
+) -> Table<'a, (&'a Channel, &'a Client)> {
+    let client = |row: &(&'a Channel, &'a Client)| row.1;
+    let mut columns = introduction(client);
+    columns.push(Column::text(
+        "channel",
+        "Channel",
+        |(channel, _): &(&Channel, &Client)| format!("{} {}", channel.topic_name, channel.channel_name),
+        |(channel, _)| html! {
+            a href=(visit.links.channel(&channel.topic_name, &channel.channel_name)) { (channel.channel_name) }
+            div.muted.small { "of " (channel.topic_name) }
+        },
+    ));
+    columns.extend(work(rows, client));
+    columns.push(connected(visit, client));
+    Table {
+        id: "clients",
+        caption: "Consumers on this node",
+        columns,
+        key: Box::new(move |row| {
+            format!("{}/{}/{}", key(row.1), row.0.topic_name, row.0.channel_name)
         }),
-        Column::text("agent", "User agent", |client: &&Client| client.user_agent.clone(), |client| html! {
-            @if client.user_agent.is_empty() { span.muted { "–" } } @else { span.wrap-anywhere { (client.user_agent) } }
-        }),
-        Column::plain("attributes", "Attributes", |client: &&Client| attributes(client)),
-    ];
-    match place {
-        Where::Channel => columns.extend([
-            Column::text("node", "Node", |client: &&Client| client.node.to_string(), |client| widgets::node(visit, &client.node, "")),
-            Column::count("in-flight", "In flight", |client: &&Client| client.in_flight_count)
-                .total(total(rows, |client| client.in_flight_count)),
-            Column::number(
-                "ready",
-                "RDY",
-                |client: &&Client| Some(super::table::wide(client.ready_count)),
-                |client| html! {
-                    @if client.ready_count == 0 {
-                        span.badge.warn title="Ready count 0: it takes no messages now" data-state="ready-zero" {
-                            span aria-hidden="true" { "▲" } "0"
-                        }
-                    } @else { (figures::grouped_signed(client.ready_count)) }
-                },
+        searched: Box::new(|(channel, client)| {
+            format!(
+                "{} {} {}",
+                searched(client),
+                channel.topic_name,
+                channel.channel_name
             )
-            .help("Ready count: how many messages it takes at once")
-            .total(total(rows, |client| client.ready_count)),
-            Column::count("finished", "Finished", |client: &&Client| client.finish_count)
-                .total(total(rows, |client| client.finish_count)),
-            Column::count("requeued", "Requeued", |client: &&Client| client.requeue_count)
-                .total(total(rows, |client| client.requeue_count)),
-            Column::count("messages", "Messages", |client: &&Client| client.message_count)
-                .help("Delivered since it connected")
-                .total(total(rows, |client| client.message_count)),
-        ]),
-        Where::Publishers => columns.push(Column::text(
-            "publishes",
-            "Publishes",
-            |client: &&Client| client.pub_counts.first().map(|count| count.topic.clone()).unwrap_or_default(),
-            |client| html! {
+        }),
+        empty: html! { strong { "No consumers on this node" } },
+    }
+}
+
+/// Clients that publish to one node.
+pub(crate) fn publishers<'a>(visit: &'a Visit<'_>) -> Table<'a, &'a Client> {
+    let mut columns = introduction(|client: &&'a Client| client);
+    columns.push(Column::text(
+        "publishes",
+        "Publishes",
+        |client: &&Client| {
+            client
+                .pub_counts
+                .first()
+                .map(|count| count.topic.clone())
+                .unwrap_or_default()
+        },
+        |client| {
+            html! {
                 @for published in &client.pub_counts {
                     div.wrap-anywhere {
                         a href=(visit.links.topic(&published.topic)) { (published.topic) } " "
                         span.muted { (published.count) }
                     }
                 }
-            },
-        )),
+            }
+        },
+    ));
+    columns.push(connected(visit, |client: &&'a Client| client));
+    Table {
+        id: "producers",
+        caption: "Clients that publish to this node",
+        columns,
+        key: Box::new(|client: &&Client| key(client)),
+        searched: Box::new(|client: &&Client| searched(client)),
+        empty: html! { strong { "Nobody publishes here by TCP now" } span { "Publishers by HTTP are not listed." } },
     }
-    columns.push(Column::number(
+}
+
+/// Who it is.
+fn introduction<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, T>> {
+    vec![
+        Column::name(
+            "client",
+            "Client",
+            move |row| name(client(row)),
+            move |row| {
+                let client = client(row);
+                html! {
+                    div.client-cell {
+                        span.wrap-anywhere { (name(client)) }
+                        @if let Some(id) = distinct_id(client) { span.muted { " (" (id) ")" } }
+                        div.muted.small { (client.remote_address) }
+                    }
+                }
+            },
+        ),
+        Column::text(
+            "agent",
+            "User agent",
+            move |row| client(row).user_agent.clone(),
+            move |row| {
+                html! {
+                    @if client(row).user_agent.is_empty() { span.muted { "–" } }
+                    @else { span.wrap-anywhere { (client(row).user_agent) } }
+                }
+            },
+        ),
+        Column::plain("attributes", "Attributes", move |row| {
+            attributes(client(row))
+        }),
+    ]
+}
+
+/// What it does.
+fn work<'a, T>(rows: &[T], client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, T>> {
+    let total = |value: fn(&Client) -> i64| {
+        let sum = rows
+            .iter()
+            .map(|row| value(client(row)))
+            .fold(0, i64::saturating_add);
+        html! { (figures::grouped_signed(sum)) }
+    };
+    let count = |key, label, value: fn(&Client) -> i64| {
+        Column::count(key, label, move |row| value(client(row))).total(total(value))
+    };
+    vec![
+        count("in-flight", "In flight", |client| client.in_flight_count),
+        Column::number(
+            "ready",
+            "RDY",
+            move |row| Some(wide(client(row).ready_count)),
+            move |row| ready(client(row).ready_count),
+        )
+        .help("Ready count: how many messages it takes at once")
+        .total(total(|client| client.ready_count)),
+        count("finished", "Finished", |client| client.finish_count),
+        count("requeued", "Requeued", |client| client.requeue_count),
+        count("messages", "Messages", |client| client.message_count)
+            .help("Delivered since it connected"),
+    ]
+}
+
+fn ready(count: i64) -> Markup {
+    html! {
+        @if count == 0 {
+            span.badge.warn title="Ready count 0: it takes no messages now" data-state="ready-zero" {
+                span aria-hidden="true" { "▲" } "0"
+            }
+        } @else { (figures::grouped_signed(count)) }
+    }
+}
+
+fn connected<'a, T>(
+    visit: &'a Visit<'_>,
+    client: impl Fn(&T) -> &'a Client + Copy + 'a,
+) -> Column<'a, T> {
+    Column::number(
         "connected",
         "Connected for",
-        |client: &&Client| Some(-super::table::wide(client.connect_ts)),
-        |client| widgets::since(visit, client.connect_ts),
-    ));
-    let (id, caption) = match place {
-        Where::Channel => ("clients", "Consumers of this channel"),
-        Where::Publishers => ("producers", "Clients that publish to this node"),
-    };
-    Table {
-        id,
-        caption,
-        columns,
-        key: Box::new(|client: &&Client| format!("{}/{}", client.node, client.remote_address)),
-        searched: Box::new(|client: &&Client| {
-            let parts = [
-                client.hostname.as_str(),
-                &client.client_id,
-                &client.remote_address,
-                &client.user_agent,
-                &client.node,
-                &client.auth_identity,
-                &client.topology_zone,
-                &client.topology_region,
-            ];
-            parts.join(" ")
-        }),
-        empty: match place {
-            Where::Channel => html! {
-                strong { "No consumers" }
-                span { "No client is subscribed to this channel: its messages wait." }
-            },
-            Where::Publishers => html! { strong { "Nobody publishes here now" } span { "Publishers by HTTP are not listed." } },
-        },
-    }
+        move |row| Some(-wide(client(row).connect_ts)),
+        move |row| widgets::since(visit, client(row).connect_ts),
+    )
 }
 
-fn total(rows: &[&Client], value: fn(&Client) -> i64) -> Markup {
-    let sum = rows.iter().map(|client| value(client)).fold(0, i64::saturating_add);
-    html! { (figures::grouped_signed(sum)) }
+fn key(client: &Client) -> String {
+    format!("{}/{}", client.node, client.remote_address)
 }
 
-/// Its host, and the port it comes from.
+fn searched(client: &Client) -> String {
+    let parts = [
+        client.hostname.as_str(),
+        &client.client_id,
+        &client.remote_address,
+        &client.user_agent,
+        &client.node,
+        &client.auth_identity,
+        &client.topology_zone,
+        &client.topology_region,
+    ];
+    parts.join(" ")
+}
+
+/// Its host; the port it comes from stands below, with its address.
 fn name(client: &Client) -> String {
-    let port = client.remote_address.rsplit_once(':').map(|(_, port)| port);
-    let host = if client.hostname.is_empty() { &client.client_id } else { &client.hostname };
-    match port {
-        Some(port) if !host.is_empty() => format!("{host}:{port}"),
-        _ if host.is_empty() => client.remote_address.clone(),
-        _ => host.clone(),
+    let host = if client.hostname.is_empty() {
+        &client.client_id
+    } else {
+        &client.hostname
+    };
+    if host.is_empty() {
+        client.remote_address.clone()
+    } else {
+        host.clone()
     }
 }
 
@@ -141,7 +239,11 @@ fn attributes(client: &Client) -> Markup {
         "{} {}{}{}",
         client.tls_version,
         client.tls_cipher_suite,
-        if client.tls_negotiated_protocol.is_empty() { "" } else { ", protocol " },
+        if client.tls_negotiated_protocol.is_empty() {
+            ""
+        } else {
+            ", protocol "
+        },
         client.tls_negotiated_protocol,
     );
     let closeness = closeness(client);
@@ -177,5 +279,9 @@ fn closeness(client: &Client) -> Option<(&'static str, &'static str, &'static st
     if !zone.is_empty() && **zone == *client.node_topology_zone {
         return Some(("good", "same zone", "In the same zone as its node"));
     }
-    Some(("warn", "same region", "In the same region as its node, in another zone"))
+    Some((
+        "warn",
+        "same region",
+        "In the same region as its node, in another zone",
+    ))
 }

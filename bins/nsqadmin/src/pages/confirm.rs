@@ -37,7 +37,11 @@ pub(crate) struct Place {
 impl Place {
     /// `topic` or `channel`.
     pub(crate) fn kind(&self) -> &'static str {
-        if self.channel.is_some() { "channel" } else { "topic" }
+        if self.channel.is_some() {
+            "channel"
+        } else {
+            "topic"
+        }
     }
 
     /// The name that is typed to confirm.
@@ -48,7 +52,12 @@ impl Place {
 
 impl Deed {
     /// The deed that a page's `?action=`, or a form's field of that name, asks for.
-    pub(crate) fn parse(action: &str, topic: Option<&str>, channel: Option<&str>, node: Option<&str>) -> Option<Self> {
+    pub(crate) fn parse(
+        action: &str,
+        topic: Option<&str>,
+        channel: Option<&str>,
+        node: Option<&str>,
+    ) -> Option<Self> {
         let Some(topic) = topic else {
             return (action == "create").then_some(Self::CreateTopic);
         };
@@ -65,7 +74,10 @@ impl Deed {
             ("unpause", _) => Self::Unpause(place),
             ("empty", _) => Self::Empty(place),
             // Nobody deletes on one node alone: the others would bring it back.
-            ("delete", _) => Self::Delete(Place { node: None, ..place }),
+            ("delete", _) => Self::Delete(Place {
+                node: None,
+                ..place
+            }),
             ("tombstone", None) => Self::Tombstone { topic, node: node? },
             _ => return None,
         })
@@ -97,7 +109,10 @@ impl Deed {
 
     fn node(&self) -> Option<&str> {
         match self {
-            Self::Pause(place) | Self::Unpause(place) | Self::Empty(place) | Self::Delete(place) => place.node.as_deref(),
+            Self::Pause(place)
+            | Self::Unpause(place)
+            | Self::Empty(place)
+            | Self::Delete(place) => place.node.as_deref(),
             Self::Tombstone { node, .. } => Some(node),
             _ => None,
         }
@@ -105,7 +120,12 @@ impl Deed {
 }
 
 /// The page that asks. `error` says why the last try was not taken.
-pub(crate) fn page(visit: &Visit<'_>, overview: &Overview, deed: &Deed, error: Option<&str>) -> Page {
+pub(crate) fn page(
+    visit: &Visit<'_>,
+    overview: &Overview,
+    deed: &Deed,
+    error: Option<&str>,
+) -> Page {
     let body = html! {
         div.narrow { div.panel { (question(visit, overview, deed, error)) } }
     };
@@ -121,14 +141,19 @@ fn question(visit: &Visit<'_>, overview: &Overview, deed: &Deed, error: Option<&
     let here = match deed {
         Deed::CreateTopic => visit.links.topics(),
         Deed::CreateChannel { topic } | Deed::Tombstone { topic, .. } => visit.links.topic(topic),
-        Deed::Pause(place) | Deed::Unpause(place) | Deed::Empty(place) | Deed::Delete(place) => match &place.channel {
-            Some(channel) => visit.links.channel(&place.topic, channel),
-            None => visit.links.topic(&place.topic),
-        },
+        Deed::Pause(place) | Deed::Unpause(place) | Deed::Empty(place) | Deed::Delete(place) => {
+            match &place.channel {
+                Some(channel) => visit.links.channel(&place.topic, channel),
+                None => visit.links.topic(&place.topic),
+            }
+        }
     };
     let typed = deed.has_to_type(overview);
     let losses = Losses::of(deed, overview);
-    let destroys = matches!(deed, Deed::Empty(_) | Deed::Delete(_) | Deed::Tombstone { .. });
+    let destroys = matches!(
+        deed,
+        Deed::Empty(_) | Deed::Delete(_) | Deed::Tombstone { .. }
+    );
     html! {
         section.confirm data-confirm=(deed.action()) aria-labelledby="confirm-title" {
             h2 id="confirm-title" { (title(deed)) }
@@ -177,7 +202,11 @@ fn name_field(name: &str, label: &str, required: bool) -> Markup {
 }
 
 fn on(place: &Place) -> String {
-    place.node.as_ref().map(|node| format!(" on {node}")).unwrap_or_default()
+    place
+        .node
+        .as_ref()
+        .map(|node| format!(" on {node}"))
+        .unwrap_or_default()
 }
 
 fn title(deed: &Deed) -> String {
@@ -210,16 +239,22 @@ fn meaning(deed: &Deed, losses: &Losses) -> Markup {
         Deed::CreateTopic => {
             "With nsqlookupd the topic is registered there, and appears on a node with its first message; without, every node creates it."
         }
-        Deed::CreateChannel { .. } => "The channel gets every message published from now on, and those that wait at the topic.",
+        Deed::CreateChannel { .. } => {
+            "The channel gets every message published from now on, and those that wait at the topic."
+        }
         Deed::Pause(Place { channel: None, .. }) => {
             "Messages will wait at the topic and reach no channel until it is unpaused. Publishing goes on."
         }
-        Deed::Pause(_) => "Consumers stay connected and get nothing more until it is unpaused. What they hold, they may finish.",
+        Deed::Pause(_) => {
+            "Consumers stay connected and get nothing more until it is unpaused. What they hold, they may finish."
+        }
         Deed::Unpause(_) => "Delivery goes on, on every node where it is paused.",
         Deed::Empty(Place { channel: None, .. }) => {
             "Drops the messages that wait at the topic itself. Its channels keep theirs. This cannot be undone."
         }
-        Deed::Empty(_) => "Drops everything in the channel. Consumers stay connected. This cannot be undone.",
+        Deed::Empty(_) => {
+            "Drops everything in the channel. Consumers stay connected. This cannot be undone."
+        }
         Deed::Delete(Place { channel: None, .. }) => {
             "Deletes the topic with all its channels on all nodes and in nsqlookupd. Whoever publishes to it again makes it anew. \
              This cannot be undone."

@@ -132,9 +132,10 @@ fn digits(value: f64) -> String {
         _ => 2,
     };
     let text = format!("{value:.places$}");
-    let text = match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.'),
-        false => &text,
+    let text = if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.')
+    } else {
+        &text
     };
     if text == "-0" { "0" } else { text }.to_owned()
 }
@@ -145,7 +146,12 @@ mod tests {
 
     #[test]
     fn thousands_are_grouped() {
-        for (value, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+        for (value, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
             assert_eq!(grouped(value), text);
         }
         assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
@@ -157,9 +163,21 @@ mod tests {
     #[test]
     fn short_numbers_keep_three_digits() {
         let cases = [
-            (0.0, "0"), (0.25, "0.25"), (1.0, "1"), (12.34, "12.3"), (99.96, "100"), (949.6, "950"),
-            (999.6, "1k"), (1234.0, "1.23k"), (12_345_678.0, "12.3M"), (1e19, "10E"), (1e30, "1000000000000E"),
-            (-1500.0, "-1.5k"), (-0.001, "0"), (f64::NAN, "–"), (f64::INFINITY, "–"),
+            (0.0, "0"),
+            (0.25, "0.25"),
+            (1.0, "1"),
+            (12.34, "12.3"),
+            (99.96, "100"),
+            (949.6, "950"),
+            (999.6, "1k"),
+            (1234.0, "1.23k"),
+            (12_345_678.0, "12.3M"),
+            (1e19, "10E"),
+            (1e30, "1000000000000E"),
+            (-1500.0, "-1.5k"),
+            (-0.001, "0"),
+            (f64::NAN, "–"),
+            (f64::INFINITY, "–"),
         ];
         for (value, text) in cases {
             assert_eq!(short(value), text, "{value}");
@@ -176,7 +194,12 @@ mod tests {
         assert_eq!(nanos(90e9), "1.5 min");
         assert_eq!(Unit::PerSecond.short(4.5), "4.5/s");
         for (seconds, text) in [
-            (0, "0 s"), (59, "59 s"), (60, "1 min"), (725, "12 min 5 s"), (7260, "2 h 1 min"), (86_400, "1 d"),
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (725, "12 min 5 s"),
+            (7260, "2 h 1 min"),
+            (86_400, "1 d"),
             (90_005, "1 d 1 h"),
         ] {
             assert_eq!(span(seconds), text);
@@ -186,7 +209,12 @@ mod tests {
     #[test]
     fn quantiles_are_not_rounded_into_each_other() {
         for (value, text) in [
-            (0.99, "99 %"), (0.999, "99.9 %"), (0.29, "29 %"), (0.95, "95 %"), (1.0, "100 %"), (0.5, "50 %"),
+            (0.99, "99 %"),
+            (0.999, "99.9 %"),
+            (0.29, "29 %"),
+            (0.95, "95 %"),
+            (1.0, "100 %"),
+            (0.5, "50 %"),
         ] {
             assert_eq!(quantile(value), text);
         }

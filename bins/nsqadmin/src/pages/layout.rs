@@ -61,7 +61,10 @@ pub(crate) fn reply(visit: &Visit<'_>, page: &Page) -> Reply {
         Part::Main => html! { title { (full_title(page)) } (main(visit, page)) },
     };
     Reply::plain(page.status, markup.into_string())
-        .with_header(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))
+        .with_header(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        )
         // Numbers of this second, and a token of this visitor.
         .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
         .with_header(VARY, HeaderValue::from_static(PART_HEADER))
@@ -75,7 +78,10 @@ fn whole(visit: &Visit<'_>, page: &Page) -> Markup {
         Theme::Dark => Some("dark"),
     };
     let asset = |name: &str| visit.links.fixed(&format!("/static/{name}"));
-    let earlier = visit.query.first("notice").and_then(|number| visit.nsqadmin.notices.find(number));
+    let earlier = visit
+        .query
+        .first("notice")
+        .and_then(|number| visit.nsqadmin.notices.find(number));
     html! {
         (DOCTYPE)
         html lang="en" data-theme=[theme] {
@@ -110,7 +116,11 @@ fn full_title(page: &Page) -> String {
 }
 
 fn main(visit: &Visit<'_>, page: &Page) -> Markup {
-    let taken = visit.now.to_zoned(visit.zone.clone()).strftime("%H:%M:%S %Z").to_string();
+    let taken = visit
+        .now
+        .to_zoned(visit.zone.clone())
+        .strftime("%H:%M:%S %Z")
+        .to_string();
     html! {
         main id="main" tabindex="-1" data-taken=(taken) data-live[page.is_live] data-status=(page.status.as_u16()) {
             @if page.crumbs.len() > 1 {
@@ -139,7 +149,12 @@ fn bar(visit: &Visit<'_>, page: &Page) -> Markup {
         (Section::Topics, "topics", "Topics", links.topics()),
         (Section::Nodes, "nodes", "Nodes", links.nodes()),
         (Section::Lookup, "lookup", "Lookup", links.fixed("/lookup")),
-        (Section::Counter, "counter", "Counter", links.fixed("/counter")),
+        (
+            Section::Counter,
+            "counter",
+            "Counter",
+            links.fixed("/counter"),
+        ),
     ];
     html! {
         header.bar { div.bar-in {

@@ -26,7 +26,12 @@ impl Links {
     }
 
     pub(crate) fn channel(&self, topic: &str, channel: &str) -> String {
-        format!("{}/topics/{}/{}", self.base, segment(topic), segment(channel))
+        format!(
+            "{}/topics/{}/{}",
+            self.base,
+            segment(topic),
+            segment(channel)
+        )
     }
 
     pub(crate) fn nodes(&self) -> String {
@@ -44,7 +49,11 @@ impl Links {
 
     /// What cookies are limited to.
     pub(crate) fn root(&self) -> &str {
-        if self.base.is_empty() { "/" } else { &self.base }
+        if self.base.is_empty() {
+            "/"
+        } else {
+            &self.base
+        }
     }
 }
 
@@ -79,7 +88,10 @@ mod tests {
         assert_eq!(links.topics(), "/topics");
         assert_eq!(links.topic("a#ephemeral"), "/topics/a%23ephemeral");
         assert_eq!(links.channel("a", "b#ephemeral"), "/topics/a/b%23ephemeral");
-        assert_eq!(links.topic("x\"><script>?&/"), "/topics/x%22%3E%3Cscript%3E%3F%26%2F");
+        assert_eq!(
+            links.topic("x\"><script>?&/"),
+            "/topics/x%22%3E%3Cscript%3E%3F%26%2F"
+        );
         let links = Links::new("/nsq");
         assert_eq!(links.node("[::1]:4151"), "/nsq/nodes/%5B::1%5D:4151");
         assert_eq!(links.fixed("/lookup"), "/nsq/lookup");
@@ -92,8 +104,15 @@ mod tests {
             assert_eq!(web_url(good), Some(good));
         }
         for bad in [
-            "javascript:alert(1)", "javascript://%0aalert(1)", "data:text/html,x", "//a", "http://", "", "ht\ntp://a",
-            "http://a b", " http://a",
+            "javascript:alert(1)",
+            "javascript://%0aalert(1)",
+            "data:text/html,x",
+            "//a",
+            "http://",
+            "",
+            "ht\ntp://a",
+            "http://a b",
+            " http://a",
         ] {
             assert_eq!(web_url(bad), None, "{bad}");
         }

@@ -18,7 +18,6 @@ pub(crate) struct Notice {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     Good,
-    Info,
     Warn,
     Bad,
 }
@@ -41,7 +40,6 @@ impl Notice {
     pub(crate) fn render(&self, closable: bool) -> Markup {
         let (class, sign) = match self.tone {
             Tone::Good => ("good", "✓"),
-            Tone::Info => ("info", "ℹ"),
             Tone::Warn => ("warn", "▲"),
             Tone::Bad => ("bad", "✖"),
         };
@@ -119,6 +117,9 @@ mod tests {
     fn what_a_node_says_is_escaped() {
         let notice = Notice::new(Tone::Bad, "<b>").with_lines(["<script>".to_owned()]);
         let html = notice.render(true).into_string();
-        assert!(html.contains("&lt;b&gt;") && html.contains("&lt;script&gt;"), "{html}");
+        assert!(
+            html.contains("&lt;b&gt;") && html.contains("&lt;script&gt;"),
+            "{html}"
+        );
     }
 }

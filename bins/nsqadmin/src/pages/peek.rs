@@ -12,7 +12,11 @@ use super::visit::Visit;
 use super::widgets;
 
 /// The section on the channel's page: an offer to look, or what was seen.
-pub(crate) fn panel(visit: &Visit<'_>, channel: &Channel, inside: Option<&Found<Vec<Peek>>>) -> Markup {
+pub(crate) fn panel(
+    visit: &Visit<'_>,
+    channel: &Channel,
+    inside: Option<&Found<Vec<Peek>>>,
+) -> Markup {
     html! {
         section.panel id="inside" aria-labelledby="inside-title" {
             div.panel-head {
@@ -39,7 +43,9 @@ fn seen(visit: &Visit<'_>, channel: &Channel, found: &Found<Vec<Peek>>) -> Marku
         .iter()
         .map(|failure| {
             let why = match failure.status {
-                Some(404) => "this nsqd cannot show its messages (it is of another version)".to_owned(),
+                Some(404) => {
+                    "this nsqd cannot show its messages (it is of another version)".to_owned()
+                }
                 _ => failure.cause.clone(),
             };
             (failure.address.as_str(), why)
@@ -57,9 +63,27 @@ fn seen(visit: &Visit<'_>, channel: &Channel, found: &Found<Vec<Peek>>) -> Marku
 
 fn node(visit: &Visit<'_>, channel: &Channel, peek: &Peek) -> Markup {
     let kinds = [
-        ("queued", "waiting", "next first", &peek.queued, peek.queued_total),
-        ("in-flight", "in flight", "", &peek.in_flight, peek.in_flight_total),
-        ("deferred", "deferred", "", &peek.deferred, peek.deferred_total),
+        (
+            "queued",
+            "waiting",
+            "next first",
+            &peek.queued,
+            peek.queued_total,
+        ),
+        (
+            "in-flight",
+            "in flight",
+            "",
+            &peek.in_flight,
+            peek.in_flight_total,
+        ),
+        (
+            "deferred",
+            "deferred",
+            "",
+            &peek.deferred,
+            peek.deferred_total,
+        ),
     ];
     html! {
         div data-test="peek" data-key={ "peek-" (peek.node) } {

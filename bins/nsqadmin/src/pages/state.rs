@@ -37,7 +37,12 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn new(id: &'static str, severity: Severity, word: impl Into<String>, why: impl Into<String>) -> Self {
+    pub(crate) fn new(
+        id: &'static str,
+        severity: Severity,
+        word: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
         Self {
             id,
             severity,
@@ -99,18 +104,26 @@ pub(crate) fn of_channel(channel: &Channel, course: &Course) -> Vec<Mark> {
     let waits = channel.depth > 0;
     if channel.client_count == 0 {
         let severity = if waits { Severity::Bad } else { Severity::Warn };
-        let why = match waits {
-            true => "Messages wait and no consumer is connected. Start one, or delete the channel.",
-            false => "No consumer is connected: messages will pile up.",
+        let why = if waits {
+            "Messages wait and no consumer is connected. Start one, or delete the channel."
+        } else {
+            "No consumer is connected: messages will pile up."
         };
         marks.push(Mark::new("no-consumers", severity, "no consumers", why));
     }
     let paused = channel.nodes.iter().filter(|part| part.paused).count();
-    marks.extend(paused_mark(channel.paused, paused, channel.nodes.len(), waits));
-    let takes_nothing = channel.in_flight_count == 0 && course.finishes.is_none_or(|rate| rate < 0.01);
+    marks.extend(paused_mark(
+        channel.paused,
+        paused,
+        channel.nodes.len(),
+        waits,
+    ));
+    let takes_nothing =
+        channel.in_flight_count == 0 && course.finishes.is_none_or(|rate| rate < 0.01);
     let is_stuck = waits && channel.client_count > 0 && !channel.paused && takes_nothing;
     if is_stuck && !course.is_young {
-        let all_unready = !channel.clients.is_empty() && channel.clients.iter().all(|client| client.ready_count == 0);
+        let all_unready = !channel.clients.is_empty()
+            && channel.clients.iter().all(|client| client.ready_count == 0);
         let word = if all_unready { "RDY 0" } else { "RDY 0?" };
         let why = "Messages wait and consumers are connected, but take none: their ready count (RDY) is 0, as when \
                    they back off after errors.";
@@ -141,22 +154,20 @@ pub(crate) fn of_channel(channel: &Channel, course: &Course) -> Vec<Mark> {
 pub(crate) fn of_topic(topic: &Topic, courses: &[Course]) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     let paused = topic.nodes.iter().filter(|part| part.paused).count();
-    marks.extend(paused_mark(topic.paused, paused, topic.nodes.len(), topic.depth > 0));
+    marks.extend(paused_mark(
+        topic.paused,
+        paused,
+        topic.nodes.len(),
+        topic.depth > 0,
+    ));
     if topic.channels.is_empty() {
-        marks.push(match topic.depth > 0 {
-            true => Mark::new(
-                "no-channels",
-                Severity::Warn,
-                "no channels",
-                "Messages wait at the topic until a channel is created.",
-            ),
-            false => Mark::new(
-                "no-channels",
-                Severity::Info,
-                "no channels",
-                "Messages will wait at the topic until a channel is created.",
-            ),
-        });
+        let severity = if topic.depth > 0 {
+            Severity::Warn
+        } else {
+            Severity::Info
+        };
+        let why = "Messages wait at the topic until a channel is created.";
+        marks.push(Mark::new("no-channels", severity, "no channels", why));
     }
     // One mark for each kind, with the channels it is about.
     let mut found: Vec<(Mark, Vec<&str>)> = Vec::new();
@@ -177,7 +188,11 @@ pub(crate) fn of_topic(topic: &Topic, courses: &[Course]) -> Vec<Mark> {
     for (mut mark, names) in found {
         let few = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         let more = names.len().saturating_sub(5);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
         mark.why = format!("In {few}{more}. {}", mark.why);
         if names.len() > 1 {
             let word = mark.word.split(' ').next().unwrap_or_default();
@@ -211,8 +226,17 @@ fn paused_mark(any: bool, paused: usize, nodes: usize, waits: bool) -> Option<Ma
             ),
         ));
     }
-    let severity = if waits { Severity::Warn } else { Severity::Info };
-    Some(Mark::new("paused", severity, "paused", "No messages are handed on until it is unpaused."))
+    let severity = if waits {
+        Severity::Warn
+    } else {
+        Severity::Info
+    };
+    Some(Mark::new(
+        "paused",
+        severity,
+        "paused",
+        "No messages are handed on until it is unpaused.",
+    ))
 }
 
 /// `1,204 messages`: what an operator stands to lose.
@@ -226,5 +250,9 @@ pub(crate) fn messages(count: i64) -> String {
 /// `3 consumers`.
 pub(crate) fn consumers(count: i64) -> String {
     let count = u64::try_from(count).unwrap_or(0);
-    format!("{} {}", grouped(count), if count == 1 { "consumer" } else { "consumers" })
+    format!(
+        "{} {}",
+        grouped(count),
+        if count == 1 { "consumer" } else { "consumers" }
+    )
 }

@@ -3,9 +3,9 @@
 //! The script makes the same requests in the background. Cells are made only for the rows that are shown, so a list
 //! of thousands costs little more than one page of it.
 
-mod view;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub(crate) use view::{Order, View};
 
@@ -35,10 +35,12 @@ pub(crate) struct Column<'a, T> {
     label: &'static str,
     help: &'static str,
     kind: Kind,
-    sort: Option<Box<dyn Fn(&T) -> SortKey + 'a>>,
+    sort: Option<Sort<'a, T>>,
     cell: Box<dyn Fn(&T) -> Markup + 'a>,
     total: Option<Markup>,
 }
+
+type Sort<'a, T> = Box<dyn Fn(&T) -> SortKey + 'a>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -86,7 +88,11 @@ impl<'a, T> Column<'a, T> {
     }
 
     /// A whole number.
-    pub(crate) fn count(key: &'static str, label: &'static str, value: impl Fn(&T) -> i64 + Copy + 'a) -> Self {
+    pub(crate) fn count(
+        key: &'static str,
+        label: &'static str,
+        value: impl Fn(&T) -> i64 + Copy + 'a,
+    ) -> Self {
         Self::number(
             key,
             label,
@@ -110,12 +116,20 @@ impl<'a, T> Column<'a, T> {
     }
 
     /// A rate per second.
-    pub(crate) fn rate(key: &'static str, label: &'static str, value: impl Fn(&T) -> Option<f64> + Copy + 'a) -> Self {
+    pub(crate) fn rate(
+        key: &'static str,
+        label: &'static str,
+        value: impl Fn(&T) -> Option<f64> + Copy + 'a,
+    ) -> Self {
         Self::number(key, label, value, move |row| rate_cell(value(row)))
     }
 
     /// Something that cannot be sorted by.
-    pub(crate) fn plain(key: &'static str, label: &'static str, cell: impl Fn(&T) -> Markup + 'a) -> Self {
+    pub(crate) fn plain(
+        key: &'static str,
+        label: &'static str,
+        cell: impl Fn(&T) -> Markup + 'a,
+    ) -> Self {
         Self {
             key,
             label,
@@ -160,7 +174,7 @@ impl<'a, T> Column<'a, T> {
     fn class(&self) -> &'static str {
         match self.kind {
             Kind::Name => "name-cell",
-            Kind::Text => "",
+            Kind::Text => self.key,
             Kind::Number => "number",
         }
     }
@@ -190,7 +204,7 @@ impl<T> Table<'_, T> {
             .iter()
             .find(|column| column.sort.is_some() && Some(column.key) == view.sort());
         if let Some(column) = sorted_by {
-            self.sort(&mut found, column, view);
+            sort(&mut found, column, view);
         }
         let page = view.page(found.len());
         let shown = &found[page.range.clone()];
@@ -202,7 +216,7 @@ impl<T> Table<'_, T> {
                 table id=(self.id) data-rows=(found.len()) data-all=(rows.len()) {
                     caption.visually-hidden { (self.caption) }
                     thead { tr {
-                        @for column in &self.columns { (self.heading(column, rows.first(), view)) }
+                        @for column in &self.columns { (heading(column, rows.first(), view)) }
                     } }
                     tbody {
                         @for row in shown { (self.row(row)) }
@@ -250,48 +264,50 @@ impl<T> Table<'_, T> {
         filter(self.id, view, what)
     }
 
-    fn sort(&self, rows: &mut [&T], column: &Column<'_, T>, view: &View) {
-        let Some(key) = &column.sort else {
-            return;
-        };
-        let order = view.order().unwrap_or_else(|| column.first_order(rows.first().copied()));
-        rows.sort_by_cached_key(|row| Ranked(key(row), order));
-    }
-
-    fn heading(&self, column: &Column<'_, T>, sample: Option<&T>, view: &View) -> Markup {
-        let is_sorted = view.sort() == Some(column.key);
-        let first = column.first_order(sample);
-        let order = view.order().unwrap_or(first);
-        let next = if is_sorted { order.reversed() } else { first };
-        let title = (!column.help.is_empty()).then_some(column.help);
-        html! {
-            @if column.sort.is_some() {
-                th scope="col" class=(column.class()) title=[title] aria-sort=[is_sorted.then(|| order.aria())]
-                    data-column=(column.key) {
-                    a href=(view.link_sorted(column.key, next)) data-soft {
-                        (column.label)
-                        span.sort-sign aria-hidden="true" {
-                            @if is_sorted { (if order == Order::Ascending { "▲" } else { "▼" }) }
-                        }
-                    }
-                }
-            } @else {
-                th scope="col" class=(column.class()) title=[title] data-column=(column.key) { (column.label) }
-            }
-        }
-    }
-
     fn row(&self, row: &T) -> Markup {
         html! {
             tr data-key=((self.key)(row)) data-search=((self.searched)(row).to_lowercase()) {
                 @for column in &self.columns {
                     @match column.kind {
                         Kind::Name => th scope="row" class="name-cell" { ((column.cell)(row)) },
-                        Kind::Text => td { ((column.cell)(row)) },
+                        Kind::Text => td class=(column.key) { ((column.cell)(row)) },
                         Kind::Number => td class="number" { ((column.cell)(row)) },
                     }
                 }
             }
+        }
+    }
+}
+
+fn sort<T>(rows: &mut [&T], column: &Column<'_, T>, view: &View) {
+    let Some(key) = &column.sort else {
+        return;
+    };
+    let order = view
+        .order()
+        .unwrap_or_else(|| column.first_order(rows.first().copied()));
+    rows.sort_by_cached_key(|row| Ranked(key(row), order));
+}
+
+fn heading<T>(column: &Column<'_, T>, sample: Option<&T>, view: &View) -> Markup {
+    let is_sorted = view.sort() == Some(column.key);
+    let first = column.first_order(sample);
+    let order = view.order().unwrap_or(first);
+    let next = if is_sorted { order.reversed() } else { first };
+    let title = (!column.help.is_empty()).then_some(column.help);
+    html! {
+        @if column.sort.is_some() {
+            th scope="col" class=(column.class()) title=[title] aria-sort=[is_sorted.then(|| order.aria())]
+                data-column=(column.key) {
+                a href=(view.link_sorted(column.key, next)) data-soft {
+                    (column.label)
+                    span.sort-sign aria-hidden="true" {
+                        @if is_sorted { (if order == Order::Ascending { "▲" } else { "▼" }) }
+                    }
+                }
+            }
+        } @else {
+            th scope="col" class=(column.class()) title=[title] data-column=(column.key) { (column.label) }
         }
     }
 }
@@ -338,7 +354,10 @@ struct Ranked(SortKey, Order);
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
         let ascending = match (&self.0, &other.0) {
-            (SortKey::Text(a), SortKey::Text(b)) => a.to_lowercase().cmp(&b.to_lowercase()).then_with(|| a.cmp(b)),
+            (SortKey::Text(a), SortKey::Text(b)) => a
+                .to_lowercase()
+                .cmp(&b.to_lowercase())
+                .then_with(|| a.cmp(b)),
             (SortKey::Number(a), SortKey::Number(b)) => {
                 let known = |value: Option<f64>| value.unwrap_or(f64::NEG_INFINITY);
                 known(*a).total_cmp(&known(*b))

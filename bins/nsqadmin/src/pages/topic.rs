@@ -68,7 +68,10 @@ pub(crate) fn page(visit: &Visit<'_>, overview: &Overview, name: &str) -> Page {
 }
 
 fn crumbs(visit: &Visit<'_>, name: &str) -> Vec<(String, Option<String>)> {
-    vec![("Topics".to_owned(), Some(visit.links.topics())), (name.to_owned(), None)]
+    vec![
+        ("Topics".to_owned(), Some(visit.links.topics())),
+        (name.to_owned(), None),
+    ]
 }
 
 /// A topic that nsqlookupd knows and no node has, or one that nobody knows.
@@ -109,7 +112,10 @@ fn not_on_a_node(visit: &Visit<'_>, overview: &Overview, name: &str) -> Page {
 
 fn channel_rows<'a>(visit: &Visit<'_>, topic: &'a Topic) -> Vec<ChannelRow<'a>> {
     let row = |channel: &'a Arc<Channel>| {
-        let key = Key::Channel(Arc::clone(&topic.topic_name), Arc::clone(&channel.channel_name));
+        let key = Key::Channel(
+            Arc::clone(&topic.topic_name),
+            Arc::clone(&channel.channel_name),
+        );
         let course = Course::of(&visit.nsqadmin.history, &key);
         ChannelRow {
             marks: state::of_channel(channel, &course),
@@ -134,22 +140,46 @@ fn actions(topic: &Topic) -> Markup {
 }
 
 fn summary(visit: &Visit<'_>, topic: &Topic) -> Markup {
-    let course = Course::of(&visit.nsqadmin.history, &Key::Topic(Arc::clone(&topic.topic_name)));
+    let course = Course::of(
+        &visit.nsqadmin.history,
+        &Key::Topic(Arc::clone(&topic.topic_name)),
+    );
     let sum = |value: fn(&Channel) -> i64| {
-        topic.channels.iter().map(|channel| value(channel)).fold(0, i64::saturating_add)
+        topic
+            .channels
+            .iter()
+            .map(|channel| value(channel))
+            .fold(0, i64::saturating_add)
     };
     let own_tone = (topic.depth > 0 && topic.channels.is_empty()).then_some(Tone::Warn);
-    let mean = (topic.message_count > 0).then(|| wide(topic.message_bytes) / wide(topic.message_count));
+    let mean =
+        (topic.message_count > 0).then(|| wide(topic.message_bytes) / wide(topic.message_count));
     widgets::strip(&[
         Figure::count("depth", "Waiting at the topic", topic.depth)
             .tone(own_tone)
             .more(html! { "not in a channel yet" }),
-        Figure::count("backlog", "Waiting in channels", sum(|channel| channel.depth)),
-        Figure::count("in-flight", "In flight", sum(|channel| channel.in_flight_count)),
-        Figure::count("deferred", "Deferred", sum(|channel| channel.deferred_count)),
+        Figure::count(
+            "backlog",
+            "Waiting in channels",
+            sum(|channel| channel.depth),
+        ),
+        Figure::count(
+            "in-flight",
+            "In flight",
+            sum(|channel| channel.in_flight_count),
+        ),
+        Figure::count(
+            "deferred",
+            "Deferred",
+            sum(|channel| channel.deferred_count),
+        ),
         Figure::rate("in", "Published", course.messages),
         Figure::rate("done", "Finished", course.finishes),
-        Figure::count("consumers", "Consumers", sum(|channel| channel.client_count)),
+        Figure::count(
+            "consumers",
+            "Consumers",
+            sum(|channel| channel.client_count),
+        ),
         Figure::count("messages", "Messages in all", topic.message_count).more(html! {
             @if topic.message_bytes > 0 {
                 (figures::bytes(wide(topic.message_bytes)))
@@ -184,10 +214,15 @@ fn charts(visit: &Visit<'_>, topic: &Topic) -> Markup {
 
 fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow<'a>]) -> Markup {
     let total = |value: fn(&Channel) -> i64| {
-        let sum = rows.iter().map(|row| value(row.channel)).fold(0, i64::saturating_add);
+        let sum = rows
+            .iter()
+            .map(|row| value(row.channel))
+            .fold(0, i64::saturating_add);
         html! { (figures::grouped_signed(sum)) }
     };
-    let has_latency = rows.iter().any(|row| !row.channel.e2e_processing_latency.percentiles.is_empty());
+    let has_latency = rows
+        .iter()
+        .any(|row| !row.channel.e2e_processing_latency.percentiles.is_empty());
     let mut columns = vec![
         Column::name(
             "channel",
@@ -205,13 +240,17 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow
             |row| state::badges(&row.marks),
         ),
         Column::count("depth", "Waiting", |row: &ChannelRow<'_>| row.channel.depth).total(total(|c| c.depth)),
-        Column::plain("course", "Waiting, last minutes", |row: &ChannelRow<'_>| {
+        Column::plain("course", "Course", |row: &ChannelRow<'_>| {
             let key = Key::Channel(Arc::clone(&topic.topic_name), Arc::clone(&row.channel.channel_name));
             sparkline(&visit.recent(&key, Metric::Depth), Unit::Count, "waiting")
         }),
-        Column::count("disk", "On disk", |row: &ChannelRow<'_>| row.channel.backend_depth)
-            .help("The part of the waiting messages that nsqd reports to be on disk only")
-            .total(total(|c| c.backend_depth)),
+        Column::number(
+            "disk",
+            "Memory + disk",
+            |row: &ChannelRow<'_>| Some(wide(row.channel.backend_depth)),
+            |row| widgets::memory_and_disk(row.channel.memory_depth, row.channel.backend_depth),
+        )
+        .help("Where those that wait are, as nsqd reports it"),
         Column::count("in-flight", "In flight", |row: &ChannelRow<'_>| row.channel.in_flight_count)
             .total(total(|c| c.in_flight_count)),
         Column::count("deferred", "Deferred", |row: &ChannelRow<'_>| row.channel.deferred_count)
@@ -230,16 +269,18 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow
             |row: &ChannelRow<'_>| row.course.timeouts,
             |row| html! { span title={ (row.channel.timeout_count) " since nsqd started" } { (rate_cell(row.course.timeouts)) } },
         ),
-        Column::count("messages", "Messages in all", |row: &ChannelRow<'_>| row.channel.message_count)
+        Column::count("messages", "Messages", |row: &ChannelRow<'_>| row.channel.message_count)
             .help("Since the nodes started")
             .total(total(|c| c.message_count)),
         Column::count("consumers", "Consumers", |row: &ChannelRow<'_>| row.channel.client_count)
             .total(total(|c| c.client_count)),
     ];
     if has_latency {
-        columns.push(Column::plain("latency", "Publish to finish", |row: &ChannelRow<'_>| {
-            widgets::latency_cell(&row.channel.e2e_processing_latency)
-        }));
+        columns.push(Column::plain(
+            "latency",
+            "Publish to finish",
+            |row: &ChannelRow<'_>| widgets::latency_cell(&row.channel.e2e_processing_latency),
+        ));
     }
     let table = Table {
         id: "channels",
@@ -298,7 +339,10 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
         })
         .collect();
     let total = |value: fn(&Topic) -> i64| {
-        let sum = rows.iter().map(|row| value(row.part)).fold(0, i64::saturating_add);
+        let sum = rows
+            .iter()
+            .map(|row| value(row.part))
+            .fold(0, i64::saturating_add);
         html! { (figures::grouped_signed(sum)) }
     };
     let can_tombstone = visit.may_act() && visit.nsqadmin.cluster.has_lookupds();
@@ -309,30 +353,50 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
             |row: &NodeRow<'_>| row.part.node.to_string(),
             |row| widgets::node(visit, &row.part.node, &row.part.hostname),
         ),
-        Column::plain("state", "State", |row: &NodeRow<'_>| state::badges(&node_marks(row))),
-        Column::count("depth", "Waiting at the topic", |row: &NodeRow<'_>| row.part.depth).total(total(|p| p.depth)),
-        Column::count("backlog", "Waiting in channels", |row: &NodeRow<'_>| {
-            row.part.channels.iter().map(|channel| channel.depth).fold(0, i64::saturating_add)
+        Column::plain("state", "State", |row: &NodeRow<'_>| {
+            state::badges(&node_marks(row))
         }),
-        Column::count("memory", "In memory", |row: &NodeRow<'_>| row.part.memory_depth).total(total(|p| p.memory_depth)),
-        Column::count("disk", "On disk", |row: &NodeRow<'_>| row.part.backend_depth).total(total(|p| p.backend_depth)),
+        Column::count("depth", "Waiting at the topic", |row: &NodeRow<'_>| {
+            row.part.depth
+        })
+        .total(total(|p| p.depth)),
+        Column::count("backlog", "Waiting in channels", |row: &NodeRow<'_>| {
+            row.part
+                .channels
+                .iter()
+                .map(|channel| channel.depth)
+                .fold(0, i64::saturating_add)
+        }),
+        Column::number(
+            "memory",
+            "Memory + disk",
+            |row: &NodeRow<'_>| Some(wide(row.part.backend_depth)),
+            |row| widgets::memory_and_disk(row.part.memory_depth, row.part.backend_depth),
+        )
+        .help("Where those that wait at the topic are, as nsqd reports it")
+        .total(widgets::memory_and_disk(
+            topic.memory_depth,
+            topic.backend_depth,
+        )),
         Column::number(
             "in",
             "Published",
             |row: &NodeRow<'_>| row.rate,
             |row| html! { (rate_cell(row.rate)) @if let Some(share) = row.share { " " span.muted { (format!("{:.0} %", share * 100.0)) } } },
         ),
-        Column::count("messages", "Messages in all", |row: &NodeRow<'_>| row.part.message_count)
-            .total(total(|p| p.message_count)),
+        Column::count("messages", "Messages", |row: &NodeRow<'_>| {
+            row.part.message_count
+        })
+        .total(total(|p| p.message_count)),
         Column::count("channels", "Channels", |row: &NodeRow<'_>| {
             i64::try_from(row.part.channels.len()).unwrap_or(i64::MAX)
         }),
     ];
     if visit.may_act() {
-        columns.push(Column::plain("act", "", move |row: &NodeRow<'_>| html! {
+        columns.push(Column::plain("act", "On this node", move |row: &NodeRow<'_>| html! {
             span.actions {
                 @if row.part.paused && topic.nodes.len() > 1 {
-                    (form::asks(&widgets::action("unpause", &[("node", &row.part.node)]), "tiny", "Unpause here…", "unpause-node"))
+                    (form::asks(&widgets::action("unpause", &[("node", &row.part.node)]), "tiny", "Unpause…", "unpause-node"))
                 }
                 @if can_tombstone && !row.is_tombstoned {
                     (form::asks(&widgets::action("tombstone", &[("node", &row.part.node)]), "tiny", "Tombstone…", "tombstone"))
@@ -363,7 +427,12 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
 fn node_marks(row: &NodeRow<'_>) -> Vec<Mark> {
     let mut marks = Vec::new();
     if row.part.paused {
-        marks.push(Mark::new("paused", Severity::Warn, "paused", "No messages go to the channels here until it is unpaused."));
+        marks.push(Mark::new(
+            "paused",
+            Severity::Warn,
+            "paused",
+            "No messages go to the channels here until it is unpaused.",
+        ));
     }
     if row.is_tombstoned {
         let why = "nsqlookupd does not tell consumers of this node any more, for this topic.";

@@ -30,7 +30,11 @@ struct Row<'a> {
 }
 
 pub(crate) fn page(visit: &Visit<'_>, overview: &Overview) -> Page {
-    let rows: Vec<Row<'_>> = overview.topics.iter().map(|topic| row(visit, topic)).collect();
+    let rows: Vec<Row<'_>> = overview
+        .topics
+        .iter()
+        .map(|topic| row(visit, topic))
+        .collect();
     let view = View::main(&visit.query).or_sorted_by("state", Order::Descending);
     let table = table(visit, &rows);
     let body = html! {
@@ -70,13 +74,20 @@ fn row<'a>(visit: &Visit<'_>, topic: &'a Arc<Topic>) -> Row<'a> {
         .channels
         .iter()
         .map(|channel| {
-            let key = Key::Channel(Arc::clone(&topic.topic_name), Arc::clone(&channel.channel_name));
+            let key = Key::Channel(
+                Arc::clone(&topic.topic_name),
+                Arc::clone(&channel.channel_name),
+            );
             Course::of(history, &key)
         })
         .collect();
     let of_topic = Course::of(history, &Key::Topic(Arc::clone(&topic.topic_name)));
     let sum = |value: fn(&crate::cluster::Channel) -> i64| {
-        topic.channels.iter().map(|channel| value(channel)).fold(0, i64::saturating_add)
+        topic
+            .channels
+            .iter()
+            .map(|channel| value(channel))
+            .fold(0, i64::saturating_add)
     };
     Row {
         topic,
@@ -92,12 +103,21 @@ fn row<'a>(visit: &Visit<'_>, topic: &'a Arc<Topic>) -> Row<'a> {
 
 fn summary(visit: &Visit<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
     let total = |value: fn(&Row<'_>) -> i64| rows.iter().map(value).fold(0, i64::saturating_add);
-    let worst = |severity| rows.iter().filter(|row| row.marks.first().is_some_and(|m| m.severity == severity)).count();
+    let worst = |severity| {
+        rows.iter()
+            .filter(|row| row.marks.first().is_some_and(|m| m.severity == severity))
+            .count()
+    };
     let (bad, warn) = (worst(Severity::Bad), worst(Severity::Warn));
-    let nodes_up = overview.nodes.iter().filter(|node| node.stats.is_ok()).count();
+    let nodes_up = overview
+        .nodes
+        .iter()
+        .filter(|node| node.stats.is_ok())
+        .count();
     let nodes_down = overview.nodes.len() - nodes_up;
     let course = Course::of(&visit.nsqadmin.history, &Key::Cluster);
-    let spark = |metric, unit, name: &str| sparkline(&visit.recent(&Key::Cluster, metric), unit, name);
+    let spark =
+        |metric, unit, name: &str| sparkline(&visit.recent(&Key::Cluster, metric), unit, name);
     let tone = match (bad, warn) {
         (0, 0) => None,
         (0, _) => Some(Tone::Warn),
@@ -106,19 +126,36 @@ fn summary(visit: &Visit<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
     let attention = Figure::count("attention", "Need attention", wide_count(bad + warn))
         .tone(tone)
         .more(html! { (bad) " bad, " (warn) " to watch" });
-    let nodes = Figure::new("nodes", "Nodes", html! { (nodes_up) span.unit { "of " (overview.nodes.len()) } })
-        .tone((nodes_down > 0).then_some(Tone::Bad))
-        .more(html! { @if nodes_down > 0 { (nodes_down) " not answering" } @else { "all answer" } });
+    let nodes = Figure::new(
+        "nodes",
+        "Nodes",
+        html! { (nodes_up) span.unit { "of " (overview.nodes.len()) } },
+    )
+    .tone((nodes_down > 0).then_some(Tone::Bad))
+    .more(html! { @if nodes_down > 0 { (nodes_down) " not answering" } @else { "all answer" } });
     widgets::strip(&[
         attention,
-        Figure::count("waiting", "Messages waiting", total(|row| row.waiting))
-            .more(spark(Metric::Depth, Unit::Count, "messages waiting")),
-        Figure::count("in-flight", "In flight", total(|row| row.in_flight))
-            .more(spark(Metric::InFlight, Unit::Count, "in flight")),
+        Figure::count("waiting", "Messages waiting", total(|row| row.waiting)).more(spark(
+            Metric::Depth,
+            Unit::Count,
+            "messages waiting",
+        )),
+        Figure::count("in-flight", "In flight", total(|row| row.in_flight)).more(spark(
+            Metric::InFlight,
+            Unit::Count,
+            "in flight",
+        )),
         Figure::count("deferred", "Deferred", total(|row| row.deferred)),
-        Figure::rate("in", "Published", course.messages)
-            .more(spark(Metric::Messages, Unit::PerSecond, "published")),
-        Figure::rate("done", "Finished", course.finishes).more(spark(Metric::Finishes, Unit::PerSecond, "finished")),
+        Figure::rate("in", "Published", course.messages).more(spark(
+            Metric::Messages,
+            Unit::PerSecond,
+            "published",
+        )),
+        Figure::rate("done", "Finished", course.finishes).more(spark(
+            Metric::Finishes,
+            Unit::PerSecond,
+            "finished",
+        )),
         Figure::count("consumers", "Consumers", total(|row| row.consumers)),
         nodes,
     ])
@@ -141,9 +178,11 @@ fn table<'a>(visit: &'a Visit<'_>, rows: &[Row<'a>]) -> Table<'a, Row<'a>> {
                 "topic",
                 "Topic",
                 |row: &Row<'_>| row.topic.topic_name.to_string(),
-                |row| html! {
-                    a href=(visit.links.topic(&row.topic.topic_name)) { (row.topic.topic_name) } " "
-                    (widgets::lifetime(&row.topic.topic_name))
+                |row| {
+                    html! {
+                        a href=(visit.links.topic(&row.topic.topic_name)) { (row.topic.topic_name) } " "
+                        (widgets::lifetime(&row.topic.topic_name))
+                    }
                 },
             ),
             Column::ranked(
@@ -156,12 +195,14 @@ fn table<'a>(visit: &'a Visit<'_>, rows: &[Row<'a>]) -> Table<'a, Row<'a>> {
             Column::count("waiting", "Waiting", |row: &Row<'_>| row.waiting)
                 .help("Messages nobody has yet: at the topic and in all its channels")
                 .total(total(|row| row.waiting)),
-            Column::plain("course", "Waiting, last minutes", |row: &Row<'_>| {
+            Column::plain("course", "Course", |row: &Row<'_>| {
                 let key = Key::Topic(Arc::clone(&row.topic.topic_name));
                 let own = visit.recent(&key, Metric::Depth);
                 let mut both = visit.recent(&key, Metric::Backlog);
                 for (both, own) in both.iter_mut().zip(own) {
-                    both.value = both.value.map(|value| value + own.value.unwrap_or_default());
+                    both.value = both
+                        .value
+                        .map(|value| value + own.value.unwrap_or_default());
                 }
                 sparkline(&both, Unit::Count, "waiting")
             }),
@@ -171,13 +212,19 @@ fn table<'a>(visit: &'a Visit<'_>, rows: &[Row<'a>]) -> Table<'a, Row<'a>> {
             Column::count("deferred", "Deferred", |row: &Row<'_>| row.deferred)
                 .help("Messages held back for later")
                 .total(total(|row| row.deferred)),
-            Column::rate("in", "Published", |row: &Row<'_>| row.messages).total(total_rate(|row| row.messages)),
+            Column::rate("in", "Published", |row: &Row<'_>| row.messages)
+                .total(total_rate(|row| row.messages)),
             Column::rate("done", "Finished", |row: &Row<'_>| row.finishes)
                 .help("Over all channels: a message counts once in each")
                 .total(total_rate(|row| row.finishes)),
-            Column::count("channels", "Channels", |row: &Row<'_>| wide_count(row.topic.channels.len())),
-            Column::count("consumers", "Consumers", |row: &Row<'_>| row.consumers).total(total(|row| row.consumers)),
-            Column::count("nodes", "Nodes", |row: &Row<'_>| wide_count(row.topic.nodes.len())),
+            Column::count("channels", "Channels", |row: &Row<'_>| {
+                wide_count(row.topic.channels.len())
+            }),
+            Column::count("consumers", "Consumers", |row: &Row<'_>| row.consumers)
+                .total(total(|row| row.consumers)),
+            Column::count("nodes", "Nodes", |row: &Row<'_>| {
+                wide_count(row.topic.nodes.len())
+            }),
         ],
         key: Box::new(|row| row.topic.topic_name.to_string()),
         searched: Box::new(|row| {

@@ -56,14 +56,23 @@ pub(crate) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     /// Of a request with these headers and this query. A query that is none counts as empty.
-    pub(crate) fn new(nsqadmin: &'a Nsqadmin, visitor: Visitor, headers: &HeaderMap, raw_query: &str) -> Self {
+    pub(crate) fn new(
+        nsqadmin: &'a Nsqadmin,
+        visitor: Visitor,
+        headers: &HeaderMap,
+        raw_query: &str,
+    ) -> Self {
         Self {
             nsqadmin,
             links: Links::new(&nsqadmin.settings.base_path),
             visitor,
             query: Query::parse(raw_query).unwrap_or_default(),
             theme: theme(headers),
-            part: if headers.contains_key(PART_HEADER) { Part::Main } else { Part::Whole },
+            part: if headers.contains_key(PART_HEADER) {
+                Part::Main
+            } else {
+                Part::Whole
+            },
             now: Timestamp::now(),
             zone: TimeZone::system(),
         }
@@ -80,7 +89,10 @@ impl<'a> Visit<'a> {
     pub(crate) fn series(&self, key: &Key, metric: Metric) -> Vec<Point> {
         let range = Range::last(self.span(), self.now.as_second(), 300);
         let points = self.nsqadmin.history.series(key, metric, range);
-        points.into_iter().map(|(at, value)| Point { at, value }).collect()
+        points
+            .into_iter()
+            .map(|(at, value)| Point { at, value })
+            .collect()
     }
 
     /// The last minutes, for lists.
@@ -117,7 +129,10 @@ pub(crate) fn parse_span(text: &str) -> Option<Duration> {
 }
 
 fn theme(headers: &HeaderMap) -> Theme {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     let chosen = cookies
         .flat_map(|cookies| cookies.split(';'))
         .find_map(|cookie| cookie.trim().strip_prefix("nsqadmin_theme="));
@@ -144,7 +159,15 @@ mod tests {
         assert_eq!(parse_span("15m"), Some(Duration::from_mins(15)));
         assert_eq!(parse_span("168h"), Some(Duration::from_hours(168)));
         assert_eq!(parse_span("7d"), Some(Duration::from_hours(168)));
-        for none in ["", "off", "h", "-1h", "1é", "99999999999999999999h", "18446744073709551615d"] {
+        for none in [
+            "",
+            "off",
+            "h",
+            "-1h",
+            "1é",
+            "99999999999999999999h",
+            "18446744073709551615d",
+        ] {
             assert_eq!(parse_span(none), None, "{none}");
         }
     }

@@ -1,7 +1,5 @@
 //! Small parts that several pages show.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -206,6 +204,11 @@ pub(crate) fn ago(visit: &Visit<'_>, at: Timestamp) -> Markup {
     html! { time datetime=(at) title=(figures::moment(at, &visit.zone)) { (text) } }
 }
 
+/// `12 + 3`: what is in memory, and what is on disk.
+pub(crate) fn memory_and_disk(memory: i64, disk: i64) -> Markup {
+    html! { span.zero[memory == 0 && disk == 0] { (figures::grouped_signed(memory)) " + " (figures::grouped_signed(disk)) } }
+}
+
 /// How long since, without "ago".
 pub(crate) fn since(visit: &Visit<'_>, unix_seconds: i64) -> Markup {
     let seconds = visit.now.as_second().saturating_sub(unix_seconds);
@@ -219,16 +222,15 @@ pub(crate) fn since(visit: &Visit<'_>, unix_seconds: i64) -> Markup {
 
 /// A moment in Unix nanoseconds.
 pub(crate) fn at_nanos(nanos: i64) -> Option<Timestamp> {
-    Timestamp::from_nanosecond(i128::from(nanos)).ok().filter(|_| nanos > 0)
+    Timestamp::from_nanosecond(i128::from(nanos))
+        .ok()
+        .filter(|_| nanos > 0)
 }
 
 /// `?action=pause` and whatever else names it.
 pub(crate) fn action(action: &str, more: &[(&str, &str)]) -> String {
-    let more: String = more.iter().map(|(name, value)| format!("&{name}={}", segment(value))).collect();
-    format!("?action={action}{more}")
-}
-
-/// A span for people, from a [`Duration`].
-pub(crate) fn duration(span: Duration) -> String {
-    figures::span(span.as_secs())
+    more.iter()
+        .fold(format!("?action={action}"), |link, (name, value)| {
+            format!("{link}&{name}={}", segment(value))
+        })
 }

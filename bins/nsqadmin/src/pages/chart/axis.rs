@@ -15,7 +15,11 @@ pub(super) struct ValueAxis {
 impl ValueAxis {
     /// The smallest round axis that holds `highest`. Without anything above zero it goes to one step.
     pub(super) fn holding(highest: f64, unit: Unit) -> Self {
-        let highest = if highest.is_finite() { highest.max(0.0) } else { 0.0 };
+        let highest = if highest.is_finite() {
+            highest.max(0.0)
+        } else {
+            0.0
+        };
         if highest < SMALLEST {
             let step = if unit == Unit::Nanos { 1e6 } else { 1.0 };
             return Self { step, steps: 1 };
@@ -36,7 +40,9 @@ impl ValueAxis {
 
     /// Tick values from the top down to zero.
     pub(super) fn ticks_downwards(self) -> impl Iterator<Item = f64> {
-        (0..=self.steps).rev().map(move |n| self.step * f64::from(n))
+        (0..=self.steps)
+            .rev()
+            .map(move |n| self.step * f64::from(n))
     }
 
     /// How far below the top `value` lies, 0 at the top and 1 at zero.
@@ -63,10 +69,15 @@ pub(super) fn time_ticks(from: i64, to: i64, zone: &TimeZone) -> Vec<TimeTick> {
         .into_iter()
         .find(|step| length / step <= MOST_TIME_TICKS)
         .unwrap_or(length / MOST_TIME_TICKS);
-    let offset = Timestamp::from_second(from).map_or(0, |at| i64::from(zone.to_offset(at).seconds()));
+    let offset =
+        Timestamp::from_second(from).map_or(0, |at| i64::from(zone.to_offset(at).seconds()));
     let local = from.saturating_add(offset);
     let past_a_step = local.rem_euclid(step);
-    let to_the_next = if past_a_step == 0 { 0 } else { step - past_a_step };
+    let to_the_next = if past_a_step == 0 {
+        0
+    } else {
+        step - past_a_step
+    };
     let first = from.saturating_add(to_the_next);
     let format = match step {
         ..60 => "%H:%M:%S",
@@ -90,15 +101,27 @@ pub(super) fn time_ticks(from: i64, to: i64, zone: &TimeZone) -> Vec<TimeTick> {
 }
 
 /// `part / whole` of two spans in seconds.
-#[expect(clippy::cast_precision_loss, reason = "spans of seconds are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "spans of seconds are far below 2^52"
+)]
 pub(super) fn ratio(part: i64, whole: i64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 / whole as f64
+    }
 }
 
 /// The next 1, 2 or 5 times a power of the base at or above `value`.
 fn round_up(value: f64, unit: Unit) -> f64 {
     let (base, factors): (f64, &[f64]) = match unit {
-        Unit::Bytes => (1024.0, &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0]),
+        Unit::Bytes => (
+            1024.0,
+            &[
+                1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+            ],
+        ),
         _ => (10.0, &[1.0, 2.0, 5.0, 10.0]),
     };
     let power = base.powf(value.log(base).floor());
@@ -117,5 +140,6 @@ const MOST_STEPS: u32 = 4;
 /// Labels of a time that still stand apart on a phone.
 const MOST_TIME_TICKS: i64 = 5;
 const TIME_STEPS: [i64; 17] = [
-    5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800,
+    5, 10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800,
+    604_800,
 ];

@@ -52,7 +52,12 @@ impl Chart<'_> {
                 (series.label.as_str(), thinned(&clean(&inside), MOST_POINTS))
             })
             .collect();
-        let measured = || series.iter().flat_map(|(_, points)| points).filter_map(|point| point.value);
+        let measured = || {
+            series
+                .iter()
+                .flat_map(|(_, points)| points)
+                .filter_map(|point| point.value)
+        };
         let axis = ValueAxis::holding(measured().fold(0.0, f64::max), self.unit);
         let is_empty = measured().next().is_none();
         html! {
@@ -139,12 +144,9 @@ impl Chart<'_> {
             };
             let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
             let highest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            out.push_str(&format!(
-                " {label}: now {}, lowest {}, highest {}.",
-                self.unit.short(*now),
-                self.unit.short(lowest),
-                self.unit.short(highest)
-            ));
+            let [now, lowest, highest] =
+                [*now, lowest, highest].map(|value| self.unit.short(value));
+            out = format!("{out} {label}: now {now}, lowest {lowest}, highest {highest}.");
         }
         out
     }

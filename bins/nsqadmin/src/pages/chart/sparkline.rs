@@ -24,9 +24,19 @@ pub(crate) fn sparkline(points: &[Point], unit: Unit, name: &str) -> Markup {
     let placed: Vec<(f64, Option<f64>)> = points
         .iter()
         .map(|point| {
-            let across = if length == 0 { 1.0 } else { ratio(point.at - first.at, length) };
+            let across = if length == 0 {
+                1.0
+            } else {
+                ratio(point.at - first.at, length)
+            };
             // One unit of air above and below, or the stroke would be cut.
-            let up = |value: f64| if highest > 0.0 { (value / highest).clamp(0.0, 1.0) } else { 0.0 };
+            let up = |value: f64| {
+                if highest > 0.0 {
+                    (value / highest).clamp(0.0, 1.0)
+                } else {
+                    0.0
+                }
+            };
             let y = |value| 1.0 + (1.0 - up(value)) * (HEIGHT - 2.0);
             (1.0 + across * (WIDTH - 2.0), point.value.map(y))
         })
@@ -41,6 +51,7 @@ pub(crate) fn sparkline(points: &[Point], unit: Unit, name: &str) -> Markup {
         svg.spark role="img" aria-label=(label) viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } width=(WIDTH) height=(HEIGHT)
             preserveAspectRatio="none" {
             title { (label) }
+            line.spark-base x1="1" x2=(WIDTH - 1.0) y1=(HEIGHT - 1.0) y2=(HEIGHT - 1.0) {}
             path.spark-area d=(area(&placed, HEIGHT)) {}
             path.spark-line d=(path(&placed)) {}
         }

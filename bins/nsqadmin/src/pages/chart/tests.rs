@@ -44,7 +44,10 @@ fn an_axis_holds_its_highest_value_in_round_steps() {
     ];
     for (highest, unit, step, steps) in cases {
         let axis = ValueAxis::holding(highest, unit);
-        assert!((axis.step - step).abs() < step * 1e-9, "{highest}: {axis:?}");
+        assert!(
+            (axis.step - step).abs() < step * 1e-9,
+            "{highest}: {axis:?}"
+        );
         assert_eq!(axis.steps, steps, "{highest}: {axis:?}");
         assert!(axis.top() >= highest * (1.0 - 1e-9));
     }
@@ -52,13 +55,25 @@ fn an_axis_holds_its_highest_value_in_round_steps() {
 
 #[test]
 fn no_value_breaks_an_axis() {
-    for value in [f64::MAX, f64::MIN_POSITIVE, 5e-324, f64::NAN, f64::INFINITY, -1.0, 1e300, 1.8e19] {
+    for value in [
+        f64::MAX,
+        f64::MIN_POSITIVE,
+        5e-324,
+        f64::NAN,
+        f64::INFINITY,
+        -1.0,
+        1e300,
+        1.8e19,
+    ] {
         for unit in [Unit::Count, Unit::PerSecond, Unit::Bytes, Unit::Nanos] {
             let axis = ValueAxis::holding(value, unit);
             assert!((1..=4).contains(&axis.steps), "{value} {unit:?} {axis:?}");
             assert!(axis.step > 0.0, "{value} {unit:?} {axis:?}");
             if value.is_finite() && value > 0.0 && value < 1e308 {
-                assert!(axis.top() >= value * (1.0 - 1e-6), "{value} {unit:?} {axis:?}");
+                assert!(
+                    axis.top() >= value * (1.0 - 1e-6),
+                    "{value} {unit:?} {axis:?}"
+                );
             }
             assert!((0.0..=1.0).contains(&axis.below_top(0.5)));
         }
@@ -75,10 +90,16 @@ fn times_are_ticked_at_round_local_times() {
     };
     // 1970-01-01 00:16:40 and an hour on.
     let utc = TimeZone::UTC;
-    assert_eq!(labels(1_000, 4_600, &utc), ["00:30", "00:45", "01:00", "01:15"]);
+    assert_eq!(
+        labels(1_000, 4_600, &utc),
+        ["00:30", "00:45", "01:00", "01:15"]
+    );
     let india = TimeZone::fixed(offset(5).saturating_add(jiff::SignedDuration::from_mins(30)));
     assert_eq!(labels(0, 6 * 3600, &india), ["06:00", "08:00", "10:00"]);
-    assert_eq!(labels(0, 20, &utc), ["00:00:00", "00:00:05", "00:00:10", "00:00:15", "00:00:20"]);
+    assert_eq!(
+        labels(0, 20, &utc),
+        ["00:00:00", "00:00:05", "00:00:10", "00:00:15", "00:00:20"]
+    );
     assert_eq!(labels(5, 5, &utc), Vec::<String>::new());
     assert_eq!(labels(5, 1, &utc), Vec::<String>::new());
     for (from, to) in [(0, i64::MAX), (i64::MIN, i64::MAX), (0, 365 * 86_400)] {
@@ -88,7 +109,12 @@ fn times_are_ticked_at_round_local_times() {
 
 #[test]
 fn a_line_is_lifted_at_a_gap_and_a_lone_point_is_a_dot() {
-    let placed = [(0.0, Some(1.0)), (1.0, Some(2.0)), (2.0, None), (3.0, Some(4.04))];
+    let placed = [
+        (0.0, Some(1.0)),
+        (1.0, Some(2.0)),
+        (2.0, None),
+        (3.0, Some(4.04)),
+    ];
     assert_eq!(path(&placed), "M0 1L1 2M3 4h0");
     assert_eq!(area(&placed, 10.0), "M0 10L0 1L1 2L1 10Z");
     assert_eq!(path(&[]), "");
@@ -110,10 +136,15 @@ fn thinning_keeps_the_spikes_and_the_gaps() {
 #[test]
 fn a_chart_says_its_values_in_words_and_numbers() {
     let html = chart(vec![
-        Series::new("queued", points(&[Some(1.0), Some(5000.0), None, Some(20.0)])),
+        Series::new(
+            "queued",
+            points(&[Some(1.0), Some(5000.0), None, Some(20.0)]),
+        ),
         Series::new("in flight", points(&[Some(2.0)])),
     ]);
-    assert!(html.contains("Depth. queued: now 20, lowest 1, highest 5k. in flight: now 2, lowest 2, highest 2."));
+    assert!(html.contains(
+        "Depth. queued: now 20, lowest 1, highest 5k. in flight: now 2, lowest 2, highest 2."
+    ));
     assert!(html.contains("data-points=\"1000:1 1010:5000 1020: 1030:20\""));
     assert!(html.contains("<span>2k</span>"), "{html}");
     assert!(!html.contains("style="));
@@ -121,7 +152,11 @@ fn a_chart_says_its_values_in_words_and_numbers() {
 
 #[test]
 fn a_chart_without_values_says_so() {
-    for series in [vec![], vec![Series::new("a", vec![])], vec![Series::new("a", points(&[None, None]))]] {
+    for series in [
+        vec![],
+        vec![Series::new("a", vec![])],
+        vec![Series::new("a", points(&[None, None]))],
+    ] {
         let html = chart(series);
         assert!(html.contains("Nothing measured"), "{html}");
     }
@@ -135,20 +170,30 @@ fn no_value_breaks_a_chart() {
             assert!(!html.contains(wrong), "{value}: {html}");
         }
     }
-    let html = chart(vec![Series::new("far", vec![Point { at: i64::MAX, value: Some(1.0) }])]);
+    let html = chart(vec![Series::new(
+        "far",
+        vec![Point {
+            at: i64::MAX,
+            value: Some(1.0),
+        }],
+    )]);
     assert!(html.contains("Nothing measured"));
 }
 
 #[test]
 fn labels_are_escaped() {
-    let html = chart(vec![Series::new("<script>\"'&", points(&[Some(1.0), Some(2.0)]))]);
+    let html = chart(vec![Series::new(
+        "<script>\"'&",
+        points(&[Some(1.0), Some(2.0)]),
+    )]);
     assert!(!html.contains("<script>"), "{html}");
     assert!(html.contains("&lt;script&gt;&quot;"), "{html}");
 }
 
 #[test]
 fn a_sparkline_stands_for_any_course() {
-    let spark = |values: &[Option<f64>]| sparkline(&points(values), Unit::PerSecond, "rate").into_string();
+    let spark =
+        |values: &[Option<f64>]| sparkline(&points(values), Unit::PerSecond, "rate").into_string();
     assert!(spark(&[]).contains("Nothing measured yet"));
     assert!(spark(&[None]).contains("Nothing measured yet"));
     assert!(spark(&[Some(3.0)]).contains("rate: now 3/s, between 3/s and 3/s"));

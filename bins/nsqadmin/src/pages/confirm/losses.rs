@@ -25,7 +25,11 @@ pub(super) struct Losses {
 impl Losses {
     pub(super) fn of(deed: &Deed, overview: &Overview) -> Self {
         let mut losses = Self {
-            silent: overview.nodes.iter().filter(|node| node.stats.is_err()).count(),
+            silent: overview
+                .nodes
+                .iter()
+                .filter(|node| node.stats.is_err())
+                .count(),
             ..Self::default()
         };
         match deed {
@@ -58,7 +62,8 @@ impl Losses {
                         Some(name) => {
                             for channel in named(part, name) {
                                 losses.add_channel(channel);
-                                losses.consumers = losses.consumers.saturating_add(channel.client_count);
+                                losses.consumers =
+                                    losses.consumers.saturating_add(channel.client_count);
                             }
                         }
                     }
@@ -82,11 +87,17 @@ impl Losses {
 
     /// How many messages would be gone.
     pub(super) fn messages(&self) -> i64 {
-        self.queued.saturating_add(self.in_flight).saturating_add(self.deferred)
+        self.queued
+            .saturating_add(self.in_flight)
+            .saturating_add(self.deferred)
     }
 
     pub(super) fn render(&self) -> Markup {
-        let parts = [(self.queued, "waiting"), (self.in_flight, "in flight"), (self.deferred, "deferred")];
+        let parts = [
+            (self.queued, "waiting"),
+            (self.in_flight, "in flight"),
+            (self.deferred, "deferred"),
+        ];
         html! {
             @if self.destroys {
                 ul.losses data-test="losses" data-messages=(self.messages()) {
@@ -145,21 +156,36 @@ impl Losses {
 /// The topic on the nodes concerned; of a channel only those that have it.
 fn parts<'o>(overview: &'o Overview, place: &'o Place) -> impl Iterator<Item = &'o Topic> {
     let topic = overview.topic(&place.topic);
-    let parts = topic.into_iter().flat_map(|topic| &topic.nodes).map(|part| &**part);
+    let parts = topic
+        .into_iter()
+        .flat_map(|topic| &topic.nodes)
+        .map(|part| &**part);
     parts.filter(|part| {
         let on_node = place.node.as_deref().is_none_or(|node| *part.node == *node);
-        on_node && place.channel.as_deref().is_none_or(|name| named(part, name).next().is_some())
+        on_node
+            && place
+                .channel
+                .as_deref()
+                .is_none_or(|name| named(part, name).next().is_some())
     })
 }
 
 fn named<'o>(part: &'o Topic, name: &'o str) -> impl Iterator<Item = &'o Channel> {
-    part.channels.iter().map(|channel| &**channel).filter(move |channel| *channel.channel_name == *name)
+    part.channels
+        .iter()
+        .map(|channel| &**channel)
+        .filter(move |channel| *channel.channel_name == *name)
 }
 
 fn few(names: &[String]) -> String {
-    let mut text = names.iter().take(MOST_NAMES).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(MOST_NAMES)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > MOST_NAMES {
-        text.push_str(&format!(" and {} more", names.len() - MOST_NAMES));
+        text = format!("{text} and {} more", names.len() - MOST_NAMES);
     }
     text
 }

@@ -56,7 +56,8 @@ fn read(bytes: &[u8], truncated: bool) -> Shown {
         return Shown::Hex(hex(&bytes[..bytes.len().min(MOST_HEX_BYTES)]));
     };
     let begins_like_json = text.trim_start().starts_with(['{', '[']);
-    if begins_like_json && !truncated
+    if begins_like_json
+        && !truncated
         && let Some(pretty) = pretty(text)
     {
         return Shown::Json(pretty);
@@ -186,20 +187,41 @@ mod tests {
 
     #[test]
     fn other_bodies_are_text_or_bytes() {
-        assert_eq!(read(b"hello\nworld", false), Shown::Text("hello\nworld".to_owned()));
+        assert_eq!(
+            read(b"hello\nworld", false),
+            Shown::Text("hello\nworld".to_owned())
+        );
         assert_eq!(read(b"{broken", false), Shown::Text("{broken".to_owned()));
-        assert_eq!(read("{\"ü".as_bytes(), true), Shown::Text("{\"ü".to_owned()));
+        assert_eq!(
+            read("{\"ü".as_bytes(), true),
+            Shown::Text("{\"ü".to_owned())
+        );
         // A character cut in two, at the end of a truncated body and of a whole one.
-        assert_eq!(read(&"aü".as_bytes()[..2], true), Shown::Text("a".to_owned()));
+        assert_eq!(
+            read(&"aü".as_bytes()[..2], true),
+            Shown::Text("a".to_owned())
+        );
         assert!(matches!(read(&"aü".as_bytes()[..2], false), Shown::Hex(_)));
         assert!(matches!(read(b"a\0b", false), Shown::Hex(_)));
-        assert!(matches!(read("a\u{202e}b".as_bytes(), false), Shown::Hex(_)));
+        assert!(matches!(
+            read("a\u{202e}b".as_bytes(), false),
+            Shown::Hex(_)
+        ));
     }
 
     #[test]
     fn bytes_are_dumped_in_lines_of_sixteen() {
-        assert_eq!(hex(b"AB\xff"), "000000  41 42 ff                                          AB·\n");
-        assert!(hex(&[0; 17]).lines().nth(1).unwrap().starts_with("000010  00"));
+        assert_eq!(
+            hex(b"AB\xff"),
+            "000000  41 42 ff                                          AB·\n"
+        );
+        assert!(
+            hex(&[0; 17])
+                .lines()
+                .nth(1)
+                .unwrap()
+                .starts_with("000010  00")
+        );
     }
 
     #[test]
@@ -209,7 +231,11 @@ mod tests {
         assert!(!html.contains("<<"));
         let html = show(Some(&vec![0xff; 1 << 20]), 1 << 20, false).into_string();
         assert!(html.len() < 100_000, "{}", html.len());
-        assert!(html.contains("first 4,096 bytes"), "{}", &html[html.len() - 600..]);
+        assert!(
+            html.contains("first 4,096 bytes"),
+            "{}",
+            &html[html.len() - 600..]
+        );
         let deep = "[".repeat(1 << 20);
         let html = show(Some(deep.as_bytes()), 1 << 20, false).into_string();
         assert!(html.len() < 5 << 20);
@@ -221,7 +247,15 @@ mod tests {
     fn what_is_cut_off_is_said() {
         let html = show(Some(b"abc"), 1000, true).into_string();
         assert!(html.contains("first 3 of 1,000 bytes"), "{html}");
-        assert!(show(None, 10, false).into_string().contains("cannot be read"));
-        assert!(show(Some(b""), 0, false).into_string().contains("empty body"));
+        assert!(
+            show(None, 10, false)
+                .into_string()
+                .contains("cannot be read")
+        );
+        assert!(
+            show(Some(b""), 0, false)
+                .into_string()
+                .contains("empty body")
+        );
     }
 }

@@ -33,7 +33,12 @@ impl Course {
 
     /// By how much more waits than some minutes ago, if it is clearly more and still is.
     pub(crate) fn growth(&self) -> Option<f64> {
-        let known: Vec<f64> = self.depth.iter().flatten().map(|value| f64::from(*value)).collect();
+        let known: Vec<f64> = self
+            .depth
+            .iter()
+            .flatten()
+            .map(|value| f64::from(*value))
+            .collect();
         if known.len() < FEWEST_FOR_A_TREND {
             return None;
         }
@@ -55,7 +60,11 @@ impl Course {
 }
 
 fn recent_mean(values: &[Option<f32>]) -> Option<f64> {
-    let known: Vec<f64> = values.iter().flatten().map(|value| f64::from(*value)).collect();
+    let known: Vec<f64> = values
+        .iter()
+        .flatten()
+        .map(|value| f64::from(*value))
+        .collect();
     (!known.is_empty()).then(|| known.iter().sum::<f64>() / count(known.len()))
 }
 

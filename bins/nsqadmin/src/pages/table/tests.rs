@@ -24,7 +24,12 @@ fn render(rows: &[Row], query: &str) -> String {
         id: "rows",
         caption: "Rows",
         columns: vec![
-            Column::name("name", "Name", |row: &Row| row.name.clone(), |row: &Row| html! { (row.name) }),
+            Column::name(
+                "name",
+                "Name",
+                |row: &Row| row.name.clone(),
+                |row: &Row| html! { (row.name) },
+            ),
             Column::count("depth", "Depth", |row: &Row| row.depth).total(html! { "sum" }),
         ],
         key: Box::new(|row: &Row| row.name.clone()),
@@ -35,7 +40,10 @@ fn render(rows: &[Row], query: &str) -> String {
 }
 
 fn names(html: &str) -> Vec<&str> {
-    html.split("data-key=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect()
+    html.split("data-key=\"")
+        .skip(1)
+        .map(|rest| rest.split('"').next().unwrap())
+        .collect()
 }
 
 #[test]
@@ -53,16 +61,25 @@ fn rows_are_sorted_as_the_query_says() {
     }
     let html = render(&rows, "sort=depth&order=desc&t=1h");
     assert!(html.contains("aria-sort=\"descending\""), "{html}");
-    assert!(html.contains("href=\"?t=1h&amp;sort=depth&amp;order=asc\""), "{html}");
+    assert!(
+        html.contains("href=\"?t=1h&amp;sort=depth&amp;order=asc\""),
+        "{html}"
+    );
 }
 
 #[test]
 fn a_search_finds_all_words_in_any_case() {
     let rows = rows(&[("Orders-Paid", 1), ("orders-new", 2), ("users", 3)]);
-    assert_eq!(names(&render(&rows, "q=ORDERS")), ["Orders-Paid", "orders-new"]);
+    assert_eq!(
+        names(&render(&rows, "q=ORDERS")),
+        ["Orders-Paid", "orders-new"]
+    );
     assert_eq!(names(&render(&rows, "q=paid+orders")), ["Orders-Paid"]);
     let html = render(&rows, "q=%3Cscript%3E");
-    assert!(html.contains("&lt;script&gt;") && !html.contains("<script>"), "{html}");
+    assert!(
+        html.contains("&lt;script&gt;") && !html.contains("<script>"),
+        "{html}"
+    );
     assert!(html.contains("Nothing here matches"), "{html}");
 }
 
@@ -79,7 +96,10 @@ fn many_rows_come_in_pages() {
     assert_eq!(names(&html)[0], format!("t{ROWS_A_PAGE:04}"));
     assert!(html.contains("Page 2 of 8"), "{html}");
     assert!(html.contains("page=3"), "{html}");
-    assert_eq!(names(&render(&many, "page=99")).len(), 2000 - 7 * ROWS_A_PAGE);
+    assert_eq!(
+        names(&render(&many, "page=99")).len(),
+        2000 - 7 * ROWS_A_PAGE
+    );
     assert_eq!(names(&render(&many, "page=-1")).len(), ROWS_A_PAGE);
     assert!(render(&many, "q=t199").contains("10 of 10 found among 2,000"));
 }
@@ -100,5 +120,8 @@ fn the_parameters_of_two_tables_do_not_meet() {
     let query = Query::parse("q=a&clients-q=b&clients-sort=depth&t=6h").unwrap();
     let view = View::of("clients", &query);
     assert_eq!(view.search(), "b");
-    assert_eq!(view.link_sorted("name", Order::Ascending), "?q=a&t=6h&clients-q=b&clients-sort=name&clients-order=asc");
+    assert_eq!(
+        view.link_sorted("name", Order::Ascending),
+        "?q=a&t=6h&clients-q=b&clients-sort=name&clients-order=asc"
+    );
 }

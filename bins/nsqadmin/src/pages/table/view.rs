@@ -69,8 +69,16 @@ impl View {
     }
 
     fn with_prefix(query: &Query, prefix: String) -> Self {
-        let own = |name: &str| query.first(&format!("{prefix}{name}")).filter(|value| !value.is_empty());
-        let search: String = own("q").unwrap_or_default().chars().take(LONGEST_SEARCH).collect();
+        let own = |name: &str| {
+            query
+                .first(&format!("{prefix}{name}"))
+                .filter(|value| !value.is_empty())
+        };
+        let search: String = own("q")
+            .unwrap_or_default()
+            .chars()
+            .take(LONGEST_SEARCH)
+            .collect();
         let order = match own("order") {
             Some("asc") => Some(Order::Ascending),
             Some("desc") => Some(Order::Descending),
@@ -143,7 +151,12 @@ impl View {
     pub(super) fn link_to_page(&self, page: usize) -> String {
         let order = self.order.map_or("", Order::word);
         let sort = self.sort().unwrap_or_default();
-        self.link(&[("q", &self.search), ("sort", sort), ("order", order), ("page", &page.to_string())])
+        self.link(&[
+            ("q", &self.search),
+            ("sort", sort),
+            ("order", order),
+            ("page", &page.to_string()),
+        ])
     }
 
     pub(super) fn link_without_search(&self) -> String {
@@ -164,8 +177,13 @@ impl View {
     }
 
     fn link(&self, own: &[(&str, &str)]) -> String {
-        let others = self.others.iter().map(|(name, value)| (name.clone(), value.as_str()));
-        let own = own.iter().map(|(name, value)| (self.parameter(name), *value));
+        let others = self
+            .others
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str()));
+        let own = own
+            .iter()
+            .map(|(name, value)| (self.parameter(name), *value));
         let pairs: Vec<String> = others
             .chain(own)
             .filter(|(_, value)| !value.is_empty())
@@ -199,4 +217,11 @@ pub(super) const ROWS_A_PAGE: usize = 250;
 const LONGEST_SEARCH: usize = 200;
 const OWN: [&str; 4] = ["q", "sort", "order", "page"];
 /// What the parameters of every table begin with.
-const TABLES: [&str; 6] = ["", "nodes-", "clients-", "channels-", "producers-", "orphans-"];
+const TABLES: [&str; 6] = [
+    "",
+    "nodes-",
+    "clients-",
+    "channels-",
+    "producers-",
+    "orphans-",
+];
