@@ -19,6 +19,7 @@ mod figures;
 mod form;
 mod layout;
 mod links;
+mod login;
 mod lookup;
 mod node;
 mod nodes;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use nsq_daemon::http::Query;
+use nsq_daemon::http::{ApiError, Query};
 use nsq_protocol::{ChannelName, TopicName};
 
 use crate::Nsqadmin;
-use crate::cluster::{Action, ClusterError, Overview, Target, Warnings};
+use crate::access::Viewer;
+use crate::admin::{self, Actor, api_error};
+use crate::cluster::{Action, DaemonKind, Failure, Overview, Target, Warnings};
 
 use super::confirm::{Deed, Place};
 use super::links::Links;
@@ -24,6 +26,7 @@ pub(crate) enum Outcome {
 /// Carries out what `form` confirms.
 pub(crate) async fn perform(
     nsqadmin: &Nsqadmin,
+    actor: &Actor,
     links: &Links,
     overview: &Overview,
     deed: Deed,
@@ -44,135 +47,109 @@ pub(crate) async fn perform(
             .map(str::trim)
             .filter(|value| !value.is_empty())
     };
-    let cluster = &nsqadmin.cluster;
-    match &deed {
-        Deed::CreateTopic => {
-            let topic = named("topic").unwrap_or_default();
-            let channel = named("channel");
-            if let Err(error) = check_names(topic, channel) {
-                return Outcome::Again { deed, error };
-            }
-            let done = cluster.create(Target { topic, channel }).await;
-            let what = match channel {
-                Some(channel) => format!("topic {topic} with channel {channel}"),
-                None => format!("topic {topic}"),
-            };
-            Outcome::Elsewhere {
-                path: if done.is_ok() {
-                    links.topic(topic)
-                } else {
-                    links.topics()
-                },
-                notice: notice(
-                    &format!("Created {what}."),
-                    &format!("Could not create {what}."),
-                    done,
-                ),
-            }
-        }
-        Deed::CreateChannel { topic } => {
-            let channel = named("channel").unwrap_or_default();
-            if let Err(error) = check_names(topic, Some(channel)) {
-                return Outcome::Again { deed, error };
-            }
-            let target = Target {
-                topic,
-                channel: Some(channel),
-            };
-            let done = cluster.create(target).await;
-            Outcome::Elsewhere {
-                path: links.topic(topic),
-                notice: notice(
-                    &format!("Created channel {channel}."),
-                    &format!("Could not create channel {channel}."),
-                    done,
-                ),
-            }
-        }
-        Deed::Pause(place) => act(nsqadmin, links, Action::Pause, place, "Paused", "pause").await,
+    let order = match &deed {
+        Deed::CreateTopic => admin::Deed::Create(Target {
+            topic: named("topic").unwrap_or_default(),
+            channel: named("channel"),
+        }),
+        Deed::CreateChannel { topic } => admin::Deed::Create(Target {
+            topic,
+            channel: Some(named("channel").unwrap_or_default()),
+        }),
+        Deed::Pause(place) => admin::Deed::Act(Action::Pause, target(place), place.node.as_deref()),
         Deed::Unpause(place) => {
-            act(
-                nsqadmin,
-                links,
-                Action::Unpause,
-                place,
-                "Unpaused",
-                "unpause",
+            admin::Deed::Act(Action::Unpause, target(place), place.node.as_deref())
+        }
+        Deed::Empty(place) => admin::Deed::Act(Action::Empty, target(place), place.node.as_deref()),
+        Deed::Delete(place) => admin::Deed::Delete(target(place)),
+        Deed::Tombstone { topic, node } => admin::Deed::Tombstone { topic, node },
+    };
+    if let admin::Deed::Create(Target { topic, channel }) = order
+        && let Err(error) = check_names(topic, channel)
+    {
+        return Outcome::Again { deed, error };
+    }
+    let is_known = |node: &str| overview.nodes.iter().any(|known| *known.address == *node);
+    let done = match order {
+        // The address is a visitor's word: only nodes that are known are talked to.
+        admin::Deed::Tombstone { node, .. } if !is_known(node) => {
+            Err(ApiError::not_found("NODE_NOT_FOUND"))
+        }
+        order => admin::perform(nsqadmin, actor, order).await,
+    };
+    let words = Words::of(order);
+    let concerned = Concerned::of(order, overview);
+    Outcome::Elsewhere {
+        path: path_after(links, order, done.is_ok()),
+        notice: notice(&words.done, &words.failed, done, concerned),
+    }
+}
+
+/// What is said of a deed.
+struct Words {
+    done: String,
+    failed: String,
+}
+
+impl Words {
+    fn of(order: admin::Deed<'_>) -> Self {
+        let named = |target: Target<'_>| {
+            format!(
+                "{} {}",
+                target.kind(),
+                target.channel.unwrap_or(target.topic)
             )
-            .await
-        }
-        Deed::Empty(place) => act(nsqadmin, links, Action::Empty, place, "Emptied", "empty").await,
-        Deed::Delete(place) => {
-            let done = cluster.delete(target(place)).await;
-            let what = format!("{} {}", place.kind(), place.name());
-            let gone = match &place.channel {
-                Some(_) => links.topic(&place.topic),
-                None => links.topics(),
-            };
-            Outcome::Elsewhere {
-                path: if done.is_ok() {
-                    gone
-                } else {
-                    here(links, place)
-                },
-                notice: notice(
-                    &format!("Deleted {what}."),
-                    &format!("Could not delete {what}."),
-                    done,
-                ),
+        };
+        let (did, to_do, what) = match order {
+            admin::Deed::Create(target) => ("Created", "create", named(target)),
+            admin::Deed::Delete(target) => ("Deleted", "delete", named(target)),
+            admin::Deed::Act(action, target, only) => {
+                let what = match only {
+                    Some(node) => format!("{} on {node}", named(target)),
+                    None => named(target),
+                };
+                match action {
+                    Action::Pause => ("Paused", "pause", what),
+                    Action::Unpause => ("Unpaused", "unpause", what),
+                    Action::Empty => ("Emptied", "empty", what),
+                }
             }
-        }
-        Deed::Tombstone { topic, node } => {
-            let path = links.topic(topic);
-            // The address is a visitor's word: only nodes that are known are talked to.
-            if !overview.nodes.iter().any(|known| *known.address == **node) {
-                let notice = notice(
-                    "",
-                    &format!("Could not tombstone {topic}."),
-                    Err(ClusterError::NoSuchNode),
-                );
-                return Outcome::Elsewhere { path, notice };
-            }
-            let done = cluster.tombstone(topic, node).await;
-            let notice = notice(
-                &format!("Tombstoned {topic} on {node}, and deleted it there."),
-                &format!("Could not tombstone {topic} on {node}."),
-                done,
-            );
-            Outcome::Elsewhere { path, notice }
+            admin::Deed::Tombstone { topic, node } => (
+                "Tombstoned",
+                "tombstone",
+                format!("topic {topic} on {node}"),
+            ),
+        };
+        Self {
+            done: format!("{did} {what}."),
+            failed: format!("Could not {to_do} {what}."),
         }
     }
 }
 
-async fn act(
-    nsqadmin: &Nsqadmin,
-    links: &Links,
-    action: Action,
-    place: &Place,
-    done_word: &str,
-    word: &str,
-) -> Outcome {
-    let done = nsqadmin
-        .cluster
-        .act(action, target(place), place.node.as_deref())
-        .await;
-    let mut what = format!("{} {}", place.kind(), place.name());
-    if let Some(node) = &place.node {
-        what = format!("{what} on {node}");
-    }
-    Outcome::Elsewhere {
-        path: here(links, place),
-        notice: notice(
-            &format!("{done_word} {what}."),
-            &format!("Could not {word} {what}."),
-            done,
-        ),
+/// Where to go on: to what the deed was about, if that is still there.
+fn path_after(links: &Links, order: admin::Deed<'_>, is_done: bool) -> String {
+    match order {
+        admin::Deed::Create(Target {
+            channel: None,
+            topic,
+        }) if is_done => links.topic(topic),
+        admin::Deed::Create(Target { channel: None, .. }) => links.topics(),
+        admin::Deed::Delete(Target { channel: None, .. }) if is_done => links.topics(),
+        admin::Deed::Create(target) => links.topic(target.topic),
+        admin::Deed::Delete(target) if is_done => links.topic(target.topic),
+        admin::Deed::Delete(target) | admin::Deed::Act(_, target, _) => match target.channel {
+            Some(channel) => links.channel(target.topic, channel),
+            None => links.topic(target.topic),
+        },
+        admin::Deed::Tombstone { topic, .. } => links.topic(topic),
     }
 }
 
 /// Publishes what a topic's form holds.
 pub(crate) async fn publish(
     nsqadmin: &Nsqadmin,
+    visitor: &Viewer,
     links: &Links,
     topic: &str,
     form: &Query,
@@ -207,6 +184,8 @@ pub(crate) async fn publish(
             Bytes::from(body),
         )
         .await;
+    let user = visitor.user.as_deref().unwrap_or("-");
+    tracing::info!("ADMIN: publish {size} bytes to topic {topic:?} on {node:?} by {user}");
     let deferred = if millis > 0 {
         format!(", deferred by {millis} ms")
     } else {
@@ -216,7 +195,9 @@ pub(crate) async fn publish(
     let notice = notice(
         &success,
         "The message was not published.",
-        done.map(|()| Warnings::default()),
+        done.map(|()| Warnings::default())
+            .map_err(|error| api_error(&error)),
+        Concerned::default(),
     );
     Outcome::Elsewhere { path, notice }
 }
@@ -225,13 +206,6 @@ fn target(place: &Place) -> Target<'_> {
     Target {
         topic: &place.topic,
         channel: place.channel.as_deref(),
-    }
-}
-
-fn here(links: &Links, place: &Place) -> String {
-    match &place.channel {
-        Some(channel) => links.channel(&place.topic, channel),
-        None => links.topic(&place.topic),
     }
 }
 
@@ -249,34 +223,120 @@ fn check_names(topic: &str, channel: Option<&str>) -> Result<(), String> {
     }
 }
 
+/// Whom a deed needs: when all of one kind failed, it was not done.
+#[derive(Debug, Clone, Copy, Default)]
+struct Concerned {
+    lookupds: usize,
+    nodes: usize,
+}
+
+impl Concerned {
+    fn of(order: admin::Deed<'_>, overview: &Overview) -> Self {
+        let having = |topic: &str| overview.topic(topic).map_or(0, |topic| topic.nodes.len());
+        match order {
+            admin::Deed::Create(_) => match overview.lookupds.len() {
+                0 => Self {
+                    lookupds: 0,
+                    nodes: overview.nodes.len(),
+                },
+                lookupds => Self { lookupds, nodes: 0 },
+            },
+            admin::Deed::Act(_, target, None) | admin::Deed::Delete(target) => Self {
+                lookupds: 0,
+                nodes: having(target.topic),
+            },
+            admin::Deed::Act(_, _, Some(_)) | admin::Deed::Tombstone { .. } => Self {
+                lookupds: 0,
+                nodes: 1,
+            },
+        }
+    }
+}
+
 /// What is said after: done, done in part, or not.
-fn notice(success: &str, failure: &str, done: Result<Warnings, ClusterError>) -> Notice {
-    match done {
-        Ok(warnings) if warnings.is_empty() => Notice::new(Tone::Good, success),
-        Ok(warnings) => {
-            let lines = warnings
-                .iter()
-                .map(|one| format!("{} {}: {}", one.kind, one.address, one.cause));
-            Notice::new(Tone::Warn, format!("{success} But not everywhere:")).with_lines(lines)
-        }
-        Err(ClusterError::Unanswered { kind, failures }) => {
-            let lines: Vec<String> = if failures.is_empty() {
-                vec![format!("There is no {kind} to ask.")]
-            } else {
-                failures
-                    .iter()
-                    .map(|one| format!("{} {}: {}", one.kind, one.address, one.cause))
-                    .collect()
+fn notice(
+    success: &str,
+    failure: &str,
+    done: Result<Warnings, ApiError>,
+    concerned: Concerned,
+) -> Notice {
+    let warnings = match done {
+        Ok(warnings) => warnings,
+        Err(error) => {
+            let words = match &*error.code {
+                "TOPIC_NOT_FOUND" => "Nobody knows the topic.",
+                "CHANNEL_NOT_FOUND" => "No node has the channel.",
+                "NODE_NOT_FOUND" => "That node does not have it, or is not known.",
+                other => other.trim_start_matches("UPSTREAM_ERROR: "),
             };
-            Notice::new(Tone::Bad, failure).with_lines(lines)
+            return Notice::new(Tone::Bad, failure).with_lines(words.lines().map(str::to_owned));
         }
-        Err(ClusterError::NoSuchTopic) => {
-            Notice::new(Tone::Bad, failure).with_lines(["Nobody knows the topic.".to_owned()])
-        }
-        Err(ClusterError::NoSuchChannel) => {
-            Notice::new(Tone::Bad, failure).with_lines(["No node has the channel.".to_owned()])
-        }
-        Err(ClusterError::NoSuchNode) => Notice::new(Tone::Bad, failure)
-            .with_lines(["That node does not have it, or is not known.".to_owned()]),
+    };
+    let line = |one: &Failure| format!("{} {}: {}", one.kind, one.address, one.cause);
+    let failed = |kind| warnings.iter().filter(|one| one.kind == kind).count();
+    let none_did = |kind, all: usize| all > 0 && failed(kind) >= all;
+    if none_did(DaemonKind::Nsqd, concerned.nodes)
+        || none_did(DaemonKind::Lookupd, concerned.lookupds)
+    {
+        return Notice::new(Tone::Bad, failure).with_lines(warnings.iter().map(line));
+    }
+    // Who does not have it has nothing to do: a channel need not be on every node of its topic.
+    let real: Vec<String> = warnings
+        .iter()
+        .filter(|one| one.status != Some(404))
+        .map(line)
+        .collect();
+    if real.is_empty() {
+        Notice::new(Tone::Good, success)
+    } else {
+        Notice::new(Tone::Warn, format!("{success} But not everywhere:")).with_lines(real)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn warnings(failures: &[(DaemonKind, Option<u16>)]) -> Warnings {
+        let failures = failures.iter().map(|(kind, status)| Failure {
+            kind: *kind,
+            address: "a:1".to_owned(),
+            status: *status,
+            cause: "refused".to_owned(),
+            text: "refused".to_owned(),
+        });
+        let mut warnings = Warnings::default();
+        warnings.add(failures.collect());
+        warnings
+    }
+
+    fn check(tone: Tone, nodes: usize, failures: &[(DaemonKind, Option<u16>)]) {
+        let concerned = Concerned { lookupds: 0, nodes };
+        let notice = notice("Done.", "Not done.", Ok(warnings(failures)), concerned);
+        assert_eq!(notice.tone, tone, "{notice:?}");
+    }
+
+    #[test]
+    fn done_in_part_is_neither_done_nor_failed() {
+        check(Tone::Good, 2, &[]);
+        check(Tone::Warn, 2, &[(DaemonKind::Nsqd, None)]);
+        check(
+            Tone::Bad,
+            2,
+            &[(DaemonKind::Nsqd, None), (DaemonKind::Nsqd, Some(404))],
+        );
+        check(Tone::Good, 2, &[(DaemonKind::Nsqd, Some(404))]);
+        check(Tone::Good, 2, &[(DaemonKind::Lookupd, Some(404))]);
+        check(Tone::Warn, 2, &[(DaemonKind::Lookupd, Some(500))]);
+    }
+
+    #[test]
+    fn a_refusal_is_told_in_words() {
+        let failed = Err(ApiError::not_found("TOPIC_NOT_FOUND"));
+        let notice = notice("Done.", "Not done.", failed, Concerned::default());
+        assert_eq!(notice.lines, ["Nobody knows the topic."]);
+        let failed = Err(ApiError::bad_request("UPSTREAM_ERROR: one\ntwo"));
+        let notice = self::notice("Done.", "Not done.", failed, Concerned::default());
+        assert_eq!(notice.lines, ["one", "two"]);
     }
 }

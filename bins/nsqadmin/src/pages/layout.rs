@@ -1,14 +1,14 @@
 //! The frame around every page: bar, navigation, notices, foot.
 
 use maud::{DOCTYPE, Markup, html};
-use nsq_daemon::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, VARY};
+use nsq_daemon::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use nsq_daemon::http::{Reply, StatusCode};
 use nsq_daemon::version;
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::figures;
 use super::notice::Notice;
-use super::visit::{PART_HEADER, Part, Theme, Visit};
+use super::visit::{Part, Theme, Visit};
 
 /// A page's content, to be framed.
 pub(crate) struct Page {
@@ -26,6 +26,8 @@ pub(crate) struct Page {
     /// The path of the same data as JSON.
     pub(crate) api: Option<String>,
     pub(crate) is_live: bool,
+    /// Without navigation: nobody has logged in yet.
+    pub(crate) is_bare: bool,
 }
 
 /// Which entry of the navigation is marked.
@@ -50,6 +52,7 @@ impl Page {
             notices: Vec::new(),
             api: None,
             is_live: true,
+            is_bare: false,
         }
     }
 }
@@ -67,8 +70,6 @@ pub(crate) fn reply(visit: &Visit<'_>, page: &Page) -> Reply {
         )
         // Numbers of this second, and a token of this visitor.
         .with_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))
-        .with_header(VARY, HeaderValue::from_static(PART_HEADER))
-        .with_header(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY))
 }
 
 fn whole(visit: &Visit<'_>, page: &Page) -> Markup {
@@ -166,11 +167,11 @@ fn bar(visit: &Visit<'_>, page: &Page) -> Markup {
                 }
                 "NSQ"
             }
-            nav aria-label="Main" { ul {
+            @if !page.is_bare { nav aria-label="Main" { ul {
                 @for (section, id, label, link) in entries {
                     li { a href=(link) data-go-to=(id) aria-current=[(section == page.section).then_some("page")] { (label) } }
                 }
-            } }
+            } } }
             div.bar-side {
                 @if page.is_live {
                     button.bar-button.live.js-only id="live" type="button" aria-pressed="false"
@@ -186,7 +187,7 @@ fn bar(visit: &Visit<'_>, page: &Page) -> Markup {
                     span.user title=(if visit.visitor.is_admin { "Administrator" } else { "May look, not act" }) {
                         (user) @if !visit.visitor.is_admin { " (read only)" }
                     }
-                } @else if !visit.visitor.is_admin {
+                } @else if !visit.visitor.is_admin && !page.is_bare {
                     span.user title="Only administrators may act" { "Read only" }
                 }
                 @if visit.visitor.can_log_out {
@@ -231,9 +232,3 @@ fn keys() -> Markup {
         }
     }
 }
-
-const CONTENT_SECURITY_POLICY: HeaderName = HeaderName::from_static("content-security-policy");
-
-/// Nothing from elsewhere, nothing inline, no frames: what a node says can at worst be read.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use nsq_daemon::http::header::{HeaderValue, LOCATION};
 use nsq_daemon::http::{ApiError, BodyError, Method, Query, Reply, Request, Router, StatusCode};
 
 use crate::Nsqadmin;
+use crate::access::see_other;
+use crate::admin::Actor;
 use crate::cluster::ClusterError;
 
 use super::confirm::{self, Deed};
 use super::deeds::{self, Outcome};
 use super::layout::{self, Page, Section};
 use super::notice::{Notice, Tone};
-use super::visit::{Visit, Visitor};
-use super::{assets, channel, counter, lookup, node, nodes, topic, topics, trouble};
+use super::visit::Visit;
+use super::{assets, channel, counter, login, lookup, node, nodes, topic, topics, trouble};
 
 /// Adds the pages, their static files, and what their forms send, below what `path` makes of `/`.
 pub(crate) fn add_routes(
@@ -44,6 +45,7 @@ pub(crate) fn add_routes(
         .route(Method::GET, &path("/nodes/:node"), show_node)
         .route(Method::GET, &path("/lookup"), show_lookup)
         .route(Method::GET, &path("/counter"), show_counter)
+        .route(Method::GET, &path("/login"), show_login)
 }
 
 type Answer = Result<Reply, ApiError>;
@@ -139,6 +141,14 @@ async fn show_counter(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
     Ok(layout::reply(&visit, &page))
 }
 
+async fn show_login(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
+    if !nsqadmin.access.has_login() {
+        return Err(ApiError::not_found("NOT_FOUND"));
+    }
+    let visit = visit(&nsqadmin, &request);
+    Ok(layout::reply(&visit, &login::page(&visit)))
+}
+
 /// All forms: whatever changes something.
 async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
     let body = match request.read_body(LONGEST_FORM_BYTES).await {
@@ -154,15 +164,25 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
         return Err(ApiError::bad_request("INVALID_REQUEST"));
     };
     if !visit.may_act() {
-        return Ok(refusal(&visit));
+        return Ok(refusal(
+            &visit,
+            "Only administrators may do this. Nothing has been done.",
+        ));
     }
+    let token = form.first("csrf_token").unwrap_or_default();
+    if !nsqadmin.access.is_token_of(&visit.visitor, token) {
+        let why = "This form is no longer valid: nsqadmin was started anew, or you have logged in again. \
+                   Nothing has been done. Load the page again and repeat.";
+        return Ok(refusal(&visit, why));
+    }
+    let actor = Actor::of(&nsqadmin, &request);
     let part = |name: &str| Some(request.path_param(name)).filter(|value| !value.is_empty());
     let (topic, channel) = (part("topic"), part("channel"));
     let action = form.first("action").unwrap_or_default();
     if let (Some(topic), None, "publish") = (topic, channel, action) {
-        let outcome = deeds::publish(&nsqadmin, &visit.links, topic, &form).await;
+        let outcome = deeds::publish(&nsqadmin, &visit.visitor, &visit.links, topic, &form).await;
         return Ok(match outcome {
-            Outcome::Elsewhere { path, notice } => see_other(&nsqadmin, &path, notice),
+            Outcome::Elsewhere { path, notice } => go_on(&nsqadmin, &path, notice),
             Outcome::Again { .. } => unreachable!("publishing never asks again"),
         });
     }
@@ -179,8 +199,8 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
         }
     };
     Ok(
-        match deeds::perform(&nsqadmin, &visit.links, &overview, deed, &form).await {
-            Outcome::Elsewhere { path, notice } => see_other(&nsqadmin, &path, notice),
+        match deeds::perform(&nsqadmin, &actor, &visit.links, &overview, deed, &form).await {
+            Outcome::Elsewhere { path, notice } => go_on(&nsqadmin, &path, notice),
             Outcome::Again { deed, error } => {
                 let page = confirm::page(&visit, &overview, &deed, Some(&error));
                 layout::reply(&visit, &page)
@@ -204,41 +224,23 @@ fn asked(visit: &Visit<'_>, request: &Request) -> Option<Deed> {
     )
 }
 
-fn refusal(visit: &Visit<'_>) -> Reply {
+fn refusal(visit: &Visit<'_>, why: &str) -> Reply {
     let body = maud::html! { header.page-head { div.titles { h1 { "Not allowed" } } } };
     let mut page = Page::new("Not allowed", Section::None, body);
     page.status = StatusCode::FORBIDDEN;
     page.is_live = false;
-    page.warnings.push(Notice::new(
-        Tone::Bad,
-        "Only administrators may do this. Nothing has been done.",
-    ));
+    page.warnings.push(Notice::new(Tone::Bad, why));
     layout::reply(visit, &page)
 }
 
 /// On to a page that shows the notice. A reload of it repeats nothing.
-fn see_other(nsqadmin: &Nsqadmin, path: &str, notice: Notice) -> Reply {
-    let location = format!("{path}?notice={}", nsqadmin.notices.leave(notice));
-    let reply = Reply::plain(StatusCode::SEE_OTHER, "");
-    match HeaderValue::from_str(&location) {
-        Ok(location) => reply.with_header(LOCATION, location),
-        Err(_) => reply.with_header(LOCATION, HeaderValue::from_static("/")),
-    }
+fn go_on(nsqadmin: &Nsqadmin, path: &str, notice: Notice) -> Reply {
+    see_other(&format!("{path}?notice={}", nsqadmin.notices.leave(notice)))
 }
 
 fn visit<'a>(nsqadmin: &'a Nsqadmin, request: &Request) -> Visit<'a> {
-    let admins = &nsqadmin.settings.admin_users;
-    let user = request
-        .headers()
-        .get(nsqadmin.settings.acl_http_header.as_str());
-    let user = user.and_then(|user| user.to_str().ok()).map(str::to_owned);
-    let visitor = Visitor {
-        is_admin: admins.is_empty() || user.as_ref().is_some_and(|user| admins.contains(user)),
-        user,
-        csrf_token: String::new(),
-        can_log_out: false,
-    };
-    Visit::new(nsqadmin, visitor, request.headers(), request.raw_query())
+    let viewer = nsqadmin.access.viewer(request);
+    Visit::new(nsqadmin, viewer, request.headers(), request.raw_query())
 }
 
 /// What fits a screen or two.

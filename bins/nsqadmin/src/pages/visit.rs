@@ -7,23 +7,11 @@ use jiff::tz::TimeZone;
 use nsq_daemon::http::{HeaderMap, Query, header};
 
 use crate::Nsqadmin;
+use crate::access::Viewer;
 use crate::history::{Key, Metric, Range};
 
 use super::chart::Point;
 use super::links::Links;
-
-/// Who asks, and what they may do.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Visitor {
-    /// The name they logged in with, or that a proxy gives them.
-    pub(crate) user: Option<String>,
-    /// Whether they may act.
-    pub(crate) is_admin: bool,
-    /// What their forms have to carry.
-    pub(crate) csrf_token: String,
-    /// Whether there is something to log out of.
-    pub(crate) can_log_out: bool,
-}
 
 /// Colours, as chosen in the page's head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +34,7 @@ pub(crate) enum Part {
 pub(crate) struct Visit<'a> {
     pub(crate) nsqadmin: &'a Nsqadmin,
     pub(crate) links: Links,
-    pub(crate) visitor: Visitor,
+    pub(crate) visitor: Viewer,
     pub(crate) query: Query,
     pub(crate) theme: Theme,
     pub(crate) part: Part,
@@ -58,7 +46,7 @@ impl<'a> Visit<'a> {
     /// Of a request with these headers and this query. A query that is none counts as empty.
     pub(crate) fn new(
         nsqadmin: &'a Nsqadmin,
-        visitor: Visitor,
+        visitor: Viewer,
         headers: &HeaderMap,
         raw_query: &str,
     ) -> Self {
