@@ -69,7 +69,7 @@ impl Cluster {
     /// of its HTTP interface).
     ///
     /// # Errors
-    /// [`ClusterError`] when nobody knows the topic, or none of its nsqds has done it.
+    /// [`ClusterError`] when nobody knows the topic, or none of its nsqds the channel.
     pub async fn act(
         &self,
         action: Action,
@@ -87,8 +87,9 @@ impl Cluster {
             }
         }
         let path = target.path(action.name());
-        self.order_nsqds(&producers, &path, &mut warnings).await;
+        let heard = self.order_nsqds(&producers, &path, &mut warnings).await;
         self.note_deed();
+        heard.or_missing(target)?;
         Ok(warnings)
     }
 
@@ -136,7 +137,7 @@ impl Cluster {
     /// Deletes a topic or channel everywhere.
     ///
     /// # Errors
-    /// [`ClusterError`] when nobody knows the topic.
+    /// [`ClusterError`] when nobody knows the topic or channel.
     pub async fn delete(&self, target: Target<'_>) -> Result<Warnings, ClusterError> {
         // Who has it is known only as long as nsqlookupd knows it.
         let Found {
@@ -144,9 +145,10 @@ impl Cluster {
             mut warnings,
         } = self.producers_of(target.topic).await?;
         let path = target.path("delete");
-        self.order_lookupds(&path, &mut warnings).await;
-        self.order_nsqds(&producers, &path, &mut warnings).await;
+        let forgotten = self.order_lookupds(&path, &mut warnings).await;
+        let deleted = self.order_nsqds(&producers, &path, &mut warnings).await;
         self.note_deed();
+        forgotten.and(deleted).or_missing(target)?;
         Ok(warnings)
     }
 
@@ -182,29 +184,73 @@ impl Cluster {
         Ok(warnings)
     }
 
-    async fn order_lookupds(&self, path: &str, warnings: &mut Warnings) {
+    async fn order_lookupds(&self, path: &str, warnings: &mut Warnings) -> Heard {
         self.order_all(DaemonKind::Lookupd, self.lookupds(), path, warnings)
-            .await;
+            .await
     }
 
-    async fn order_nsqds(&self, producers: &[Producer], path: &str, warnings: &mut Warnings) {
+    async fn order_nsqds(
+        &self,
+        producers: &[Producer],
+        path: &str,
+        warnings: &mut Warnings,
+    ) -> Heard {
         let addresses = producers.iter().map(Producer::http_address).collect();
         self.order_all(DaemonKind::Nsqd, addresses, path, warnings)
-            .await;
+            .await
     }
 
+    /// A daemon that does not have what it is about is no failure: a channel need not be on every node.
     async fn order_all(
         &self,
         kind: DaemonKind,
         addresses: Vec<String>,
         path: &str,
         warnings: &mut Warnings,
-    ) {
+    ) -> Heard {
+        let asked = addresses.len();
         let orders = addresses.into_iter().map(|address| {
             let (fetcher, path) = (self.fetcher.clone(), path.to_owned());
-            async move { fetcher.order(kind, &address, &path).await }
+            async move {
+                match fetcher.order(kind, &address, &path).await {
+                    Ok(()) => Ok(true),
+                    Err(failure) if failure.status == Some(404) => Ok(false),
+                    Err(failure) => Err(failure),
+                }
+            }
         });
         let round = ask_all(kind, orders).await;
-        round.any_answers(warnings);
+        let missing = round
+            .any_answers(warnings)
+            .iter()
+            .filter(|had| !**had)
+            .count();
+        Heard { asked, missing }
+    }
+}
+
+/// Who was given an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Heard {
+    asked: usize,
+    /// Those that do not have what it was about.
+    missing: usize,
+}
+
+impl Heard {
+    fn and(self, other: Self) -> Self {
+        Self {
+            asked: self.asked + other.asked,
+            missing: self.missing + other.missing,
+        }
+    }
+
+    /// An error if nobody has it.
+    fn or_missing(self, target: Target<'_>) -> Result<(), ClusterError> {
+        match target.channel {
+            _ if self.asked == 0 || self.missing < self.asked => Ok(()),
+            None => Err(ClusterError::NoSuchTopic),
+            Some(_) => Err(ClusterError::NoSuchChannel),
+        }
     }
 }
