@@ -48,6 +48,17 @@ impl Daemon {
         });
     }
 
+    /// Runs `command`, which speaks nothing but HTTP, and waits until `ping` answers.
+    #[track_caller]
+    pub(crate) fn start_http(&mut self, command: Command, ping: &str) {
+        self.spawn(command);
+        let http = self.listening_on("HTTP: listening on ");
+        self.http = http;
+        wait_until("it answers /ping", PATIENCE, || {
+            http::request(http, "GET", ping, b"").is_ok_and(|reply| reply.status == 200)
+        });
+    }
+
     /// Runs `command` and waits for nothing.
     #[track_caller]
     pub(crate) fn start_blindly(&mut self, command: Command) {
@@ -155,6 +166,12 @@ impl Daemon {
     pub fn request(&self, method: &str, path: &str, body: &[u8]) -> Reply {
         self.try_request(method, path, body)
             .expect("it answers HTTP")
+    }
+
+    /// Any request with these headers, each `Name: value`.
+    #[track_caller]
+    pub fn request_with(&self, method: &str, path: &str, headers: &[&str], body: &[u8]) -> Reply {
+        http::request_with(self.http, method, path, headers, body).expect("it answers HTTP")
     }
 
     /// Its process id.

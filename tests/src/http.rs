@@ -47,8 +47,22 @@ pub(crate) fn request(
     path: &str,
     body: &[u8],
 ) -> io::Result<Reply> {
+    request_with(address, method, path, &[], body)
+}
+
+/// The same with more headers, each `Name: value`.
+pub(crate) fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &[u8],
+) -> io::Result<Reply> {
     let mut bytes = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n")
         .into_bytes();
+    for header in headers {
+        bytes.extend(format!("{header}\r\n").into_bytes());
+    }
     if !body.is_empty() || method == "POST" || method == "PUT" {
         bytes.extend(format!("Content-Length: {}\r\n", body.len()).into_bytes());
     }

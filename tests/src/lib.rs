@@ -1,12 +1,14 @@
 //! Black-box tests of the built daemons, and what they have in common.
 //!
 //! Nothing here links the daemons' code, but for what puts TLS and compression on a connection: a test starts the
-//! binary on free loopback ports over a folder of its own, talks to it in bytes, and leaves no process behind. `NSQD`
-//! and `NSQLOOKUPD` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED` repeats
-//! what a crash test threw its dice for.
+//! binary on free loopback ports over a folder of its own, talks to it in bytes, and leaves no process behind. `NSQD`,
+//! `NSQLOOKUPD` and `NSQADMIN` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED`
+//! repeats what a crash test threw its dice for.
 
+mod admin;
 mod auth_server;
 mod daemon;
+mod fake;
 mod http;
 mod languages;
 mod layers;
@@ -17,8 +19,10 @@ mod raw_client;
 mod start;
 mod wait;
 
+pub use admin::Admin;
 pub use auth_server::{AuthServer, Question};
 pub use daemon::Daemon;
+pub use fake::{Fake, Told};
 pub use http::Reply;
 pub use languages::ClientLibrary;
 pub use layers::tls_tunnel;

@@ -122,19 +122,35 @@ impl Start {
         command
     }
 
+    /// The command that starts an nsqadmin, its stderr piped. It has no TCP port.
+    pub(crate) fn admin_command(&self) -> Command {
+        let [_, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let mut command = Self::bare_command(&self.wrapper, &path_of("nsqadmin", "NSQADMIN"));
+        command
+            .arg(format!("--http-address={http}"))
+            .args(&self.flags);
+        command
+    }
+
     fn command(&self, wrapper: &[String], program: &Path) -> Command {
+        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let mut command = Self::bare_command(wrapper, program);
+        command
+            .arg(format!("--tcp-address={tcp}"))
+            .arg(format!("--http-address={http}"));
+        command
+    }
+
+    fn bare_command(wrapper: &[String], program: &Path) -> Command {
         let mut words = wrapper.to_vec();
         // Should the test itself be killed, the kernel ends what it started.
         if Path::new(SETPRIV).exists() {
             words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
         }
         words.push(program.to_str().expect("paths here are text").to_string());
-        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
         let mut command = Command::new(&words[0]);
         command
             .args(&words[1..])
-            .arg(format!("--tcp-address={tcp}"))
-            .arg(format!("--http-address={http}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());

@@ -1,11 +1,14 @@
 //! One question to one daemon.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
 use nsq_daemon::version::VERSION;
 use nsq_transport::tls::{Authorities, Identity, PemFile, TlsError};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use tokio::time::timeout;
 
 use super::failure::{DaemonKind, Failure};
@@ -79,7 +82,7 @@ impl Fetcher {
     ) -> Result<T, Failure> {
         let url = format!("http://{address}{path}");
         tracing::debug!("CI: querying {kind} {url}");
-        let answer = self.client.get_json(&url);
+        let answer = self.client.get_json::<Object<T>>(&url);
         let answer = match self.limit {
             None => answer.await,
             Some(limit) => timeout(limit, answer).await.unwrap_or_else(|_| {
@@ -90,7 +93,10 @@ impl Fetcher {
                 })
             }),
         };
-        answer.map_err(|error| failure(kind, address, &error))
+        match answer {
+            Ok(Object(answer)) => Ok(answer),
+            Err(error) => Err(failure(kind, address, &error)),
+        }
     }
 
     /// POSTs nothing to `path` (with its query).
@@ -104,6 +110,29 @@ impl Fetcher {
         tracing::info!("CI: querying {kind} {url}");
         let answer = self.client.order(&url).await;
         answer.map_err(|error| failure(kind, address, &error))
+    }
+}
+
+/// A JSON object. Structs by themselves are also taken from an array, and then `[]` would be a daemon without topics.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
+        source.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }
 
