@@ -8,12 +8,15 @@
 //! ```
 //! It holds no bodies: what is in flight, deferred or requeued is known by where its record lies.
 
+mod answers;
 mod backlog;
 mod consumer;
 mod deadlines;
 mod delivery;
+mod figures;
 mod journal;
 mod line;
+mod offered;
 mod out_set;
 mod resume;
 mod source;
@@ -25,11 +28,10 @@ mod view;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use nsq_protocol::{ChannelName, MessageId};
+use nsq_protocol::ChannelName;
 use nsq_queue::{Log, LogOptions, SegmentPool, Writer};
 
 pub(crate) use backlog::BACKLOG;
@@ -38,6 +40,7 @@ pub use consumer::Subscription;
 pub use delivery::{Budget, Delivery, Taken};
 use journal::{Journal, Note};
 pub use line::Locality;
+pub(crate) use offered::{Offered, Shared};
 pub(crate) use out_set::LogKind;
 use out_set::{OutMessage, OutSet, State};
 pub(crate) use resume::{Parts, has_log};
@@ -45,66 +48,9 @@ use source::Source;
 use stragglers::Copied;
 
 use crate::client::{ClientId, Wakes};
-use crate::error::{NotInFlight, SubscribeError};
-use crate::latency::{Latencies, PercentileSettings, Sketch};
-use crate::stats::{ChannelStats, ConsumerStats};
+use crate::error::SubscribeError;
+use crate::latency::{Latencies, PercentileSettings};
 use crate::time::{Now, Tick};
-
-/// How far a topic's logs have been offered to its channels; written by the topic, read by every channel without a lock.
-#[derive(Debug, Default)]
-pub(crate) struct Offered {
-    main: AtomicU64,
-    deferred: AtomicU64,
-    /// A floor at or above this lets the topic free a segment.
-    release_at: AtomicU64,
-}
-
-impl Offered {
-    pub(crate) fn end(&self, log: LogKind) -> u64 {
-        match log {
-            LogKind::Main => self.main.load(Ordering::SeqCst),
-            LogKind::Deferred => self.deferred.load(Ordering::SeqCst),
-            LogKind::Private | LogKind::Backlog => u64::MAX,
-        }
-    }
-
-    pub(crate) fn set_main(&self, sequence: u64) {
-        // SeqCst, as the reads: a publisher that sees no idle client here, and a client that sees no message there,
-        // must not both be right.
-        self.main.store(sequence, Ordering::SeqCst);
-    }
-
-    pub(crate) fn set_deferred(&self, sequence: u64) {
-        self.deferred.store(sequence, Ordering::SeqCst);
-    }
-
-    pub(crate) fn set_release_at(&self, sequence: u64) {
-        self.release_at.store(sequence, Ordering::Relaxed);
-    }
-}
-
-/// What others may know of a channel without its lock.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    idle_count: AtomicUsize,
-    main_floor: AtomicU64,
-    deferred_floor: AtomicU64,
-}
-
-impl Shared {
-    /// Whether a client waits for messages.
-    pub(crate) fn has_idle_clients(&self) -> bool {
-        self.idle_count.load(Ordering::SeqCst) > 0
-    }
-
-    pub(crate) fn main_floor(&self) -> u64 {
-        self.main_floor.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn deferred_floor(&self) -> u64 {
-        self.deferred_floor.load(Ordering::Acquire)
-    }
-}
 
 /// Where a channel keeps its marks and logs; one without lives in memory only.
 #[derive(Debug, Clone)]
@@ -219,113 +165,7 @@ impl Channel {
         self.consumers.len()
     }
 
-    // ---- a message's life after its delivery ----
-
-    /// FIN: the message is done with.
-    ///
-    /// # Errors
-    /// [`NotInFlight`] when this client does not hold it.
-    #[inline]
-    pub fn finish(&mut self, client: ClientId, id: MessageId, now: Now) -> Result<(), NotInFlight> {
-        let message = self.out.finish(client, id.as_u64())?;
-        self.latencies
-            .get_or_insert_with(|| Box::new(Latencies::new(self.percentiles.as_deref(), now)))
-            .record(message.published, now);
-        self.mark(message.log, message.sequence);
-        if !self.copies.is_empty()
-            && let Some(copy) = self.copies.remove(&message.id)
-        {
-            self.mark(LogKind::Private, copy.sequence);
-        }
-        if let Some(consumer) = self.consumers.get_mut(client) {
-            consumer.in_flight = consumer.in_flight.saturating_sub(1);
-            consumer.finish_count += 1;
-        }
-        Ok(())
-    }
-
-    /// REQ: the message is given back, to be had again after `delay`.
-    ///
-    /// # Errors
-    /// [`NotInFlight`] when this client does not hold it.
-    pub fn requeue(
-        &mut self,
-        client: ClientId,
-        id: MessageId,
-        delay: Duration,
-        now: Now,
-        wakes: &mut Wakes,
-    ) -> Result<(), NotInFlight> {
-        let due = (!delay.is_zero()).then(|| now.tick.after(delay));
-        let message = self.out.requeue(client, id.as_u64(), due)?;
-        self.requeue_count += 1;
-        if let Some(consumer) = self.consumers.get_mut(client) {
-            consumer.in_flight = consumer.in_flight.saturating_sub(1);
-            consumer.requeue_count += 1;
-        }
-        let due = if delay.is_zero() {
-            0
-        } else {
-            now.unix_after(delay)
-        };
-        self.take_note(&[Note::of(&message, due)], now);
-        if delay.is_zero() {
-            self.ring_for_depth(wakes);
-        }
-        Ok(())
-    }
-
-    /// TOUCH: the client may hold the message longer, up to the longest timeout after its delivery.
-    ///
-    /// # Errors
-    /// [`NotInFlight`] when this client does not hold it.
-    pub fn touch(
-        &mut self,
-        client: ClientId,
-        id: MessageId,
-        timeout: Duration,
-        now: Now,
-    ) -> Result<(), NotInFlight> {
-        self.out
-            .touch(client, id.as_u64(), now.tick, timeout, self.max_msg_timeout)
-    }
-
-    /// Takes back every message whose time has come by `now`. Returns when the next one falls due.
-    pub fn handle_timeout(&mut self, now: Now, wakes: &mut Wakes) -> Option<Tick> {
-        let mut notes = Vec::new();
-        let mut emptied = Vec::new();
-        while let Some((before, message)) = self.out.expire_one(now.tick) {
-            if before == State::InFlight {
-                self.timeout_count += 1;
-                notes.push(Note::of(&message, 0));
-                if let Some(consumer) = self.consumers.get_mut(message.client) {
-                    consumer.in_flight = consumer.in_flight.saturating_sub(1);
-                    emptied.push(message.client);
-                }
-            }
-        }
-        self.take_note(&notes, now);
-        emptied.dedup();
-        for client in emptied {
-            self.consumers.ring_one(client, wakes);
-        }
-        if self.stalled_until.is_some_and(|until| until <= now.tick) {
-            self.stalled_until = None;
-            self.take_in(LogKind::Deferred, now);
-            self.take_in(LogKind::Private, now);
-        }
-        self.ring_for_depth(wakes);
-        self.next_timeout()
-    }
-
-    /// When [`Channel::handle_timeout`] is next to be called.
-    pub fn next_timeout(&mut self) -> Option<Tick> {
-        let due = self.out.next_deadline();
-        match (due, self.stalled_until) {
-            (Some(due), Some(stalled)) => Some(due.min(stalled)),
-            (due, stalled) => due.or(stalled),
-        }
-    }
+    // ---- fan-out ----
 
     /// Messages published with a deferral were offered: they are deferred from now on, not queued.
     pub(crate) fn take_in_deferred(&mut self, log: &Arc<Log>, now: Now, wakes: &mut Wakes) {
@@ -408,106 +248,11 @@ impl Channel {
     /// Publishes the floors, after a batch of commands. Whether the topic may now free a segment.
     pub fn settle(&mut self) -> bool {
         let floor = self.main.marks.floor();
-        self.shared.main_floor.store(floor, Ordering::Release);
+        self.shared.set_main_floor(floor);
         if let Some(source) = &self.deferred {
-            self.shared
-                .deferred_floor
-                .store(source.marks.floor(), Ordering::Release);
+            self.shared.set_deferred_floor(source.marks.floor());
         }
-        floor >= self.offered.release_at.load(Ordering::Relaxed)
-    }
-
-    // ---- figures ----
-
-    /// Messages a client could have now.
-    pub fn depth(&self) -> u64 {
-        self.main.behind(self.offered.end(LogKind::Main))
-            + self.backlog.as_ref().map_or(0, OwnLog::behind)
-            + self.out.requeued_count() as u64
-    }
-
-    /// Messages clients hold.
-    pub fn in_flight_count(&self) -> usize {
-        self.out.in_flight_count()
-    }
-
-    /// Messages held back until they are due.
-    pub fn deferred_count(&self) -> usize {
-        self.out.deferred_count()
-    }
-
-    fn out_count(&self) -> usize {
-        self.out.in_flight_count() + self.out.deferred_count() + self.out.requeued_count()
-    }
-
-    /// The channel's figures; `backend_depth` is what exceeds `mem_queue_size`.
-    pub fn stats(&self, mem_queue_size: u64) -> ChannelStats {
-        let depth = self.depth();
-        let offered = self
-            .offered
-            .end(LogKind::Main)
-            .saturating_sub(self.main_start)
-            + self
-                .offered
-                .end(LogKind::Deferred)
-                .saturating_sub(self.deferred_start);
-        ChannelStats {
-            name: self.name.clone(),
-            depth,
-            backend_depth: if self.max_depth.is_some() {
-                0
-            } else {
-                depth.saturating_sub(mem_queue_size)
-            },
-            in_flight_count: self.out.in_flight_count() as u64,
-            deferred_count: self.out.deferred_count() as u64,
-            message_count: offered,
-            requeue_count: self.requeue_count,
-            timeout_count: self.timeout_count,
-            delivered_count: self.delivered_counts.iter().sum(),
-            zone_local_count: self.delivered_counts[Locality::Zone.index()],
-            region_local_count: self.delivered_counts[Locality::Region.index()],
-            dropped_count: self.dropped_count,
-            damaged_count: self.main.damaged_count
-                + self
-                    .deferred
-                    .as_ref()
-                    .map_or(0, |source| source.damaged_count)
-                + self
-                    .private
-                    .as_ref()
-                    .map_or(0, |private| private.source.damaged_count)
-                + self
-                    .backlog
-                    .as_ref()
-                    .map_or(0, |backlog| backlog.source.damaged_count),
-            client_count: self.consumers.len() as u64,
-            paused: self.paused,
-            buckets: self
-                .latencies
-                .as_ref()
-                .map(|latencies| *latencies.buckets()),
-            latency: None,
-        }
-    }
-
-    /// The latencies of the window, as of `now`; empty where no percentiles are kept.
-    pub(crate) fn latency_sketch(&mut self, now: Now) -> Sketch {
-        self.latencies
-            .as_mut()
-            .map_or_else(Sketch::new, |latencies| latencies.sketch(now))
-    }
-
-    /// One client's figures on this channel.
-    pub fn consumer_stats(&self, client: ClientId) -> Option<ConsumerStats> {
-        let consumer = self.consumers.get(client)?;
-        Some(ConsumerStats {
-            ready_count: self.consumers.ready_count(client),
-            in_flight_count: consumer.in_flight,
-            message_count: consumer.message_count,
-            finish_count: consumer.finish_count,
-            requeue_count: consumer.requeue_count,
-        })
+        self.offered.is_release_due(floor)
     }
 
     // ---- helpers ----
@@ -557,9 +302,7 @@ impl Channel {
     }
 
     fn note_idle(&self) {
-        self.shared
-            .idle_count
-            .store(self.consumers.idle_count(), Ordering::SeqCst);
+        self.shared.set_idle_count(self.consumers.idle_count());
     }
 }
 

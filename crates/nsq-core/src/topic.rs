@@ -6,6 +6,9 @@
 //!
 //! Messages published with a deferral lie in a log of their own, since they are not read in order.
 
+mod cell;
+mod channels;
+mod figures;
 mod imported;
 mod positions;
 mod publish;
@@ -16,72 +19,24 @@ mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use nsq_protocol::{ChannelName, MessageId, TopicName};
 use nsq_queue::{LogOptions, Reader, Writer};
 
+pub use cell::ChannelCell;
 pub use publish::Published;
 
-use crate::broker::{Change, Context, Discarded};
-use crate::channel::{Channel, Life, LogKind, Offered, Parts, Shared, Store, has_log};
+use crate::broker::Context;
+use crate::channel::{Life, LogKind, Offered, has_log};
 use crate::client::Wakes;
 use crate::error::StoreError;
 use crate::ids::IdGenerator;
-use crate::latency::{PercentileSettings, Sketch};
-use crate::peek::{Peek, PeekLimits};
-use crate::stats::TopicStats;
-use crate::time::{Now, Tick};
+use crate::time::Now;
 
 /// Segments of a log in memory stay small: all they hold is soon gone.
 const MEMORY_SEGMENT_BYTES: u32 = 1 << 20;
-
-/// A channel behind its lock, with what can be known without it.
-pub struct ChannelCell {
-    name: ChannelName,
-    topic: TopicName,
-    shared: Arc<Shared>,
-    /// When its next timeout is scheduled, in ticks.
-    armed: AtomicU64,
-    channel: Mutex<Channel>,
-}
-
-impl ChannelCell {
-    /// The channel's name.
-    pub fn name(&self) -> &ChannelName {
-        &self.name
-    }
-
-    /// The topic's name.
-    pub fn topic(&self) -> &TopicName {
-        &self.topic
-    }
-
-    /// The channel, for one call or one batch of calls; never across a wait.
-    pub fn lock(&self) -> MutexGuard<'_, Channel> {
-        // A panic in the core is our own mistake; the other channels are better served by going on.
-        self.channel
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Looks at the channel's messages and leaves them as they are; `None` when it was deleted. May wait for the disk.
-    pub fn peek(&self, limits: PeekLimits, now: Now) -> Option<Peek> {
-        let view = self.lock().view(limits, now)?;
-        Some(view.read())
-    }
-
-    /// Notes that the channel has to be looked at by `at`. Whether that is earlier than what was scheduled.
-    pub fn arm(&self, at: Tick) -> bool {
-        self.armed.fetch_min(at.nanos(), Ordering::AcqRel) > at.nanos()
-    }
-
-    /// The scheduled look is being taken: none is scheduled now.
-    pub fn disarm(&self) {
-        self.armed.store(u64::MAX, Ordering::Release);
-    }
-}
 
 /// A topic. Its methods lock what they need, for no longer than one step of the state machine.
 pub struct Topic {
@@ -226,170 +181,6 @@ impl Topic {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    // ---- channels ----
-
-    /// The channel of that name.
-    pub fn channel(&self, name: &str) -> Option<Arc<ChannelCell>> {
-        self.lock().channels.get(name).cloned()
-    }
-
-    /// All channels, by name.
-    pub fn channels(&self) -> Vec<Arc<ChannelCell>> {
-        self.lock().channels.values().cloned().collect()
-    }
-
-    /// The channel of that name, made if it is new. The first channel gets all that waited in the topic.
-    ///
-    /// # Errors
-    /// [`StoreError`] when the topic is on its way out, or the channel's files cannot be made.
-    pub fn get_or_create_channel(
-        &self,
-        name: &ChannelName,
-        now: Now,
-    ) -> Result<Arc<ChannelCell>, StoreError> {
-        let mut state = self.lock();
-        self.active.store(true, Ordering::Relaxed);
-        if let Some(cell) = state.channels.get(name) {
-            return Ok(Arc::clone(cell));
-        }
-        if state.life != Life::Open {
-            return Err(StoreError::Exiting);
-        }
-        let cell = self.open_channel(&state, name, now)?;
-        state.channels.insert(name.clone(), Arc::clone(&cell));
-        let wakes = self.resume_flow(&state, now);
-        drop(state);
-        wakes.ring();
-        tracing::info!("TOPIC({}): new channel({name})", self.name);
-        self.context
-            .surroundings
-            .registry_changed(Change::ChannelCreated(self.name.clone(), name.clone()));
-        Ok(cell)
-    }
-
-    fn open_channel(
-        &self,
-        state: &State,
-        name: &ChannelName,
-        now: Now,
-    ) -> Result<Arc<ChannelCell>, StoreError> {
-        let folder = match &self.folder {
-            Some(topic) if !name.is_ephemeral() => Some(topic.join(format!("{name}.channel"))),
-            _ => None,
-        };
-        let is_new = folder.as_ref().is_none_or(|folder| !folder.exists());
-        if is_new && let Some(folder) = &folder {
-            std::fs::create_dir(folder).map_err(|error| StoreError::io("create", folder, error))?;
-        }
-        let settings = &self.context.settings;
-        let parts = Parts {
-            name: name.clone(),
-            store: Store {
-                log_options: if folder.is_some() {
-                    settings.log_options
-                } else {
-                    memory_options()
-                },
-                folder: folder.clone(),
-                pool: Arc::clone(&self.context.pool),
-            },
-            main: Arc::clone(state.main.log()),
-            deferred: state
-                .deferred
-                .as_ref()
-                .map(|writer| Arc::clone(writer.log())),
-            offered: Arc::clone(&self.offered),
-            is_new,
-            max_depth: folder.is_none().then_some(settings.mem_queue_size),
-            max_msg_timeout: settings.max_msg_timeout,
-            percentiles: settings.percentiles.clone(),
-        };
-        let mut channel = match Channel::open(parts, now) {
-            Ok(channel) => channel,
-            Err(error) => {
-                if is_new && let Some(folder) = &folder {
-                    // Nothing of worth is in it: a channel that was never there starts at the floor of its marks.
-                    let _ = std::fs::remove_dir_all(folder);
-                }
-                return Err(error.into());
-            }
-        };
-        let due = channel.next_timeout();
-        let cell = Arc::new(ChannelCell {
-            name: name.clone(),
-            topic: self.name.clone(),
-            shared: Arc::clone(channel.shared()),
-            armed: AtomicU64::new(u64::MAX),
-            channel: Mutex::new(channel),
-        });
-        if let Some(due) = due {
-            self.context.arm(&cell, due);
-        }
-        Ok(cell)
-    }
-
-    /// Deletes a channel: its clients are closed and its messages forgotten. `false` when there is none.
-    pub fn delete_channel(&self, name: &str) -> bool {
-        let state = self.lock();
-        let Some(cell) = state.channels.get(name).cloned() else {
-            return false;
-        };
-        self.retire(&mut cell.lock());
-        self.remove_channel(state, &cell);
-        true
-    }
-
-    /// Deletes `cell` if no client is subscribed.
-    pub(crate) fn delete_channel_if_unused(&self, cell: &ChannelCell) -> bool {
-        let state = self.lock();
-        let current = state.channels.get(cell.name());
-        let Some(current) = current.filter(|current| std::ptr::eq(&raw const ***current, cell))
-        else {
-            return false;
-        };
-        let current = Arc::clone(current);
-        let mut channel = current.lock();
-        // Under the channel's lock: nobody subscribes between the look and the end.
-        if channel.client_count() > 0 {
-            return false;
-        }
-        self.retire(&mut channel);
-        drop(channel);
-        self.remove_channel(state, &current);
-        true
-    }
-
-    /// Discards a channel; what it counted goes on counting in the totals.
-    fn retire(&self, channel: &mut Channel) {
-        if !channel.is_discarded() {
-            self.context
-                .departed(|totals| totals.add_channel(&channel.stats(0)));
-            channel.discard();
-        }
-    }
-
-    /// Takes a channel that was discarded out of the topic.
-    fn remove_channel(&self, mut state: MutexGuard<'_, State>, cell: &ChannelCell) {
-        let name = cell.name().clone();
-        state.channels.remove(&name);
-        if !state.has_kept_channel() {
-            self.save_positions(&state);
-        }
-        let files = self.discard_channel_files(&name);
-        drop(state);
-        drop(files);
-        self.release();
-        tracing::info!("TOPIC({}): deleting channel {name}", self.name);
-        self.context
-            .surroundings
-            .registry_changed(Change::ChannelDeleted(self.name.clone(), name));
-    }
-
-    fn discard_channel_files(&self, name: &ChannelName) -> Option<Discarded> {
-        let folder = self.folder.as_ref().filter(|_| !name.is_ephemeral())?;
-        Some(Discarded::folder(&folder.join(format!("{name}.channel"))))
-    }
-
     // ---- management ----
 
     /// Lets fan-out begin, once the channels that exist elsewhere have been made.
@@ -476,78 +267,6 @@ impl Topic {
                 .departed(|totals| totals.add_published(state.message_count, state.message_bytes));
         }
         is_first
-    }
-
-    // ---- figures ----
-
-    /// The topic's figures, with those of its channels. Without percentiles, which cost more.
-    pub fn stats(&self) -> TopicStats {
-        self.gather_stats(None)
-    }
-
-    /// The topic's figures, with those of its channels and the percentiles of their latencies as of `now`.
-    pub fn stats_with_percentiles(&self, now: Now) -> TopicStats {
-        let percentiles = self.context.settings.percentiles.as_deref();
-        self.gather_stats(percentiles.map(|settings| (settings, now)))
-    }
-
-    fn gather_stats(&self, percentiles: Option<(&PercentileSettings, Now)>) -> TopicStats {
-        let mem_queue_size = self.context.settings.mem_queue_size;
-        let (mut stats, cells) = {
-            let state = self.lock();
-            let depth = self.waiting_count(&state);
-            let stats = TopicStats {
-                name: self.name.clone(),
-                depth,
-                backend_depth: if self.folder.is_some() {
-                    depth.saturating_sub(mem_queue_size)
-                } else {
-                    0
-                },
-                message_count: state.message_count,
-                message_bytes: state.message_bytes,
-                paused: state.paused,
-                channels: Vec::with_capacity(state.channels.len()),
-                latency: None,
-            };
-            (stats, state.channels.values().cloned().collect::<Vec<_>>())
-        };
-        // One lock at a time, and percentiles under none: publishers and consumers go on meanwhile.
-        let mut of_all: Option<Sketch> = None;
-        for cell in cells {
-            let mut channel = cell.lock();
-            let mut figures = channel.stats(mem_queue_size);
-            if let Some((settings, now)) = percentiles {
-                let sketch = channel.latency_sketch(now);
-                drop(channel);
-                figures.latency = Some(sketch.summary(&settings.quantiles));
-                match &mut of_all {
-                    None => of_all = Some(sketch),
-                    Some(others) => others.add(&sketch),
-                }
-            }
-            stats.channels.push(figures);
-        }
-        if let (Some(sketch), Some((settings, _))) = (of_all, percentiles) {
-            stats.latency = Some(sketch.summary(&settings.quantiles));
-        }
-        stats
-    }
-
-    /// Messages not yet offered.
-    fn waiting_count(&self, state: &State) -> u64 {
-        let main = state
-            .main
-            .end()
-            .sequence
-            .saturating_sub(self.offered.end(LogKind::Main));
-        let deferred = state.deferred.as_ref().map_or(0, |writer| {
-            writer
-                .end()
-                .sequence
-                .saturating_sub(self.offered.end(LogKind::Deferred))
-        });
-        main + deferred
     }
 
     // ---- fan-out ----
