@@ -8,6 +8,7 @@
 mod admin;
 mod auth_server;
 mod daemon;
+mod exposition;
 mod fake;
 mod http;
 mod languages;
@@ -22,6 +23,7 @@ mod wait;
 pub use admin::Admin;
 pub use auth_server::{AuthServer, Question};
 pub use daemon::Daemon;
+pub use exposition::Exposition;
 pub use fake::{Fake, Told};
 pub use http::Reply;
 pub use languages::ClientLibrary;

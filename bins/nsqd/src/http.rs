@@ -8,6 +8,7 @@ mod batch;
 mod config;
 mod debug;
 mod manage;
+mod metrics;
 mod peek;
 mod publish;
 mod self_report;
@@ -20,11 +21,13 @@ use nsq_core::{StoreError, Topic};
 use nsq_daemon::http::{ApiError, Method, Query, Reply, Request, Router, StatusCode};
 use nsq_protocol::TopicName;
 
+pub(crate) use self::metrics::Metrics;
 use crate::nsqd::Nsqd;
 
 /// All endpoints, over one nsqd.
 pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
-    let router = Router::new(nsqd)
+    let counts = Arc::clone(&nsqd.metrics.requests);
+    let router = Router::counted(nsqd, counts)
         .route(
             Method::GET,
             "/ping",
@@ -38,6 +41,7 @@ pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
         .quiet_route(Method::POST, "/pub", publish::publish)
         .quiet_route(Method::POST, "/mpub", publish::publish_many)
         .route(Method::GET, "/stats", stats::stats)
+        .quiet_route(Method::GET, "/metrics", metrics::metrics)
         .route(Method::GET, "/config/:opt", at_once(config::show))
         .route(Method::PUT, "/config/:opt", config::change);
     debug::add_routes(peek::add_routes(manage::add_routes(router)))

@@ -17,6 +17,7 @@ use crate::auth::Authorizer;
 use crate::client::Client;
 use crate::clock;
 use crate::connection::Subscription;
+use crate::http::Metrics;
 use crate::settings::Settings;
 use crate::syncer::Syncer;
 use crate::timers::Timers;
@@ -77,6 +78,7 @@ pub(crate) struct Nsqd {
     pub(crate) https_port: u16,
     /// Where what outlives a connection runs.
     control: Handle,
+    pub(crate) metrics: Metrics,
     next_client: AtomicU32,
     clients: Mutex<HashMap<ClientId, Arc<Client>>>,
     client_gone: Notify,
@@ -116,6 +118,7 @@ impl Nsqd {
             http_port: ports.http,
             https_port: ports.https,
             control: Handle::current(),
+            metrics: Metrics::default(),
             // 0 is nobody: the owner of what was in flight before a restart.
             next_client: AtomicU32::new(1),
             clients: Mutex::default(),
@@ -200,6 +203,16 @@ impl Nsqd {
         while !self.clients().is_empty() {
             self.client_gone.notified().await;
         }
+    }
+
+    /// How many connections there are.
+    pub(crate) fn client_count(&self) -> usize {
+        self.clients().len()
+    }
+
+    /// How many connections there have been.
+    pub(crate) fn opened_count(&self) -> u64 {
+        u64::from(self.next_client.load(Ordering::Relaxed).wrapping_sub(1))
     }
 
     /// Every connection, oldest first.

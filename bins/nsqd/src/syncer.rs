@@ -2,9 +2,12 @@
 //! `--sync-publish`, before a publish is answered. Publishers that wait at the same time share one sync.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use nsq_core::{Broker, Topic};
+use nsq_daemon::metrics::Durations;
 use nsq_protocol::TopicName;
 use tokio::sync::{Notify, watch};
 
@@ -28,6 +31,9 @@ struct Pending {
 pub(crate) struct Syncer {
     wanted: Mutex<HashMap<TopicName, Pending>>,
     asked: Notify,
+    /// How long each sync of a topic took.
+    pub(crate) durations: Arc<Durations>,
+    failures: Arc<AtomicU64>,
 }
 
 impl Syncer {
@@ -46,6 +52,11 @@ impl Syncer {
             Ok(round) => round.error.clone().map_or(Ok(()), Err),
             Err(_) => Err("exiting".to_owned()),
         }
+    }
+
+    /// How many syncs failed.
+    pub(crate) fn failure_count(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
     }
 
     fn want(&self, topic: &Arc<Topic>) -> watch::Receiver<Round> {
@@ -77,9 +88,14 @@ impl Syncer {
                 while running.len() < CONCURRENT_SYNCS {
                     let Some(pending) = round.next() else { break };
                     let broker = Arc::clone(broker);
+                    let durations = Arc::clone(&self.durations);
+                    let failures = Arc::clone(&self.failures);
                     running.spawn_blocking(move || {
+                        let began = Instant::now();
                         let outcome = pending.topic.sync();
+                        durations.record(began.elapsed());
                         if let Err(error) = &outcome {
+                            failures.fetch_add(1, Ordering::Relaxed);
                             tracing::error!(
                                 "TOPIC({}): cannot be synced: {error}",
                                 pending.topic.name()

@@ -96,6 +96,27 @@ impl Totals {
         }
     }
 
+    /// Raises what is below `floor` to it.
+    pub fn raise_to(&mut self, floor: &Totals) {
+        for (count, floor) in [
+            (&mut self.published_messages, floor.published_messages),
+            (&mut self.published_bytes, floor.published_bytes),
+            (&mut self.offered_messages, floor.offered_messages),
+            (&mut self.delivered_messages, floor.delivered_messages),
+            (&mut self.requeued_messages, floor.requeued_messages),
+            (&mut self.timed_out_messages, floor.timed_out_messages),
+            (&mut self.dropped_messages, floor.dropped_messages),
+            (&mut self.damaged_records, floor.damaged_records),
+        ] {
+            *count = floor.max(*count);
+        }
+        let buckets = self.buckets.counts.iter_mut().zip(floor.buckets.counts);
+        for (count, floor) in buckets {
+            *count = floor.max(*count);
+        }
+        self.buckets.sum_nanos = floor.buckets.sum_nanos.max(self.buckets.sum_nanos);
+    }
+
     pub(crate) fn add_published(&mut self, messages: u64, bytes: u64) {
         self.published_messages += messages;
         self.published_bytes += bytes;

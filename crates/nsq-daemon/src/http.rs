@@ -10,6 +10,7 @@
 pub mod client;
 pub mod json;
 
+mod counts;
 mod path;
 mod query;
 mod reply;
@@ -22,6 +23,7 @@ mod tests;
 
 pub use hyper::{HeaderMap, Method, StatusCode, header};
 
+pub use counts::RequestCounts;
 pub use query::{BadQuery, Query};
 pub use reply::{ApiError, Reply};
 pub use request::{BodyError, Remote, Request};

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listen;
 pub mod log_level;
 pub mod logging;
+pub mod metrics;
 pub mod node_id;
 pub mod options;
 pub mod os_error;

@@ -2,6 +2,9 @@
 //! is zero or missing.
 
 use std::fs;
+use std::time::Duration;
+
+use rustix::process::{Resource, getrlimit};
 
 /// Memory in RAM, from `/proc/self/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,6 +45,65 @@ impl Memory {
             swapped_bytes: bytes("VmSwap"),
         }
     }
+}
+
+/// What the process uses, from `/proc/self`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// Time spent by all threads, in their own code and in the kernel for it.
+    pub cpu: Duration,
+    /// Threads.
+    pub threads: u64,
+    /// When the process began, since 1970.
+    pub start_time: Duration,
+    /// Addresses in use, whether there is memory behind them or not.
+    pub virtual_bytes: u64,
+    /// Open files, sockets among them.
+    pub open_files: u64,
+    /// How many there may be; `None` without a limit.
+    pub max_files: Option<u64>,
+}
+
+impl Usage {
+    /// As it is now; `None` where there is no `/proc`.
+    pub fn now() -> Option<Usage> {
+        let stat = fs::read_to_string("/proc/self/stat").ok()?;
+        let system = fs::read_to_string("/proc/stat").ok()?;
+        // The listing has the folder's own.
+        let open_files = fs::read_dir("/proc/self/fd")
+            .ok()?
+            .count()
+            .saturating_sub(1);
+        let mut usage = Usage::parse(&stat, &system)?;
+        usage.open_files = open_files as u64;
+        usage.max_files = getrlimit(Resource::Nofile).current;
+        Some(usage)
+    }
+
+    /// Shape of `stat`: as of a thread; the 17th number behind the state counts threads, the 19th is the start in ticks
+    /// since the system's, the 20th the size. Of the system's, the line `btime 123`: when it started.
+    fn parse(stat: &str, system: &str) -> Option<Usage> {
+        let (_, after) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = after.split(' ').collect();
+        let number = |at: usize| fields.get(at)?.trim().parse::<u64>().ok();
+        let system_start = system
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))?;
+        let system_start = Duration::from_secs(system_start.trim().parse().ok()?);
+        Some(Usage {
+            cpu: ticks(number(11)? + number(12)?),
+            threads: number(17)?,
+            start_time: system_start + ticks(number(19)?),
+            virtual_bytes: number(20)?,
+            open_files: 0,
+            max_files: None,
+        })
+    }
+}
+
+/// Linux tells times to programs in hundredths of a second on every machine it runs on today.
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(10))
 }
 
 /// One thread, from `/proc/self/task/<id>/stat`.
@@ -111,6 +173,23 @@ mod tests {
             }
         );
         assert_eq!(Memory::parse("RssAnon:\tmany\n"), Memory::default());
+    }
+
+    #[test]
+    fn usage_is_read_from_the_processs_and_the_systems_line() {
+        let stat = "1 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14 15 16 7 18 2001 4096 21\n";
+        let usage = Usage {
+            cpu: Duration::from_secs(3),
+            threads: 7,
+            start_time: Duration::from_millis(1_700_000_020_010),
+            virtual_bytes: 4096,
+            open_files: 0,
+            max_files: None,
+        };
+        let system = "cpu 1 2 3\nbtime 1700000000\n";
+        assert_eq!(Usage::parse(stat, system), Some(usage));
+        assert_eq!(Usage::parse(stat, "cpu 1 2 3\n"), None);
+        assert_eq!(Usage::parse("1 (x) S 1 2", system), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use tokio::task::spawn_blocking;
 
+use crate::metrics;
 use crate::registry::{Cursor, Dump, DumpEntry};
 use crate::{Lookupd, Node};
 
@@ -22,10 +23,14 @@ type Answer = Result<Reply, ApiError>;
 
 /// All of nsqlookupd's endpoints.
 pub fn router(lookupd: Arc<Lookupd>) -> Router<Lookupd> {
-    Router::new(lookupd)
+    let counts = Arc::clone(&lookupd.requests);
+    Router::counted(lookupd, counts)
         .route(Method::GET, "/ping", ping)
         .route(Method::GET, "/info", info)
         .route(Method::GET, "/debug", debug)
+        .quiet_route(Method::GET, "/metrics", async |lookupd, _| {
+            at_length(move || metrics::reply(&lookupd)).await
+        })
         .route(Method::GET, "/lookup", lookup)
         .route(Method::GET, "/topics", topics)
         .route(Method::GET, "/channels", channels)
@@ -337,7 +342,7 @@ fn channel_arguments(query: &Query) -> Result<(TopicName, ChannelName), ApiError
 }
 
 /// Topics looked at per hold of the registry's lock: well under a millisecond.
-const PAGE_SIZE: usize = 1024;
+pub(crate) const PAGE_SIZE: usize = 1024;
 
 /// Compat: what the overflow of Go's zero time comes to (http.go, doDebug).
 const NEVER_TOMBSTONED: i64 = -6_795_364_578_871_345_152;

@@ -6,6 +6,7 @@
 mod admission;
 pub mod api;
 mod lookupd;
+mod metrics;
 mod node;
 pub mod peer;
 pub mod registry;

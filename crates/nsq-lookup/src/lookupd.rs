@@ -1,7 +1,9 @@
 //! What the two doors of nsqlookupd share: the registry behind its lock, and its own introduction.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use nsq_daemon::http::RequestCounts;
 use serde::Serialize;
 
 use crate::Registry;
@@ -11,6 +13,10 @@ use crate::Registry;
 pub struct Lookupd {
     registry: Mutex<Registry>,
     introduction: Introduction,
+    opened: AtomicU64,
+    closed: AtomicU64,
+    /// Of HTTP.
+    pub(crate) requests: Arc<RequestCounts>,
 }
 
 /// How an nsqlookupd introduces itself to an nsqd that identified itself. The order of the fields is
@@ -35,6 +41,9 @@ impl Lookupd {
         Self {
             registry: Mutex::new(registry),
             introduction,
+            opened: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
+            requests: Arc::default(),
         }
     }
 
@@ -43,8 +52,31 @@ impl Lookupd {
         self.registry.lock().expect("no registry call panics")
     }
 
+    /// Counts a TCP connection as open until the result is dropped.
+    pub(crate) fn connection_opened(self: &Arc<Self>) -> OpenConnection {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+        OpenConnection(Arc::clone(self))
+    }
+
+    /// How many TCP connections there have been, and how many of them are open.
+    pub(crate) fn connection_counts(&self) -> (u64, u64) {
+        // In this order: a connection is opened before it is closed.
+        let closed = self.closed.load(Ordering::Acquire);
+        let opened = self.opened.load(Ordering::Acquire);
+        (opened, opened.saturating_sub(closed))
+    }
+
     /// How it introduces itself.
     pub fn introduction(&self) -> &Introduction {
         &self.introduction
+    }
+}
+
+/// A TCP connection that counts as open.
+pub(crate) struct OpenConnection(Arc<Lookupd>);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.closed.fetch_add(1, Ordering::Release);
     }
 }

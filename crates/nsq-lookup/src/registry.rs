@@ -30,7 +30,7 @@ use nsq_protocol::{ChannelName, TopicName};
 use slab::Slab;
 
 use crate::Node;
-pub use answer::{Added, Dump, DumpEntry, Lookup, NodeReport, Removed};
+pub use answer::{Added, Dump, DumpEntry, Lookup, NodeReport, Removed, Tally};
 use name_index::NameIndex;
 use topic::Topic;
 
@@ -263,6 +263,37 @@ impl Registry {
         let topics = self.topics_between(from, page_size);
         page.extend(topics.filter(|t| t.is_registered).map(|t| t.name.clone()));
         next_page(from, page_size, self.topics.capacity())
+    }
+
+    /// Adds up to `page_size` topics to `tally`. Returns where to go on.
+    pub fn tally_page(
+        &self,
+        from: Cursor,
+        page_size: usize,
+        now: Instant,
+        tally: &mut Tally,
+    ) -> Option<Cursor> {
+        for topic in self.topics_between(from, page_size) {
+            tally.topics += usize::from(topic.is_registered);
+            tally.channels += topic.channels().len();
+            tally.producers += topic.nodes.iter().len();
+            if topic.has_tombstones() {
+                let nodes = topic.nodes.iter();
+                tally.tombstoned_producers += nodes
+                    .filter(|&id| self.is_tombstoned(topic, id, now))
+                    .count();
+            }
+        }
+        next_page(from, page_size, self.topics.capacity())
+    }
+
+    /// How many nodes are connected, and how many of them are hidden since they were silent for too long.
+    pub fn node_counts(&self, now: Instant) -> (usize, usize) {
+        let silent = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| !self.is_active(node, now));
+        (self.nodes.len(), silent.count())
     }
 
     /// The active node at the cursor or behind it, and where to go on; `None` behind the last.

@@ -40,6 +40,7 @@ pub async fn serve(
         let admission = Arc::clone(&admission);
         let mut closed = closed.clone();
         connections.spawn(async move {
+            let _open = lookupd.connection_opened();
             tracing::info!("TCP: new client({remote})");
             let admitted = tokio::select! {
                 admitted = admission.admit(stream) => admitted,

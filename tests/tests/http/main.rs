@@ -3,6 +3,7 @@
 mod config;
 mod latency;
 mod manage;
+mod metrics;
 mod peek;
 mod publish;
 mod routing;

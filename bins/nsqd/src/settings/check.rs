@@ -65,6 +65,8 @@ fn check_ranges(options: &NsqdOptions) -> Result<(), SettingsError> {
     for (flag, value) in [
         ("mem-queue-size", options.mem_queue_size),
         ("max-channel-consumers", options.max_channel_consumers),
+        ("metrics-max-topics", options.metrics_max_topics),
+        ("metrics-max-channels", options.metrics_max_channels),
     ] {
         if value < 0 {
             let value = value.to_string();

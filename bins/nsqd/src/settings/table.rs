@@ -122,6 +122,13 @@ nsq_daemon::options! {
         /// leave ephemeral topics and channels out of what is sent to statsd
         "statsd-exclude-ephemeral" => statsd_exclude_ephemeral: bool = false,
 
+        /// most topics with series of their own at /metrics, the first by name; the totals are of all
+        "metrics-max-topics" => metrics_max_topics: i64 = 1000,
+        /// most channels with series of their own at /metrics, 0 for none
+        "metrics-max-channels" => metrics_max_channels: i64 = 2000,
+        /// leave ephemeral topics and channels out of the series at /metrics; the totals are of all
+        "metrics-exclude-ephemeral" => metrics_exclude_ephemeral: bool = true,
+
         /// percentile of the time from publish to finish to keep, above 0 and up to 1 (may be given
         /// more than once, or several with commas between: 1.0,0.99,0.95)
         "e2e-processing-latency-percentile" ("e2e_processing_latency_percentiles") =>

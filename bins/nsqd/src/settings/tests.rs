@@ -241,6 +241,14 @@ fn what_upstream_would_crash_over_is_refused_with_flag_value_and_rule() {
             "--max-channel-consumers=-1: must not be negative",
         ),
         (
+            &["--metrics-max-topics=-1"],
+            "--metrics-max-topics=-1: must not be negative",
+        ),
+        (
+            &["--metrics-max-channels=-1"],
+            "--metrics-max-channels=-1: must not be negative",
+        ),
+        (
             &["--sync-timeout=0"],
             "--sync-timeout=0s: must be more than 0",
         ),

@@ -14,6 +14,7 @@ use hyper::{HeaderMap, Method, StatusCode, header};
 
 use crate::go_duration::GoDuration;
 
+use super::counts::{Count, RequestCounts};
 use super::path::{Case, Match, Pattern, clean, toggle_slash};
 use super::query::{Plus, path_escape, percent_decode};
 use super::{ApiError, Remote, Reply, Request};
@@ -30,12 +31,16 @@ pub struct Router<S> {
     refusal: Option<Reply>,
     guard: Option<Guard<S>>,
     finish: Option<Finish<S>>,
+    counts: Arc<RequestCounts>,
+    /// Of what no route answers.
+    unrouted: Arc<Count>,
 }
 
 struct Route<S> {
     method: Method,
     pattern: Pattern,
     log: AccessLog,
+    count: Arc<Count>,
     handler: Handler<S>,
 }
 
@@ -65,12 +70,19 @@ enum Resolution<'r, S> {
 impl<S: Send + Sync + 'static> Router<S> {
     /// A router without routes.
     pub fn new(state: Arc<S>) -> Self {
+        Self::counted(state, Arc::default())
+    }
+
+    /// A router without routes that counts its requests; several may share the counts.
+    pub fn counted(state: Arc<S>, counts: Arc<RequestCounts>) -> Self {
         Self {
             state,
             routes: Vec::new(),
             refusal: None,
             guard: None,
             finish: None,
+            unrouted: counts.of("other", "other"),
+            counts,
         }
     }
 
@@ -134,6 +146,7 @@ impl<S: Send + Sync + 'static> Router<S> {
         R: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         self.routes.push(Route {
+            count: self.counts.of(method.as_str(), pattern),
             method,
             pattern: Pattern::new(pattern),
             log,
@@ -145,6 +158,7 @@ impl<S: Send + Sync + 'static> Router<S> {
     /// Answers one request and logs it.
     pub(super) async fn answer(&self, request: hyper::Request<Incoming>, remote: Remote) -> Reply {
         if let Some(reply) = &self.refusal {
+            self.unrouted.add(reply.status());
             return reply.clone();
         }
         let Some(finish) = &self.finish else {
@@ -172,14 +186,17 @@ impl<S: Send + Sync + 'static> Router<S> {
             match guard(Arc::clone(&self.state), request).await {
                 Ok(let_through) => request = let_through,
                 Err(reply) => {
+                    self.unrouted.add(reply.status());
                     line.log(reply.status(), started);
                     return reply;
                 }
             }
         }
+        let mut count = &self.unrouted;
         let (reply, log) = match self.resolve(&request.method, request.path()) {
             Resolution::Route(route, found) => {
                 request.path_params = found.params;
+                count = &route.count;
                 (self.call(route, request).await, route.log)
             }
             Resolution::Redirect { path } => {
@@ -214,6 +231,7 @@ impl<S: Send + Sync + 'static> Router<S> {
                 (error.into(), AccessLog::Written)
             }
         };
+        count.add(reply.status());
         if log == AccessLog::Written {
             line.log(reply.status(), started);
         }

@@ -66,3 +66,16 @@ pub struct DumpEntry {
     /// When it was tombstoned there, even if that is long over.
     pub tombstoned_at: Option<Instant>,
 }
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tally {
+    /// Registered topics.
+    pub topics: usize,
+    /// Their channels, and those that outlived their topic.
+    pub channels: usize,
+    /// Topics at nodes: one for each topic and each node that has it.
+    pub producers: usize,
+    /// Of these, the ones that a tombstone hides now.
+    pub tombstoned_producers: usize,
+}

@@ -48,6 +48,16 @@ impl World {
         format!("{} / {}", channels.join(" "), producers.join(" "))
     }
 
+    /// Counted a topic at a time.
+    fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        let mut cursor = Some(Cursor::default());
+        while let Some(from) = cursor {
+            cursor = self.registry.tally_page(from, 1, self.now, &mut tally);
+        }
+        tally
+    }
+
     /// `node: topic topic+` for each active node, `+` for a tombstone.
     fn nodes(&self) -> Vec<String> {
         let mut all = Vec::new();
@@ -213,11 +223,22 @@ fn a_tombstone_hides_a_node_from_one_topic_for_a_while() {
     assert_eq!(world.seen("t"), " / b");
     assert_eq!(world.seen("u"), " / a b");
     assert_eq!(world.nodes(), ["a: t+ u", "b: t u"]);
+    let tally = Tally {
+        topics: 2,
+        channels: 0,
+        producers: 4,
+        tombstoned_producers: 1,
+    };
+    assert_eq!(world.tally(), tally);
     // Saying it again changes nothing, so it stays hidden.
     world.register(a, "t", "");
     assert_eq!(world.seen("t"), " / b");
     world.now += TOMBSTONE;
     assert_eq!(world.seen("t"), " / a b");
+    assert_eq!(world.tally().tombstoned_producers, 0);
+    assert_eq!(world.registry.node_counts(world.now), (2, 0));
+    world.now += INACTIVE + A_MOMENT;
+    assert_eq!(world.registry.node_counts(world.now), (2, 2));
 }
 
 #[test]

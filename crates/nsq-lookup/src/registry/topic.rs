@@ -113,6 +113,11 @@ impl Topic {
         found.map(|(_, at)| *at)
     }
 
+    /// Whether any node was buried here.
+    pub(super) fn has_tombstones(&self) -> bool {
+        !self.tombstones.is_empty()
+    }
+
     fn clear_tombstone(&mut self, id: NodeId) {
         self.tombstones.retain(|(buried, _)| *buried != id);
     }
