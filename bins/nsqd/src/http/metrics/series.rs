@@ -65,6 +65,8 @@ const CHANNEL_GAUGES: &[Row<ChannelStats>] = &[
 const CHANNEL_COUNTERS: &[Row<ChannelStats>] = &[
     ("nsqd_channel_offered_messages_total", "Messages offered to the channel, each once.", |channel| channel.message_count),
     ("nsqd_channel_delivered_messages_total", "Messages sent to clients, each time counted.", |channel| channel.delivered_count),
+    ("nsqd_channel_delivered_to_zone_messages_total", "Of these, messages sent to clients in the same zone.", |channel| channel.zone_local_count),
+    ("nsqd_channel_delivered_to_region_messages_total", "Of these, messages sent to clients in the same region, but another zone.", |channel| channel.region_local_count),
     ("nsqd_channel_finished_messages_total", "Messages that clients finished (FIN).", |channel| channel.buckets.as_ref().map_or(0, LatencyBuckets::count)),
     ("nsqd_channel_requeued_messages_total", "Messages that clients gave back (REQ).", |channel| channel.requeue_count),
     ("nsqd_channel_timed_out_messages_total", "Messages taken back because their time was up.", |channel| channel.timeout_count),

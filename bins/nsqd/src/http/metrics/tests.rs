@@ -15,6 +15,8 @@ fn topic(name: &str, channels: &[&str]) -> TopicStats {
         requeue_count: 0,
         timeout_count: 0,
         delivered_count: 0,
+        zone_local_count: 0,
+        region_local_count: 0,
         dropped_count: 0,
         damaged_count: 0,
         client_count: 0,
