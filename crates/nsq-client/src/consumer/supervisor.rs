@@ -231,6 +231,11 @@ impl Supervisor {
             answer(reply, Err(ConnectError::Stopped));
             return;
         }
+        if matches!(nsqd.link, Link::Connected(_)) {
+            // It was disconnected and wanted again, and another attempt was faster.
+            answer(reply, Err(ConnectError::AlreadyConnected));
+            return;
+        }
         match result {
             Ok(connected) => {
                 self.last_id += 1;
