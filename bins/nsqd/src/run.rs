@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use nsq_core::broker::OpenError;
 use nsq_core::{Broker, Settings as CoreSettings};
+use nsq_daemon::certificates::CertificateWatch;
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_daemon::http::{Listener, Router, TlsListener};
 use nsq_daemon::listen::{self, Bound, ListenError};
-use nsq_daemon::signals::Hangup;
 use nsq_daemon::{http as daemon_http, version};
 use nsq_queue::LogOptions;
 use nsq_transport::tls::Acceptor;
@@ -228,39 +228,13 @@ impl HttpServer {
     }
 }
 
-/// Reads certificates again at each SIGHUP, until dropped. Without certificates the signal keeps its default.
-struct CertificateWatch(Option<tokio::task::JoinHandle<()>>);
-
-impl Drop for CertificateWatch {
-    fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
-    }
-}
-
-fn watch_certificates(nsqd: &Arc<Nsqd>) -> io::Result<CertificateWatch> {
+/// Reads certificates again at each SIGHUP. Without certificates the signal keeps its default.
+fn watch_certificates(nsqd: &Arc<Nsqd>) -> io::Result<Option<CertificateWatch>> {
     if !nsqd.settings.has_certificates() {
-        return Ok(CertificateWatch(None));
+        return Ok(None);
     }
-    let mut hangup = Hangup::catch()?;
     let nsqd = Arc::clone(nsqd);
-    let task = tokio::spawn(async move {
-        loop {
-            hangup.received().await;
-            let nsqd = Arc::clone(&nsqd);
-            // Files are read, from wherever they are.
-            let reload = move || nsqd.settings.reload_certificates();
-            match tokio::task::spawn_blocking(reload).await {
-                Ok(Ok(())) => tracing::info!("TLS: certificates read again"),
-                Ok(Err(error)) => {
-                    tracing::error!("TLS: the certificates stay as they were - {error}");
-                }
-                Err(error) => tracing::error!("TLS: {error}"),
-            }
-        }
-    });
-    Ok(CertificateWatch(Some(task)))
+    CertificateWatch::start(move || nsqd.settings.reload_certificates()).map(Some)
 }
 
 /// The tasks that run beside the connections.

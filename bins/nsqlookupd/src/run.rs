@@ -7,9 +7,9 @@
 use std::io;
 use std::sync::Arc;
 
+use nsq_daemon::certificates::CertificateWatch;
 use nsq_daemon::listen::{self, Bound, ListenError};
 use nsq_daemon::node_id::hostname;
-use nsq_daemon::signals::Hangup;
 use nsq_daemon::{http, version};
 use nsq_lookup::registry::Visibility;
 use nsq_lookup::{Admission, Introduction, Lookupd, Registry, api, server};
@@ -91,9 +91,7 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         drop(stop);
     };
     let outcome = server::serve(tcp, lookupd, admission, shutdown).await;
-    if let Some(watch) = certificates {
-        watch.abort();
-    }
+    drop(certificates);
     http_server
         .await
         .map_err(|error| RunError::System(error.into()))??;
@@ -104,28 +102,13 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
 fn watch_certificates(
     settings: Settings,
     admission: &Admission,
-) -> Result<Option<JoinHandle<()>>, RunError> {
+) -> Result<Option<CertificateWatch>, RunError> {
     if admission.acceptor().is_none() {
         return Ok(None);
     }
-    let mut hangup = Hangup::catch().map_err(RunError::System)?;
-    let settings = Arc::new(settings);
     let admission = admission.clone();
-    Ok(Some(tokio::spawn(async move {
-        loop {
-            hangup.received().await;
-            let (settings, admission) = (Arc::clone(&settings), admission.clone());
-            // Files are read, from wherever they are.
-            let reload = move || admission::reload(&settings, &admission);
-            match tokio::task::spawn_blocking(reload).await {
-                Ok(Ok(())) => tracing::info!("TLS: certificates read again"),
-                Ok(Err(error)) => {
-                    tracing::error!("TLS: the certificates stay as they were - {error}");
-                }
-                Err(error) => tracing::error!("TLS: {error}"),
-            }
-        }
-    })))
+    let watch = CertificateWatch::start(move || admission::reload(&settings, &admission));
+    watch.map(Some).map_err(RunError::System)
 }
 
 /// The threads that answer HTTP.

@@ -4,6 +4,7 @@
 //! program's [options](mod@options), [`config`] adds the config file, [`logging`] begins, [`data_path`] locks the
 //! data, [`listen`] binds, [`signals`] tell when to end. Whatever goes wrong on the way is a [`stop::Stop`].
 
+pub mod certificates;
 pub mod config;
 pub mod data_path;
 pub mod go_flags;
