@@ -8,19 +8,24 @@
 //! <data path>/topics/free/                           segments waiting to be used again
 //! ```
 //! A topic or channel exists when `nsqd.dat` names it or its folder is there: a kill between a creation and the next
-//! write of `nsqd.dat` loses neither. A deletion renames the folder first, so it is whole or not at all.
+//! write of `nsqd.dat` loses neither. A deletion renames the folder first, so it is whole or not at all; the files go once
+//! `nsqd.dat` is written.
 
+mod folders;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use nsq_protocol::{ChannelName, TopicName};
 use nsq_queue::{LogError, LogOptions, SegmentPool};
+
+pub(crate) use folders::Discarded;
+use folders::Folders;
 
 use crate::error::StoreError;
 use crate::import::{self, ImportError};
@@ -85,6 +90,8 @@ pub(crate) struct Context {
     failed_appends: AtomicU64,
     /// What deleted topics and channels had counted.
     departed: Mutex<Totals>,
+    /// Folders of what was deleted, which go when `nsqd.dat` has been written.
+    discarded: Mutex<Vec<Discarded>>,
 }
 
 impl Context {
@@ -104,6 +111,18 @@ impl Context {
             self.failed_appends.fetch_add(1, Ordering::Relaxed);
         }
         self.note_health(fault);
+    }
+
+    /// Has the folder's files removed when `nsqd.dat` has been written the next time. What was in it must be out of the
+    /// tables by now.
+    pub(crate) fn remove_later(&self, discarded: Discarded) {
+        self.discarded().push(discarded);
+    }
+
+    fn discarded(&self) -> MutexGuard<'_, Vec<Discarded>> {
+        self.discarded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds to what deleted topics and channels had counted.
@@ -167,9 +186,16 @@ impl Broker {
             fault: Mutex::new(String::new()),
             failed_appends: AtomicU64::new(0),
             departed: Mutex::default(),
+            discarded: Mutex::default(),
         });
         let mut topics = HashMap::new();
-        for opening in plan(metadata, &folder, left_by_upstream.owners())? {
+        let openings = plan(
+            metadata,
+            &folder,
+            left_by_upstream.owners(),
+            &mut context.discarded(),
+        );
+        for opening in openings? {
             let name = opening.name.clone();
             let topic = Topic::open(opening, Arc::clone(&context), now)?;
             tracing::info!("TOPIC({name}): created");
@@ -267,23 +293,30 @@ impl Broker {
         let Some(topic) = self.topic(name) else {
             return false;
         };
-        let removed = topic.discard().then(|| self.remove_topic(&topic));
+        let is_first = topic.discard();
+        if is_first {
+            self.remove_topic(&topic);
+        }
         drop(making);
-        removed.is_some()
+        is_first
     }
 
-    /// Takes a topic that was just discarded out of the table; its files go with what is returned. Until it is out,
-    /// publishes fail; the next one then makes it anew. The caller holds `making`.
-    fn remove_topic(&self, topic: &Topic) -> Option<Discarded> {
+    /// Takes a topic that was just discarded out of the table. Until it is out, publishes fail; the next one then makes
+    /// it anew. The caller holds `making`.
+    fn remove_topic(&self, topic: &Topic) {
         let name = topic.name().as_str();
         tracing::info!("TOPIC({name}): deleting");
         let channels = topic.channels();
         let is_kept = !topic.name().is_ephemeral();
-        let files = is_kept.then(|| Discarded::folder(&self.context.topic_folder(topic.name())));
+        let folder = is_kept.then(|| self.context.topic_folder(topic.name()));
+        let discarded = folder.and_then(|folder| Discarded::folder(&folder));
         self.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(name);
+        if let Some(discarded) = discarded {
+            self.context.remove_later(discarded);
+        }
         for cell in channels {
             let change = Change::ChannelDeleted(topic.name().clone(), cell.name().clone());
             self.context.surroundings.registry_changed(change);
@@ -291,7 +324,6 @@ impl Broker {
         self.context
             .surroundings
             .registry_changed(Change::TopicDeleted(topic.name().clone()));
-        files
     }
 
     /// A client left `cell`'s channel, `left` remain: deletes the channel if it was ephemeral and is now empty, and
@@ -386,19 +418,27 @@ impl Broker {
         }
     }
 
-    /// Writes `nsqd.dat`.
+    /// Writes `nsqd.dat`, and removes the files of what was deleted before.
     ///
     /// # Errors
     /// [`MetadataError`]; the old file is still there then.
     pub fn save_metadata(&self) -> Result<(), MetadataError> {
         // Snapshot and write as one: of two at a time, the older must not be the one that stays.
-        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before the snapshot, in which nothing of them is named any more.
+        let discarded = std::mem::take(&mut *self.context.discarded());
         let path = metadata::path(&self.context.settings.data_path);
         tracing::info!(
             "NSQ: persisting topic/channel metadata to {}",
             path.display()
         );
-        metadata::save(&self.context.settings.data_path, &self.metadata())
+        let saved = metadata::save(&self.context.settings.data_path, &self.metadata());
+        drop(saving);
+        match &saved {
+            Ok(()) => discarded.into_iter().for_each(Discarded::remove),
+            Err(_) => self.context.discarded().extend(discarded),
+        }
+        saved
     }
 
     /// Refuses publishes and new topics from now on, closes every client, writes down what only memory knows, and
@@ -441,6 +481,7 @@ fn plan(
     metadata: Option<Metadata>,
     folder: &Path,
     left_by_upstream: BTreeMap<TopicName, Vec<ChannelName>>,
+    discarded: &mut Vec<Discarded>,
 ) -> Result<Vec<Opening>, StoreError> {
     let mut topics: BTreeMap<TopicName, (bool, BTreeMap<ChannelName, bool>)> = BTreeMap::new();
     for topic in metadata.map(|metadata| metadata.topics).unwrap_or_default() {
@@ -458,12 +499,20 @@ fn plan(
             entry.1.insert(name, channel.paused);
         }
     }
-    for (name, path) in named_folders(folder, ".topic")? {
+    let folders = Folders::list(folder, ".topic", discarded)?;
+    for gone in folders.gone() {
+        topics.remove(gone);
+    }
+    for (name, path) in folders.living {
         let Ok(topic) = TopicName::try_from(name.as_str()) else {
             continue;
         };
         let entry = topics.entry(topic).or_default();
-        for (name, _) in named_folders(&path, ".channel")? {
+        let folders = Folders::list(&path, ".channel", discarded)?;
+        for gone in folders.gone() {
+            entry.1.remove(gone);
+        }
+        for (name, _) in folders.living {
             if let Ok(channel) = ChannelName::try_from(name.as_str()) {
                 entry.1.entry(channel).or_default();
             }
@@ -484,54 +533,4 @@ fn plan(
             held: false,
         });
     Ok(openings.collect())
-}
-
-/// The folders in `folder` that end in `suffix`, with their names less it. What a deletion left half done is removed.
-fn named_folders(folder: &Path, suffix: &str) -> Result<Vec<(String, PathBuf)>, StoreError> {
-    let entries =
-        std::fs::read_dir(folder).map_err(|error| StoreError::io("list", folder, error))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| StoreError::io("list", folder, error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.ends_with(DISCARDED) {
-            let _ = std::fs::remove_dir_all(entry.path());
-        } else if let Some(stem) = name.strip_suffix(suffix) {
-            found.push((stem.to_owned(), entry.path()));
-        }
-    }
-    Ok(found)
-}
-
-const DISCARDED: &str = ".deleted";
-
-/// A folder that was deleted by renaming it; its files go when this is dropped, which may take a while and should
-/// happen outside of locks. A kill at any point leaves all of the folder, or nothing that would be opened.
-pub(crate) struct Discarded(Option<PathBuf>);
-
-impl Discarded {
-    /// Deletes `folder`, as far as anyone can see.
-    pub(crate) fn folder(folder: &Path) -> Discarded {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let mut name = folder.as_os_str().to_owned();
-        name.push(format!(".{}.{number}{DISCARDED}", std::process::id()));
-        let doomed = PathBuf::from(name);
-        match std::fs::rename(folder, &doomed) {
-            Ok(()) => return Discarded(Some(doomed)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::error!("{} cannot be deleted: {error}", folder.display()),
-        }
-        Discarded(None)
-    }
-}
-
-impl Drop for Discarded {
-    fn drop(&mut self) {
-        if let Some(doomed) = &self.0
-            && let Err(error) = std::fs::remove_dir_all(doomed)
-        {
-            tracing::warn!("{} is left behind: {error}", doomed.display());
-        }
-    }
 }

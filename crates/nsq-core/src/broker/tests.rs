@@ -42,6 +42,49 @@ fn a_deleted_topic_stays_deleted() {
     assert!(house.broker().topic("t").is_none());
 }
 
+/// A kill between the deletion and the next write of `nsqd.dat`, which so still names what was deleted.
+#[test]
+fn what_was_deleted_does_not_come_back_empty() {
+    let mut house = House::new();
+    for (topic, channel) in [
+        ("t.topic.1", "c"),
+        ("u", "c.channel"),
+        ("u", "kept"),
+        ("v", "c"),
+    ] {
+        house.channel(topic, channel);
+        house.publish(topic, &["a"]);
+    }
+    house.broker().save_metadata().unwrap();
+    house.broker().delete_topic("t.topic.1");
+    house.topic("u").delete_channel("c.channel");
+    house.broker().delete_topic("v");
+    house.channel("v", "made-again");
+    // Twice, since nsqd.dat is not written in between either.
+    for _ in 0..2 {
+        house.kill();
+        assert!(house.broker().topic("t.topic.1").is_none());
+        assert!(house.topic("u").channel("c.channel").is_none());
+        assert_eq!(house.channel("u", "kept").lock().depth(), 1);
+        assert!(house.topic("v").channel("made-again").is_some());
+    }
+}
+
+#[test]
+fn files_of_what_was_deleted_go_once_nsqd_dat_is_written() {
+    let mut house = House::new();
+    house.channel("t", "c");
+    house.channel("u", "c");
+    let before = house.path().join("topics").read_dir().unwrap().count();
+    house.topic("u").delete_channel("c");
+    house.broker().delete_topic("u");
+    house.kill();
+    let count = |house: &House| house.path().join("topics").read_dir().unwrap().count();
+    assert_eq!(count(&house), before);
+    house.broker().save_metadata().unwrap();
+    assert_eq!(count(&house), before - 1);
+}
+
 #[test]
 fn an_ephemeral_channel_goes_with_its_last_client_and_takes_the_topic_along() {
     let house = House::new();

@@ -153,18 +153,16 @@ impl Topic {
         if !state.has_kept_channel() {
             self.save_positions(&state);
         }
-        let files = self.discard_channel_files(&name);
+        let folder = self.folder.as_ref().filter(|_| !name.is_ephemeral());
+        let folder = folder.map(|folder| folder.join(format!("{name}.channel")));
+        if let Some(discarded) = folder.and_then(|folder| Discarded::folder(&folder)) {
+            self.context.remove_later(discarded);
+        }
         drop(state);
-        drop(files);
         self.release();
         tracing::info!("TOPIC({}): deleting channel {name}", self.name);
         self.context
             .surroundings
             .registry_changed(Change::ChannelDeleted(self.name.clone(), name));
-    }
-
-    fn discard_channel_files(&self, name: &ChannelName) -> Option<Discarded> {
-        let folder = self.folder.as_ref().filter(|_| !name.is_ephemeral())?;
-        Some(Discarded::folder(&folder.join(format!("{name}.channel"))))
     }
 }
