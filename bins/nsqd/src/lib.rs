@@ -3,9 +3,11 @@
 //! A message's way: socket, connection, decoder, topic, log; then channel, `take`, frames, one write.
 
 mod auth;
+mod check;
 mod client;
 mod clock;
 mod connection;
+mod export;
 mod http;
 mod nsqd;
 mod registration;

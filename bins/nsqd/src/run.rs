@@ -126,7 +126,7 @@ pub async fn run(
     Ok(())
 }
 
-fn data_path(settings: &Settings) -> PathBuf {
+pub(crate) fn data_path(settings: &Settings) -> PathBuf {
     let path = settings.data_path.as_str();
     PathBuf::from(if path.is_empty() { "." } else { path })
 }

@@ -25,6 +25,7 @@ use nsq_protocol::{ChannelName, TopicName};
 use nsq_queue::diskqueue::QueueFiles;
 use nsq_queue::{LogError, LogOptions, SegmentPool, Writer};
 
+pub(crate) use self::files::is_under_way;
 use self::journal::{Journal, Phase, Target};
 use self::report::Report;
 use crate::channel::BACKLOG;

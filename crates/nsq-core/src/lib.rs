@@ -14,6 +14,7 @@ pub mod latency;
 pub mod metadata;
 pub mod peek;
 pub mod stats;
+pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod time;

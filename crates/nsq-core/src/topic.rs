@@ -26,6 +26,7 @@ use nsq_protocol::{ChannelName, MessageId, TopicName};
 use nsq_queue::{LogOptions, Reader, Writer};
 
 pub use cell::ChannelCell;
+pub(crate) use positions::{DEFERRED_OFFERED, MAIN_OFFERED};
 pub use publish::Published;
 
 use crate::broker::Context;

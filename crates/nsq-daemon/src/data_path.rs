@@ -48,13 +48,25 @@ impl DataPathLock {
     /// # Errors
     /// [`LockError`] when it cannot be opened or another process holds it.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        Self::lock(path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    /// As [`acquire`](Self::acquire), for looking only: others may look at the same time, and no daemon may run.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn acquire_to_look(path: &Path) -> Result<Self, LockError> {
+        Self::lock(path, FlockOperation::NonBlockingLockShared)
+    }
+
+    fn lock(path: &Path, operation: FlockOperation) -> Result<Self, LockError> {
         let directory = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| LockError::Open {
                 path: path.to_owned(),
                 source: error.into(),
             })?;
         let locked = loop {
-            match rustix::fs::flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            match rustix::fs::flock(&directory, operation) {
                 Err(Errno::INTR) => {}
                 other => break other,
             }
@@ -90,6 +102,18 @@ mod tests {
         drop(lock);
         DataPathLock::acquire(path).unwrap();
         assert_eq!(std::fs::read_dir(path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn who_looks_shares_with_others_who_look_and_with_no_daemon() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let first = DataPathLock::acquire_to_look(path).unwrap();
+        let second = DataPathLock::acquire_to_look(path).unwrap();
+        assert!(DataPathLock::acquire(path).is_err());
+        drop((first, second));
+        let _daemon = DataPathLock::acquire(path).unwrap();
+        assert!(DataPathLock::acquire_to_look(path).is_err());
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! Invariant: `end` is stored after everything below it is readable and its segments are in the list,
 //! so whoever sees a sequence below `end` finds its record.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::disk::Disk;
 use crate::header::{HEADER_BYTES, Seal};
+use crate::listing::Listing;
+use crate::recovery::{self, Recovery};
 use crate::segment::{Segment, lock};
 use crate::{Cursor, LogError, Position};
 
@@ -54,6 +56,45 @@ impl Log {
             synced: Mutex::default(),
             folder_dirty: AtomicBool::new(false),
         }
+    }
+
+    /// The log `name` in `folder` as it stands, to be read: not a byte of its files is changed, whatever is wrong with
+    /// them. What opening it for writing would mend is told as if it had been.
+    ///
+    /// # Errors
+    /// When a file cannot be read now.
+    pub fn look(folder: &Path, name: &str) -> Result<(Arc<Self>, Recovery), LogError> {
+        let disk = Disk::read_only();
+        let listing = Listing::of_log(folder, name)?;
+        let found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
+        let first = found
+            .segments
+            .first()
+            .map_or(found.end, |first| first.base());
+        let recovery = Recovery {
+            records: found.end - first,
+            first,
+            end: found.end,
+            damaged: found.damaged,
+        };
+        let folder = Some(folder.to_path_buf());
+        let log = Self::new(disk, folder, found.identity, found.segments, found.end);
+        Ok((Arc::new(log), recovery))
+    }
+
+    /// How many segments it has.
+    pub fn segment_count(&self) -> usize {
+        self.with_segments(<[_]>::len)
+    }
+
+    /// The file that a place in it lies in; `None` in memory, and where there is no such segment.
+    pub fn file_of(&self, position: Position) -> Option<PathBuf> {
+        self.with_segments(|segments| {
+            let found = segments
+                .binary_search_by_key(&position.segment, |segment| segment.ordinal())
+                .ok()?;
+            segments[found].path().map(Path::to_path_buf)
+        })
     }
 
     /// A number that tells this log from every other, for as long as it has files.

@@ -96,6 +96,38 @@ impl Marks {
         Ok(marks)
     }
 
+    /// The marks at `path` as they stand, copied: the file is not touched. Blank ones when there is no file; when it is
+    /// not this log's, or cannot be understood, blank ones that [started afresh](Self::started_afresh).
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn look(path: &Path, log_identity: u64) -> Result<Self, LogError> {
+        let bytes = match std::fs::read(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::in_memory());
+            }
+            read => read.context("read", path)?,
+        };
+        let words = bytes.chunks_exact(8);
+        let words: Vec<_> = words
+            .map(|word| AtomicU64::new(u64::from_le_bytes(word.try_into().expect("eight bytes"))))
+            .collect();
+        if !is_ours(&words, log_identity) && !adopt_blank(&words, log_identity) {
+            return Ok(Self {
+                started_afresh: true,
+                ..Self::in_memory()
+            });
+        }
+        let mut marks = Self {
+            identity: log_identity,
+            floor: read_floor(&words),
+            store: Store::Memory(words),
+            ..Self::in_memory()
+        };
+        marks.advance(marks.floor);
+        Ok(marks)
+    }
+
     /// Marks without a file, for a log in memory.
     pub fn in_memory() -> Self {
         Self {

@@ -1,5 +1,6 @@
 //! Moving in from upstream's nsqd and back: folders its daemon made, and folders as it would make them.
 
+mod export;
 mod kills;
 mod upstream_folder;
 mod vectors;

@@ -67,6 +67,12 @@ nsq_daemon::options! {
 
         /// directory for messages and metadata, which must exist (the working directory unless given)
         "data-path" => data_path: String = String::new(),
+        /// do not serve: read everything in --data-path without changing it, say what there is and what is
+        /// damaged, and exit; 0 when nothing is damaged, 1 when something is, 2 when it could not be read
+        "check" (no key) => check: bool = false,
+        /// do not serve: write all messages that are not finished into this directory, which must be new or
+        /// empty, as files that upstream's nsqd starts on, and exit; --data-path stays as it is
+        "export-to" (no key) => export_to: String = String::new(),
         /// messages an ephemeral topic or channel keeps; for all others, how much of the depth the
         /// statistics count as in memory before they call the rest backend_depth
         "mem-queue-size" => mem_queue_size: i64 = 10_000,

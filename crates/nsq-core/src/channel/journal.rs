@@ -73,6 +73,27 @@ impl Note {
     }
 }
 
+/// The last note of each message by its id.
+pub(crate) fn read_notes(log: &Arc<Log>) -> HashMap<u64, Note> {
+    let mut notes = HashMap::new();
+    let mut reader = Reader::new(Arc::clone(log));
+    let mut cursor = log.seek(log.first_sequence());
+    loop {
+        match reader.next(&mut cursor) {
+            Ok(Some(record)) => {
+                if let Some(note) = Note::parse(record.id, record.attempts, record.due, record.body)
+                {
+                    notes.insert(note.id, note);
+                }
+            }
+            // A note that cannot be read is one that was never made: its message comes back at once.
+            Err(ReadError::Damaged { .. }) => {}
+            Ok(None) | Err(ReadError::Io { .. }) => break,
+        }
+    }
+    notes
+}
+
 /// The notes of one channel; no file exists until the first.
 pub(crate) struct Journal {
     writer: Writer,
@@ -89,23 +110,7 @@ impl Journal {
         options: LogOptions,
     ) -> Result<(Journal, HashMap<u64, Note>), LogError> {
         let (writer, _) = Writer::open(folder, "notes", Arc::clone(pool), options)?;
-        let mut notes = HashMap::new();
-        let mut reader = Reader::new(Arc::clone(writer.log()));
-        let mut cursor = writer.log().seek(writer.log().first_sequence());
-        loop {
-            match reader.next(&mut cursor) {
-                Ok(Some(record)) => {
-                    if let Some(note) =
-                        Note::parse(record.id, record.attempts, record.due, record.body)
-                    {
-                        notes.insert(note.id, note);
-                    }
-                }
-                // A note that cannot be read is one that was never made: its message comes back at once.
-                Err(ReadError::Damaged { .. }) => {}
-                Ok(None) | Err(ReadError::Io { .. }) => break,
-            }
-        }
+        let notes = read_notes(writer.log());
         let note_count = writer.end().sequence - writer.log().first_sequence();
         Ok((
             Journal {

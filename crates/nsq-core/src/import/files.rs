@@ -11,6 +11,13 @@ use super::journal::{Journal, Original, sync_folder};
 use super::{ImportError, Queue, step};
 use crate::error::StoreError;
 
+/// Whether an import was interrupted, and the next start has to end it.
+pub(crate) fn is_under_way(data_path: &Path) -> bool {
+    imported_folder(data_path)
+        .join(super::journal::FILE)
+        .exists()
+}
+
 /// Where the files of all imports go, each import's in a folder of its own.
 pub(super) fn imported_folder(data_path: &Path) -> PathBuf {
     data_path.join("upstream-imported")

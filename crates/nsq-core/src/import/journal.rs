@@ -93,6 +93,9 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::io("sync", folder, error))
 }
 
+/// In the folder of the imported files.
+pub(super) const FILE: &str = "under-way.json";
+
 fn path(data_path: &Path) -> PathBuf {
-    files::imported_folder(data_path).join("under-way.json")
+    files::imported_folder(data_path).join(FILE)
 }

@@ -9,8 +9,8 @@ use crate::channel::LogKind;
 use crate::error::StoreError;
 
 /// Files that hold the fan-out positions; there while the topic stands still.
-const MAIN_OFFERED: &str = "main.offered";
-const DEFERRED_OFFERED: &str = "deferred.offered";
+pub(crate) const MAIN_OFFERED: &str = "main.offered";
+pub(crate) const DEFERRED_OFFERED: &str = "deferred.offered";
 
 impl Topic {
     /// The fan-out positions as they were saved; `None` when the topic did not stand still.
