@@ -84,7 +84,12 @@ fn busy_house() -> House {
         let (got, _) = house.take_within(&cell, ALICE, more);
         finish_all(&cell, ALICE, &got);
     }
-    assert!(house.topic_folder("t").join("c.channel/private.00000000.log").exists());
+    assert!(
+        house
+            .topic_folder("t")
+            .join("c.channel/private.00000000.log")
+            .exists()
+    );
     house.pass(SECOND);
     house
 }
