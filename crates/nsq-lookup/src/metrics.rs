@@ -38,7 +38,7 @@ pub(crate) fn reply(lookupd: &Lookupd) -> Reply {
         ),
         (
             "nsqlookupd_inactive_nodes",
-            "Of these, those that answers leave out because they were silent for too long.",
+            "Connected nsqds that answers leave out because they were silent for too long.",
             inactive_nodes,
         ),
         (
@@ -48,7 +48,7 @@ pub(crate) fn reply(lookupd: &Lookupd) -> Reply {
         ),
         (
             "nsqlookupd_tombstoned_producers",
-            "Of these, those that a tombstone hides.",
+            "Topics at nsqds that a tombstone hides.",
             tally.tombstoned_producers,
         ),
     ] {

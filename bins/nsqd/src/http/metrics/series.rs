@@ -41,20 +41,20 @@ type Row<T> = (&'static str, &'static str, fn(&T) -> u64);
 #[rustfmt::skip]
 const TOPIC_GAUGES: &[Row<TopicStats>] = &[
     ("nsqd_topic_depth_messages", "Messages in the topic not yet offered to any channel.", |topic| topic.depth),
-    ("nsqd_topic_backend_depth_messages", "Of these, what exceeds --mem-queue-size.", |topic| topic.backend_depth),
+    ("nsqd_topic_backend_depth_messages", "What of the depth exceeds --mem-queue-size.", |topic| topic.backend_depth),
     ("nsqd_topic_paused", "Whether the topic is paused.", |topic| topic.paused.into()),
 ];
 
 #[rustfmt::skip]
 const TOPIC_COUNTERS: &[Row<TopicStats>] = &[
     ("nsqd_topic_published_messages_total", "Messages published to the topic.", |topic| topic.message_count),
-    ("nsqd_topic_published_bytes_total", "Bytes of their bodies.", |topic| topic.message_bytes),
+    ("nsqd_topic_published_bytes_total", "Bytes of the bodies published to the topic.", |topic| topic.message_bytes),
 ];
 
 #[rustfmt::skip]
 const CHANNEL_GAUGES: &[Row<ChannelStats>] = &[
     ("nsqd_channel_depth_messages", "Messages a client of the channel could have now.", |channel| channel.depth),
-    ("nsqd_channel_backend_depth_messages", "Of these, what exceeds --mem-queue-size.", |channel| channel.backend_depth),
+    ("nsqd_channel_backend_depth_messages", "What of the depth exceeds --mem-queue-size.", |channel| channel.backend_depth),
     ("nsqd_channel_in_flight_messages", "Messages that clients of the channel hold.", |channel| channel.in_flight_count),
     ("nsqd_channel_deferred_messages", "Messages held back until they are due.", |channel| channel.deferred_count),
     ("nsqd_channel_clients", "Clients subscribed to the channel.", |channel| channel.client_count),
@@ -65,8 +65,8 @@ const CHANNEL_GAUGES: &[Row<ChannelStats>] = &[
 const CHANNEL_COUNTERS: &[Row<ChannelStats>] = &[
     ("nsqd_channel_offered_messages_total", "Messages offered to the channel, each once.", |channel| channel.message_count),
     ("nsqd_channel_delivered_messages_total", "Messages sent to clients, each time counted.", |channel| channel.delivered_count),
-    ("nsqd_channel_delivered_to_zone_messages_total", "Of these, messages sent to clients in the same zone.", |channel| channel.zone_local_count),
-    ("nsqd_channel_delivered_to_region_messages_total", "Of these, messages sent to clients in the same region, but another zone.", |channel| channel.region_local_count),
+    ("nsqd_channel_delivered_to_zone_messages_total", "Messages sent to clients in the zone of this nsqd.", |channel| channel.zone_local_count),
+    ("nsqd_channel_delivered_to_region_messages_total", "Messages sent to clients in the region of this nsqd, but not its zone.", |channel| channel.region_local_count),
     ("nsqd_channel_finished_messages_total", "Messages that clients finished (FIN).", |channel| channel.buckets.as_ref().map_or(0, LatencyBuckets::count)),
     ("nsqd_channel_requeued_messages_total", "Messages that clients gave back (REQ).", |channel| channel.requeue_count),
     ("nsqd_channel_timed_out_messages_total", "Messages taken back because their time was up.", |channel| channel.timeout_count),
@@ -167,7 +167,7 @@ pub(super) fn write_totals(out: &mut Exposition, topics: &[TopicStats], totals: 
         ),
         (
             "nsqd_all_topics_published_bytes_total",
-            "Bytes of their bodies.",
+            "Bytes of the bodies published.",
             totals.published_bytes,
         ),
         (
