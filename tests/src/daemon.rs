@@ -13,7 +13,7 @@ use crate::wait::{PATIENCE, wait_until};
 /// What nsqd and nsqlookupd have in common.
 #[derive(Debug)]
 pub struct Daemon {
-    /// What it said it listens on when it was started last.
+    /// What it said it listens on when it was started last; port 0 for a unix socket.
     tcp: SocketAddr,
     http: SocketAddr,
     /// `None` between a kill and the next start.
@@ -24,10 +24,9 @@ pub struct Daemon {
 impl Daemon {
     /// Not yet running.
     pub(crate) fn stopped() -> Self {
-        let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         Self {
-            tcp: nowhere,
-            http: nowhere,
+            tcp: nowhere(),
+            http: nowhere(),
             process: None,
             log: Log::default(),
         }
@@ -41,6 +40,10 @@ impl Daemon {
         let http = self.listening_on("HTTP: listening on ");
         self.tcp = tcp;
         self.http = http;
+        if http.port() == 0 {
+            // A unix socket; who connects there waits until it is served.
+            return;
+        }
         wait_until("it answers /ping", PATIENCE, || {
             let reply = http::request(http, "GET", "/ping", b"");
             // It answers so where it wants to be asked by TLS.
@@ -193,6 +196,9 @@ impl Daemon {
         let line = self.log.wait_for(announcement, PATIENCE);
         let line = line.unwrap_or_else(|| panic!("no {announcement:?} in\n{}", self.log.tail()));
         let address = line.rsplit(' ').next().unwrap_or_default();
+        if address.starts_with('/') {
+            return nowhere();
+        }
         address
             .parse()
             .unwrap_or_else(|_| panic!("no address at the end of {line:?}"))
@@ -209,6 +215,10 @@ impl Daemon {
         self.process = None;
         status.expect("the wait ended with a status")
     }
+}
+
+fn nowhere() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
 }
 
 impl Drop for Daemon {

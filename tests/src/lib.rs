@@ -18,6 +18,7 @@ mod lookupd;
 mod nsqd;
 mod raw_client;
 mod start;
+mod stream;
 mod wait;
 
 pub use admin::Admin;

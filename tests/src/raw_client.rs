@@ -3,16 +3,19 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::stream::Stream;
 use crate::wait::{PATIENCE, SILENCE};
 
 /// One connection to nsqd.
 #[derive(Debug)]
 pub struct RawClient {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
     /// Messages that came while an answer was awaited.
     set_aside: VecDeque<Delivery>,
@@ -77,6 +80,22 @@ impl RawClient {
 
     pub(crate) fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        Self::through(Stream::Tcp(stream))
+    }
+
+    /// Connects to a unix socket and sends the magic.
+    #[track_caller]
+    pub fn connect_unix(path: &Path) -> Self {
+        let stream = UnixStream::connect(path);
+        let stream =
+            stream.unwrap_or_else(|error| panic!("cannot connect to {}: {error}", path.display()));
+        let client = Self::through(Stream::Unix(stream));
+        let mut client = client.expect("a new connection is open");
+        client.send(b"  V2");
+        client
+    }
+
+    fn through(stream: Stream) -> io::Result<Self> {
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self {
             stream,
@@ -90,7 +109,10 @@ impl RawClient {
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         let unlimited = self.stream.set_read_timeout(None);
         unlimited.expect("the connection is open");
-        (self.stream, self.received)
+        match self.stream {
+            Stream::Tcp(stream) => (stream, self.received),
+            Stream::Unix(_) => panic!("layers go on TCP connections only"),
+        }
     }
 
     /// Sends these bytes in one write.

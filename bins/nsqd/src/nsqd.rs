@@ -71,9 +71,10 @@ pub(crate) struct Nsqd {
     /// Unix seconds.
     pub(crate) start_time: i64,
     pub(crate) started: std::time::Instant,
-    pub(crate) tcp_port: u16,
-    /// 0 when HTTP is off.
-    pub(crate) http_port: u16,
+    /// -1 for a unix socket.
+    pub(crate) tcp_port: i32,
+    /// -1 for a unix socket, 0 when HTTP is off.
+    pub(crate) http_port: i32,
     /// 0 when HTTPS is off.
     pub(crate) https_port: u16,
     /// Where what outlives a connection runs.
@@ -89,8 +90,10 @@ pub(crate) struct Nsqd {
 
 /// What [`Nsqd::new`] cannot find in the settings.
 pub(crate) struct Ports {
-    pub(crate) tcp: u16,
-    pub(crate) http: u16,
+    /// `None` for a unix socket.
+    pub(crate) tcp: Option<u16>,
+    /// `None` for a unix socket, 0 when HTTP is off.
+    pub(crate) http: Option<u16>,
     pub(crate) https: u16,
 }
 
@@ -114,8 +117,8 @@ impl Nsqd {
             notes,
             start_time: clock::unix_nanos() / 1_000_000_000,
             started: std::time::Instant::now(),
-            tcp_port: ports.tcp,
-            http_port: ports.http,
+            tcp_port: ports.tcp.map_or(-1, i32::from),
+            http_port: ports.http.map_or(-1, i32::from),
             https_port: ports.https,
             control: Handle::current(),
             metrics: Metrics::default(),

@@ -1,5 +1,6 @@
 //! From settings to a running nsqd, and in good order out of it again.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +13,12 @@ use nsq_core::{Broker, Settings as CoreSettings};
 use nsq_daemon::certificates::CertificateWatch;
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_daemon::http::{Listener, Router, TlsListener};
-use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::listen::{self, AnyBound, Bound, ListenError};
 use nsq_daemon::{http as daemon_http, version};
 use nsq_queue::LogOptions;
 use nsq_transport::tls::Acceptor;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 
 use crate::connection::Connection;
@@ -62,22 +64,22 @@ pub async fn run(
     settings.log_notices();
     tracing::info!("{}", version::line("nsqd"));
     tracing::info!("ID: {}", settings.node_id);
-    let tcp = listen::bind(&settings.tcp_address)?;
+    let tcp = listen::bind_any(&settings.tcp_address)?;
     let http = match settings.http_address.as_str() {
         "" => None,
-        address => Some(listen::bind(address)?),
+        address => Some(listen::bind_any(address)?),
     };
     let https = match (settings.acceptor(), settings.https_address.as_str()) {
         (None, _) | (_, "") => None,
         (Some(acceptor), address) => Some((listen::bind(address)?, acceptor.clone())),
     };
-    let port_of = |bound: &Bound| bound.address.port();
     let ports = Ports {
-        tcp: tcp.address.port(),
-        http: http.as_ref().map_or(0, port_of),
-        https: https.as_ref().map_or(0, |(bound, _)| port_of(bound)),
+        tcp: tcp.port(),
+        http: http.as_ref().map_or(Some(0), AnyBound::port),
+        https: https.as_ref().map_or(0, |(bound, _)| bound.address.port()),
     };
-    settings.fill_in_ports(ports.tcp, ports.http);
+    settings.fill_in_ports(ports.tcp.unwrap_or(0), ports.http.unwrap_or(0));
+    warn_of_hidden_ports(&settings);
 
     let notes = Arc::new(Notes::default());
     let broker = {
@@ -155,29 +157,71 @@ fn core_settings(settings: &Settings, data_path: PathBuf) -> CoreSettings {
 async fn accept(
     nsqd: &Arc<Nsqd>,
     workers: &Workers,
-    bound: Bound,
+    bound: AnyBound,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let listener = TcpListener::from_std(bound.socket)?;
-    tracing::info!("TCP: listening on {}", bound.address);
-    let serve = |stream: TcpStream, address: SocketAddr| {
-        // The socket moves to its worker's runtime.
-        let Ok(stream) = stream.into_std() else {
-            return;
-        };
-        let nsqd = Arc::clone(nsqd);
-        workers.spawn(async move {
-            let Ok(stream) = TcpStream::from_std(stream) else {
-                return;
+    // A socket moves to its worker's runtime by way of the standard library's.
+    let (outcome, address) = match bound {
+        AnyBound::Tcp(Bound { socket, address }) => {
+            let listener = TcpListener::from_std(socket)?;
+            tracing::info!("TCP: listening on {address}");
+            let serve = |stream: TcpStream, peer: SocketAddr| {
+                let Ok(stream) = stream.into_std() else {
+                    return;
+                };
+                let (name, ip) = (peer.to_string(), peer.ip().to_string());
+                let stream = || TcpStream::from_std(stream);
+                workers.spawn(welcome(Arc::clone(nsqd), stream, name, ip));
             };
-            tracing::info!("TCP: new client({address})");
-            let client = nsqd.add_client(address.to_string(), address.ip().to_string());
-            Connection::new(stream, client, nsqd).run().await;
-        });
+            let outcome = listen::accept_loop(listener, shutdown, serve).await;
+            (outcome, address.to_string())
+        }
+        AnyBound::Unix(bound) => {
+            let path = bound.path.clone();
+            let listener = bound.into_listener()?;
+            tracing::info!("TCP: listening on {path}");
+            let serve = |stream: UnixStream, peer: String| {
+                let Ok(stream) = stream.into_std() else {
+                    return;
+                };
+                let stream = || UnixStream::from_std(stream);
+                workers.spawn(welcome(Arc::clone(nsqd), stream, peer, String::new()));
+            };
+            (listen::accept_loop(listener, shutdown, serve).await, path)
+        }
     };
-    let outcome = listen::accept_loop(listener, shutdown, serve).await;
-    tracing::info!("TCP: closing {}", bound.address);
+    tracing::info!("TCP: closing {address}");
     Ok(outcome?)
+}
+
+/// Serves a client whose connection comes from `address`, and from `ip` if it has one.
+async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(
+    nsqd: Arc<Nsqd>,
+    stream: impl FnOnce() -> io::Result<S>,
+    address: String,
+    ip: String,
+) {
+    let Ok(stream) = stream() else {
+        return;
+    };
+    tracing::info!("TCP: new client({address})");
+    let client = nsqd.add_client(address, ip);
+    Connection::new(stream, client, nsqd).run().await;
+}
+
+/// nsqlookupd takes no nsqd without ports, and a unix socket has none.
+fn warn_of_hidden_ports(settings: &Settings) {
+    if settings.nsqlookupd_tcp_addresses.current().is_empty() {
+        return;
+    }
+    for (port, flag) in [
+        (settings.broadcast_tcp_port, "broadcast-tcp-port"),
+        (settings.broadcast_http_port, "broadcast-http-port"),
+    ] {
+        if port == 0 {
+            tracing::warn!("nsqlookupd refuses an nsqd without ports: --{flag} must be given");
+        }
+    }
 }
 
 /// Runs the HTTP server until dropped.
@@ -185,16 +229,24 @@ struct HttpServer {
     _stop: watch::Sender<()>,
 }
 
-fn start_http(nsqd: &Arc<Nsqd>, bound: Option<Bound>) -> Result<Option<HttpServer>, StartError> {
-    let Some(Bound { socket, address }) = bound else {
+fn start_http(nsqd: &Arc<Nsqd>, bound: Option<AnyBound>) -> Result<Option<HttpServer>, StartError> {
+    let Some(bound) = bound else {
         return Ok(None);
     };
-    let listener = TcpListener::from_std(socket)?;
     let mut router = http::router(Arc::clone(nsqd));
     if nsqd.settings.tls_required == TlsRequired::Yes {
         router = router.refuse_all(http::tls_required(nsqd.https_port));
     }
-    Ok(Some(HttpServer::start("HTTP", address, listener, router)))
+    Ok(Some(match bound {
+        AnyBound::Tcp(Bound { socket, address }) => {
+            let listener = TcpListener::from_std(socket)?;
+            HttpServer::start("HTTP", address, listener, router)
+        }
+        AnyBound::Unix(bound) => {
+            let path = bound.path.clone();
+            HttpServer::start("HTTP", path, bound.into_listener()?, router)
+        }
+    }))
 }
 
 fn start_https(
@@ -210,7 +262,12 @@ fn start_https(
 }
 
 impl HttpServer {
-    fn start<L>(name: &'static str, address: SocketAddr, listener: L, router: Router<Nsqd>) -> Self
+    fn start<L>(
+        name: &'static str,
+        address: impl Display + Send + 'static,
+        listener: L,
+        router: Router<Nsqd>,
+    ) -> Self
     where
         L: Listener + 'static,
     {

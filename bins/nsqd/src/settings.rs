@@ -8,10 +8,10 @@ mod check;
 mod client_tls;
 mod limits;
 mod lookupd_tls;
+mod notices;
 mod table;
 mod tls_words;
 mod topology;
-mod unsupported;
 
 #[cfg(test)]
 mod tests;
@@ -156,7 +156,7 @@ impl Settings {
         for notice in client_tls::notices(&self.options, min_version_is_given) {
             tracing::warn!("{notice}");
         }
-        unsupported::log_notices(&self.given);
+        notices::log_notices(&self.given);
         for notice in topology::notices(&self.options) {
             tracing::warn!("{notice}");
         }

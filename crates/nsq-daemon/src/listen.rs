@@ -1,12 +1,15 @@
-//! TCP listeners as Go makes them, so that whoever could reach the old daemon reaches this one.
+//! Listeners as Go makes them, so that whoever could reach the old daemon reaches this one.
 //!
 //! A wildcard address (`0.0.0.0`, `[::]` or no host) takes IPv6 and IPv4 with one socket; the port
 //! can be bound again at once after a crash; the backlog is 4096.
 
 mod accept;
+mod unix;
 
 pub use self::accept::{Accept, accept_loop, remote_address};
+pub use self::unix::{UnixBound, UnixSocket, bind_unix};
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 
@@ -23,14 +26,31 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
+/// A bound socket of either kind.
+#[derive(Debug)]
+pub enum AnyBound {
+    /// At `host:port`.
+    Tcp(Bound),
+    /// At a path.
+    Unix(UnixBound),
+}
+
 /// An address nothing can listen on. `Display` is upstream's message.
 #[derive(Debug, thiserror::Error)]
-#[error("listen ({address}) failed - listen tcp{why}")]
+#[error("listen ({address}) failed - listen {network}{why}")]
 pub struct ListenError {
     /// The address as given.
     pub address: String,
+    network: Network,
     /// The rest of the message.
     why: String,
+}
+
+/// What a socket belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Tcp,
+    Unix,
 }
 
 /// Why a text is no `host:port`.
@@ -81,6 +101,18 @@ pub fn is_unix_path(address: &str) -> bool {
     split_host_port(address).is_err()
 }
 
+/// Binds and listens where upstream's nsqd does: on `host:port`, or else at a path.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn bind_any(address: &str) -> Result<AnyBound, ListenError> {
+    if is_unix_path(address) {
+        bind_unix(address).map(AnyBound::Unix)
+    } else {
+        bind(address).map(AnyBound::Tcp)
+    }
+}
+
 /// Binds and listens on `host:port`; port 0 or none means any free one. A host name is looked up
 /// here and now, its first IPv4 address preferred.
 ///
@@ -89,6 +121,7 @@ pub fn is_unix_path(address: &str) -> bool {
 pub fn bind(address: &str) -> Result<Bound, ListenError> {
     let failed = |why: String| ListenError {
         address: address.to_owned(),
+        network: Network::Tcp,
         why,
     };
     let (host, port) = split_host_port(address)
@@ -126,6 +159,25 @@ pub fn bind(address: &str) -> Result<Bound, ListenError> {
         .copied()
         .ok_or_else(|| failed(format!(": lookup {host}: no such host")))?;
     listen_at(at).map_err(|error| listening(at, &error))
+}
+
+impl AnyBound {
+    /// The TCP port; `None` at a path.
+    pub fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(bound) => Some(bound.address.port()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Unix => "unix",
+        })
+    }
 }
 
 fn is_wildcard(host: &str) -> bool {

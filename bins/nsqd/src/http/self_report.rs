@@ -23,8 +23,8 @@ struct SelfReport<'a> {
     version: &'a str,
     broadcast_address: &'a str,
     hostname: &'a str,
-    http_port: u16,
-    tcp_port: u16,
+    http_port: i32,
+    tcp_port: i32,
     start_time: i64,
     #[serde(rename = "max_heartbeat_interval")]
     max_heartbeat_interval_nanos: u128,

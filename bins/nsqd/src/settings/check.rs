@@ -1,11 +1,10 @@
-//! Which settings nsqd starts with: upstream's checks in upstream's order, ours where upstream
-//! would crash later, and at last what this build cannot do.
+//! Which settings nsqd starts with: upstream's checks in upstream's order, then ours where upstream
+//! would crash later.
 
 use std::time::Duration;
 
 use nsq_daemon::go_duration::GoDuration;
 
-use super::unsupported::{self, Unsupported};
 use super::{NsqdOptions, TlsRequired};
 
 /// Settings nsqd does not start with.
@@ -27,8 +26,6 @@ pub(super) enum SettingsError {
         value: String,
         rule: &'static str,
     },
-    #[error(transparent)]
-    Unsupported(#[from] Unsupported),
 }
 
 /// Checks `options` and sets what follows from others: a client policy implies that TLS is required.
@@ -56,8 +53,7 @@ pub(super) fn check(options: &mut NsqdOptions) -> Result<(), SettingsError> {
             return Err(SettingsError::Percentile(percentile));
         }
     }
-    check_ranges(options)?;
-    Ok(unsupported::refuse(options)?)
+    check_ranges(options)
 }
 
 /// Values that upstream accepts, to panic over them or to serve nobody afterwards.

@@ -30,9 +30,9 @@ nsq_daemon::options! {
 
         /// address for HTTPS clients, host:port; used with a certificate only
         "https-address" => https_address: String = "0.0.0.0:4152".to_owned(),
-        /// address for HTTP clients, host:port; empty for none
+        /// address for HTTP clients, host:port or the path of a unix socket; empty for none
         "http-address" => http_address: String = "0.0.0.0:4151".to_owned(),
-        /// address for TCP clients, host:port
+        /// address for TCP clients, host:port or the path of a unix socket
         "tcp-address" => tcp_address: String = "0.0.0.0:4150".to_owned(),
         /// authorization server to ask, host:port or URL (may be given more than once)
         "auth-http-address" ("auth_http_addresses") => auth_http_addresses: StringList = StringList::default(),

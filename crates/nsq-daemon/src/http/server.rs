@@ -13,12 +13,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use nsq_transport::tls::{self, Acceptor};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::listen;
+use crate::listen::{self, UnixSocket};
 
 use super::stream::{GuardedStream, Phase};
 use super::{Remote, Router};
@@ -45,7 +45,7 @@ impl Listener for TcpListener {
 
     async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
         let (stream, remote) = poll_fn(|cx| listen::Accept::poll_accept(self, cx)).await?;
-        let remote = Remote::Tcp(listen::remote_address(remote));
+        let remote = Remote::Tcp(remote);
         Ok((std::future::ready(Ok(stream)), remote))
     }
 }
@@ -76,12 +76,12 @@ impl Listener for TlsListener {
     }
 }
 
-impl Listener for UnixListener {
+impl Listener for UnixSocket {
     type Stream = UnixStream;
     type Incoming = std::future::Ready<io::Result<UnixStream>>;
 
     async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
-        let (stream, _) = UnixListener::accept(self).await?;
+        let (stream, _) = poll_fn(|cx| listen::Accept::poll_accept(self, cx)).await?;
         Ok((std::future::ready(Ok(stream)), Remote::Unix))
     }
 }

@@ -18,15 +18,19 @@ pub trait Accept {
     /// A connection.
     type Connection;
 
+    /// Whose it is, as it is logged and shown.
+    type Peer;
+
     /// Takes the next connection and whose it is.
     fn poll_accept(
         &mut self,
         context: &mut Context<'_>,
-    ) -> Poll<io::Result<(Self::Connection, SocketAddr)>>;
+    ) -> Poll<io::Result<(Self::Connection, Self::Peer)>>;
 }
 
 impl Accept for TcpListener {
     type Connection = TcpStream;
+    type Peer = SocketAddr;
 
     fn poll_accept(
         &mut self,
@@ -34,7 +38,7 @@ impl Accept for TcpListener {
     ) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
         TcpListener::poll_accept(self, context).map_ok(|(stream, address)| {
             tune(&stream);
-            (stream, address)
+            (stream, remote_address(address))
         })
     }
 }
@@ -50,7 +54,7 @@ fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keep_alive);
 }
 
-/// Hands each connection, with its [`remote_address`], to `serve` until `shutdown` is ready. The
+/// Hands each connection, with whose it is, to `serve` until `shutdown` is ready. The
 /// listener closes on return.
 ///
 /// An error that a later attempt may not have (too many open files, a connection reset before it
@@ -62,7 +66,7 @@ fn tune(stream: &TcpStream) {
 pub async fn accept_loop<A: Accept>(
     mut listener: A,
     shutdown: impl Future<Output = ()>,
-    mut serve: impl FnMut(A::Connection, SocketAddr),
+    mut serve: impl FnMut(A::Connection, A::Peer),
 ) -> io::Result<()> {
     let mut shutdown = pin!(shutdown);
     let mut pause = FIRST_PAUSE;
@@ -75,7 +79,7 @@ pub async fn accept_loop<A: Accept>(
         match accepted {
             Ok((connection, address)) => {
                 pause = FIRST_PAUSE;
-                serve(connection, remote_address(address));
+                serve(connection, address);
             }
             Err(error) if is_lasting(&error) => return Err(error),
             Err(error) => {
@@ -132,6 +136,7 @@ mod tests {
 
     impl Accept for Script {
         type Connection = u32;
+        type Peer = SocketAddr;
 
         fn poll_accept(&mut self, _: &mut Context<'_>) -> Poll<io::Result<(u32, SocketAddr)>> {
             match self.0.pop_front() {
