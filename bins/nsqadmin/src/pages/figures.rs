@@ -47,6 +47,15 @@ pub(crate) fn grouped_signed(value: i64) -> String {
     format!("{sign}{}", grouped(value.unsigned_abs()))
 }
 
+/// A number from afar: `1,071`, and from a million on `1.07M`.
+pub(crate) fn whole(value: f64) -> String {
+    if !(10.0..1e6).contains(&value) {
+        return short(value);
+    }
+    let digits = format!("{value:.0}");
+    digits.parse().map_or(digits, grouped)
+}
+
 /// `3 messages`, `1 message`.
 pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count), if count == 1 { one } else { many })
@@ -156,6 +165,10 @@ mod tests {
         }
         assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
         assert_eq!(grouped_signed(-1234), "-1,234");
+        let from_afar = [(0.25, "0.25"), (1070.6, "1,071"), (2e6, "2M"), (f64::NAN, "–")];
+        for (value, text) in from_afar {
+            assert_eq!(whole(value), text);
+        }
         assert_eq!(counted(1, "message", "messages"), "1 message");
         assert_eq!(counted(2000, "message", "messages"), "2,000 messages");
     }
