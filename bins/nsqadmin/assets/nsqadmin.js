@@ -363,7 +363,8 @@ document.addEventListener('pointermove', (event) => {
   if (nearest === null) return;
   const time = document.createElement('div');
   time.className = 'muted';
-  time.textContent = new Date(nearest * 1000).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'medium' });
+  // In the time zone of the axis, which is nsqadmin's and may not be the browser's.
+  time.textContent = new Date((nearest + Number(svg.dataset.offset)) * 1000).toISOString().slice(0, 19).replace('T', ' ');
   readOut.replaceChildren(time, list);
   const figure = svg.closest('.chart');
   if (readOut.parentNode !== document.body) document.body.append(readOut);

@@ -34,5 +34,8 @@ mod trouble;
 mod visit;
 mod widgets;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::notice::Notices;
 pub(crate) use self::routes::add_routes;

@@ -13,7 +13,7 @@ use crate::cidr::NotACidr;
 use crate::cluster::{ClientSetupError, Cluster};
 use crate::graphite::{Graphite, GraphiteError};
 use crate::history::{self, History};
-use crate::notify::Notifier;
+use crate::notify::{Delivery, Notifier};
 use crate::nsqadmin::Nsqadmin;
 use crate::pages::Notices;
 use crate::settings::{PROGRAM, Settings};
@@ -53,32 +53,12 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
-    let cluster = Cluster::new(&settings)?;
-    let graphite = Graphite::new(&settings)?;
-    let access = Access::new(&settings)?;
-    let config_readers = match settings.allow_config_from_cidr.as_str() {
-        "" => None,
-        range => Some(range.parse().map_err(|why| RunError::ConfigReaders {
-            range: range.to_owned(),
-            why,
-        })?),
-    };
+    let (nsqadmin, delivery) = assemble(settings)?;
     tracing::info!("{}", version::line(PROGRAM));
-    let Bound { socket, address } = listen::bind(&settings.http_address)?;
+    let Bound { socket, address } = listen::bind(&nsqadmin.settings.http_address)?;
     let listener = TcpListener::from_std(socket).map_err(RunError::System)?;
-    let (notifier, delivery) = Notifier::new(&settings);
     let delivery = delivery.map(|delivery| tokio::spawn(delivery.run()));
-    let nsqadmin = Arc::new(Nsqadmin {
-        security_policy: security_policy(&settings),
-        access,
-        cluster,
-        config_readers,
-        graphite,
-        notifier,
-        history: History::new(&settings),
-        notices: Notices::default(),
-        settings,
-    });
+    let nsqadmin = Arc::new(nsqadmin);
     let router = Arc::new(crate::http::router(Arc::clone(&nsqadmin)));
     let poll = tokio::spawn(history::poll(nsqadmin));
     tracing::info!("HTTP: listening on {address}");
@@ -92,6 +72,33 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         delivery.abort();
     }
     Ok(())
+}
+
+/// All parts of an nsqadmin, and what carries its notices out once it is run.
+pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>), RunError> {
+    let cluster = Cluster::new(&settings)?;
+    let graphite = Graphite::new(&settings)?;
+    let access = Access::new(&settings)?;
+    let config_readers = match settings.allow_config_from_cidr.as_str() {
+        "" => None,
+        range => Some(range.parse().map_err(|why| RunError::ConfigReaders {
+            range: range.to_owned(),
+            why,
+        })?),
+    };
+    let (notifier, delivery) = Notifier::new(&settings);
+    let nsqadmin = Nsqadmin {
+        security_policy: security_policy(&settings),
+        access,
+        cluster,
+        config_readers,
+        graphite,
+        notifier,
+        history: History::new(&settings),
+        notices: Notices::default(),
+        settings,
+    };
+    Ok((nsqadmin, delivery))
 }
 
 /// What a browser may load for a page, and where from: only from here, and graphite's images.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use bytes::Bytes;
 use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
 use nsq_daemon::version::VERSION;
 use nsq_transport::tls::{Authorities, Identity, PemFile, TlsError};
@@ -97,6 +98,20 @@ impl Fetcher {
             Ok(Object(answer)) => Ok(answer),
             Err(error) => Err(failure(kind, address, &error)),
         }
+    }
+
+    /// POSTs `body` to `path` (with its query).
+    pub(super) async fn send(
+        &self,
+        kind: DaemonKind,
+        address: &str,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(), Failure> {
+        let url = format!("http://{address}{path}");
+        tracing::info!("CI: querying {kind} {url}");
+        let answer = self.client.send(&url, "application/octet-stream", body);
+        answer.await.map_err(|error| failure(kind, address, &error))
     }
 
     /// POSTs nothing to `path` (with its query).

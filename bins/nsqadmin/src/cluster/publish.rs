@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use nsq_daemon::http::StatusCode;
 use nsq_daemon::http::client::query_escape;
 
-use super::failure::{DaemonKind, Failure};
-use super::{Cluster, ClusterError, Found};
+use super::failure::DaemonKind;
+use super::fan_out::ask_all;
+use super::{Cluster, ClusterError, Found, Warnings};
 
 impl Cluster {
     /// Publishes `body` to a topic on `node`, which has to be one of those that have the topic: nsqadmin posts to
@@ -36,37 +36,12 @@ impl Cluster {
         if !delay.is_zero() {
             path = format!("{path}&defer={}", delay.as_millis());
         }
-        let url = format!("http://{node}{path}");
-        let answer = self
-            .fetcher
-            .client()
-            .post(&url, "application/octet-stream", body)
-            .await;
-        let (status, cause) = match answer {
-            Ok((StatusCode::OK, _)) => {
-                self.note_deed();
-                return Ok(());
-            }
-            Ok((status, body)) => {
-                let said = String::from_utf8_lossy(&body[..body.len().min(LONGEST_QUOTE_BYTES)])
-                    .into_owned();
-                (Some(status.as_u16()), format!("answered {status}: {said}"))
-            }
-            Err(error) => (None, error.cause.to_string()),
-        };
-        let failure = Failure {
-            kind: DaemonKind::Nsqd,
-            address: node.to_owned(),
-            status,
-            text: format!("Post \"{url}\": {cause}"),
-            cause,
-        };
-        Err(ClusterError::Unanswered {
-            kind: DaemonKind::Nsqd,
-            failures: vec![failure],
-        })
+        let round = ask_all(DaemonKind::Nsqd, {
+            let (fetcher, node) = (self.fetcher.clone(), node.to_owned());
+            [async move { fetcher.send(DaemonKind::Nsqd, &node, &path, body).await }]
+        });
+        let answers = round.await.some_answers(&mut Warnings::default());
+        self.note_deed();
+        answers.map(drop)
     }
 }
-
-/// Of a refusal; nsqd's are short.
-const LONGEST_QUOTE_BYTES: usize = 500;

@@ -121,7 +121,7 @@ fn summary(channel: &Channel, course: &Course) -> Markup {
             .tone((channel.depth > 0 && channel.client_count == 0).then_some(Tone::Bad))
             .more(html! { (figures::short(wide(channel.backend_depth))) " on disk" }),
         Figure::count("in-flight", "In flight", channel.in_flight_count)
-            .more(html! { "of " (figures::grouped_signed(ready)) " that consumers are ready for" }),
+            .more(html! { "consumers’ RDY in all: " (figures::grouped_signed(ready)) }),
         Figure::count("deferred", "Deferred", channel.deferred_count),
         Figure::rate("in", "Put in", course.messages).more(in_all(channel.message_count)),
         Figure::rate("done", "Finished", course.finishes),

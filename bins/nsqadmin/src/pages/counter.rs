@@ -27,7 +27,9 @@ pub(crate) fn page(visit: &Visit<'_>, overview: &Overview) -> Page {
             .map(|channel| value(channel))
             .fold(0, i64::saturating_add)
     };
-    let rate = course.messages.map_or_else(|| "–".to_owned(), figures::whole);
+    let rate = course
+        .messages
+        .map_or_else(|| "–".to_owned(), figures::whole);
     let body = html! {
         h1.visually-hidden { "Counter" }
         section.panel.centre aria-label="Messages a second" {

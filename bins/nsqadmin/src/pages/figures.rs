@@ -165,7 +165,12 @@ mod tests {
         }
         assert_eq!(grouped(u64::MAX), "18,446,744,073,709,551,615");
         assert_eq!(grouped_signed(-1234), "-1,234");
-        let from_afar = [(0.25, "0.25"), (1070.6, "1,071"), (2e6, "2M"), (f64::NAN, "–")];
+        let from_afar = [
+            (0.25, "0.25"),
+            (1070.6, "1,071"),
+            (2e6, "2M"),
+            (f64::NAN, "–"),
+        ];
         for (value, text) in from_afar {
             assert_eq!(whole(value), text);
         }

@@ -132,6 +132,20 @@ impl Client {
         self.ask(url, Kind::Post(None)).await.map(drop)
     }
 
+    /// POSTs `body` to `url`, by the same rules as [`Client::get_json`]. The body of a 200 is ignored.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status but 200 is one.
+    pub async fn send(
+        &self,
+        url: &str,
+        content_type: &'static str,
+        body: Bytes,
+    ) -> Result<(), ClientError> {
+        let kind = Kind::Post(Some((content_type, body)));
+        self.ask(url, kind).await.map(drop)
+    }
+
     /// GETs `url`, whatever the status.
     ///
     /// # Errors

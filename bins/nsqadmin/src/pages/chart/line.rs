@@ -1,5 +1,6 @@
 //! A full chart: axes with units, several series, gaps, a legend, and its values for the hover read-out.
 
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use maud::{Markup, html};
 
@@ -94,7 +95,7 @@ impl Chart<'_> {
                     @for value in axis.ticks_downwards() { span { (self.unit.short(value)) } }
                 }
                 svg.chart-svg role="img" aria-label=(self.sentence(series)) width="100%" height=(HEIGHT + LABELS)
-                    data-from=(self.from) data-to=(self.to) data-top=(axis.top()) data-unit=(unit_name(self.unit)) {
+                    data-from=(self.from) data-to=(self.to) data-top=(axis.top()) data-unit=(unit_name(self.unit)) data-offset=(self.offset_seconds()) {
                     @for step in 0..=axis.steps {
                         @let y = tenth(HEIGHT * ratio(i64::from(step), i64::from(axis.steps)));
                         line.grid.base[step == axis.steps] x1="0" x2="100%" y1=(y) y2=(y) {}
@@ -132,6 +133,11 @@ impl Chart<'_> {
                 (x, point.value.map(|value| HEIGHT * axis.below_top(value)))
             })
             .collect()
+    }
+
+    /// From UTC to the time that the axis shows, for the script's read-out.
+    fn offset_seconds(&self) -> i32 {
+        Timestamp::from_second(self.to).map_or(0, |at| self.zone.to_offset(at).seconds())
     }
 
     /// The chart for somebody who does not see it.
