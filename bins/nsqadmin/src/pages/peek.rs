@@ -43,6 +43,9 @@ fn seen(visit: &Visit<'_>, channel: &Channel, found: &Found<Vec<Peek>>) -> Marku
         .iter()
         .map(|failure| {
             let why = match failure.status {
+                Some(403) => {
+                    "looking inside is switched off on this nsqd (--enable-peek=false)".to_owned()
+                }
                 Some(404) => {
                     "this nsqd cannot show its messages (it is of another version)".to_owned()
                 }
