@@ -2,9 +2,8 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::process::Command;
 
-use nsq_tests::{Frame, Nsqd, PATIENCE, ReadEnd, Start, say_loudly, wait_until};
+use nsq_tests::{Frame, Nsqd, PATIENCE, ReadEnd, Start, mount_wrapper, wait_until};
 
 /// Mounts a small disk over the data folder, seen by the daemon alone.
 const SMALL_DISK: &str = "mount -t tmpfs -o size=24m tmpfs {folder} && exec \"$@\"";
@@ -12,22 +11,6 @@ const SMALL_DISK: &str = "mount -t tmpfs -o size=24m tmpfs {folder} && exec \"$@
 /// More than enough to fill it.
 const BODY_BYTES: usize = 10_000;
 const MOST_PUBLISHES: usize = 10_000;
-
-/// How to get a mount of one's own: as anybody where that is allowed, else as root.
-fn mount_wrapper() -> Option<[&'static str; 2]> {
-    let works = |option: &str| {
-        let mut probe = Command::new("unshare");
-        probe.args([option, "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /mnt"]);
-        probe.output().is_ok_and(|output| output.status.success())
-    };
-    let option = ["-rm", "-m"].into_iter().find(|option| works(option));
-    if option.is_none() {
-        say_loudly(
-            "SKIPPED: no mount namespace is permitted here, the full disk tests did not run",
-        );
-    }
-    Some(["unshare", option?])
-}
 
 fn nsqd_on_a_small_disk(flags: &[&str]) -> Option<Nsqd> {
     let [unshare, option] = mount_wrapper()?;

@@ -205,7 +205,7 @@ impl Broker {
             import::import(&data_path, left_by_upstream, &topics, max_body_bytes, now)
         {
             drop(topics);
-            import::give_up(&data_path, &folder, &context.pool, log_options);
+            import::give_up(&data_path, &folder, &folder.join("free"), log_options);
             return Err(error.into());
         }
         Ok(Broker {

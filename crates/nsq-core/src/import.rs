@@ -141,21 +141,21 @@ pub(crate) fn resume(
 
 /// An import failed: cuts the logs back at once, so that it does not hold the disk it may have filled. What does not
 /// work out is done by the next start.
-pub(crate) fn give_up(
-    data_path: &Path,
-    topics: &Path,
-    pool: &Arc<SegmentPool>,
-    options: LogOptions,
-) {
+pub(crate) fn give_up(data_path: &Path, topics: &Path, free: &Path, options: LogOptions) {
     if step().is_err() {
         return;
     }
     if let Ok(Some(journal)) = Journal::load(data_path)
         && journal.phase == Phase::Copying
-        && let Err(error) = undo(&journal, topics, pool, options)
+        && let Err(error) = undo(&journal, topics, &keeping_nothing(free), options)
     {
         tracing::warn!("IMPORT: cannot be undone before the next start: {error}");
     }
+}
+
+/// A pool that removes what is freed.
+fn keeping_nothing(free: &Path) -> Arc<SegmentPool> {
+    Arc::new(SegmentPool::new(free, 0))
 }
 
 /// Cuts every log of the journal back to where it ended before.

@@ -1,6 +1,7 @@
 //! Moving in from upstream's nsqd and back: folders its daemon made, and folders as it would make them.
 
 mod export;
+mod full_disk;
 mod kills;
 mod upstream_folder;
 mod vectors;
