@@ -13,6 +13,8 @@ mod record;
 mod ring;
 mod series;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use self::metric::{Key, Metric};
 pub use self::poll::poll;

@@ -127,3 +127,105 @@ impl Topic {
         self.nodes.push(part);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The topic in an nsqd's statistics, as read from this node.
+    fn part(node: &str, json: &str) -> Arc<Topic> {
+        let mut topic: Topic = serde_json::from_str(json).unwrap();
+        let producer = Producer {
+            hostname: format!("host-of-{node}").into(),
+            topology_region: "r".into(),
+            topology_zone: "z".into(),
+            ..Producer::default()
+        };
+        topic.place(&node.into(), &producer, 1_737_979_210);
+        Arc::new(topic)
+    }
+
+    const BUSY: &str = r#"{"topic_name":"t","channels":[
+        {"channel_name":"c","depth":7,"backend_depth":5,"in_flight_count":3,"deferred_count":1,"message_count":20,
+         "zone_local_msg_count":4,"region_local_msg_count":2,"global_msg_count":1,"requeue_count":6,"timeout_count":8,
+         "client_count":2,"clients":[
+            {"client_id":"far","hostname":"far","topology_region":"q","topology_zone":"z","connect_ts":1737979200},
+            {"client_id":"near","hostname":"near","topology_region":"r","topology_zone":"z","connect_ts":1737979205}],
+         "paused":true,"e2e_processing_latency":{"count":1,"percentiles":[{"quantile":0.99,"value":10}]}}],
+        "depth":9,"backend_depth":4,"message_count":21,"message_bytes":84,"paused":false,
+        "e2e_processing_latency":{"count":0,"percentiles":null}}"#;
+
+    const IDLE: &str = r#"{"topic_name":"t","channels":[
+        {"channel_name":"d","clients":[]},
+        {"channel_name":"c","depth":1,"message_count":1,"clients":null,"e2e_processing_latency":null}],
+        "depth":1,"message_count":1,"paused":true}"#;
+
+    #[test]
+    fn parts_are_summed_and_stay_as_they_are() {
+        let (busy, idle) = (part("b:1", BUSY), part("a:1", IDLE));
+        let sum = Topic::of_many("t", [Arc::clone(&busy), Arc::clone(&idle)]);
+        let json = serde_json::to_value(&sum).unwrap();
+        for (key, value) in [
+            ("node", json!("*")),
+            ("hostname", json!("")),
+            ("depth", json!(10)),
+            ("memory_depth", json!(6)),
+            ("backend_depth", json!(4)),
+            ("message_count", json!(22)),
+            ("paused", json!(true)),
+        ] {
+            assert_eq!(json[key], value, "{key}");
+        }
+        assert_eq!(json["nodes"][0]["node"], "a:1");
+        assert_eq!(json["nodes"][1]["hostname"], "host-of-b:1");
+        assert_eq!(json["nodes"][1]["channels"][0]["depth"], 7);
+        let channel = &json["channels"][0];
+        for (key, value) in [
+            ("channel_name", json!("c")),
+            ("node", json!("*")),
+            ("topic_name", json!("t")),
+            ("depth", json!(8)),
+            ("memory_depth", json!(3)),
+            ("in_flight_count", json!(3)),
+            ("requeue_count", json!(6)),
+            ("timeout_count", json!(8)),
+            ("message_count", json!(21)),
+            ("delivery_msg_count", json!(7)),
+            ("zone_local_msg_count", json!(4)),
+            ("client_count", json!(2)),
+            ("paused", json!(true)),
+        ] {
+            assert_eq!(channel[key], value, "{key}");
+        }
+        assert_eq!(channel["nodes"].as_array().map(Vec::len), Some(2));
+        assert_eq!(channel["nodes"][0]["e2e_processing_latency"]["count"], 0);
+        // The node's own zone comes first.
+        assert_eq!(channel["clients"][0]["client_id"], "near");
+        assert_eq!(channel["clients"][0]["connected"], 5_000_000_000_i64);
+        assert_eq!(channel["clients"][1]["node_topology_zone"], "z");
+        assert_eq!(json["channels"][1]["clients"], Value::Null);
+        assert!(channel.get("message_bytes").is_none() && json.get("message_bytes").is_none());
+        assert_eq!(Arc::strong_count(&busy), 2);
+    }
+
+    #[test]
+    fn counts_that_are_not_there_are_left_out_and_lists_stay_null_or_empty() {
+        let idle = serde_json::to_string(&*part("a:1", IDLE)).unwrap();
+        assert!(!idle.contains("zone_local"), "{idle}");
+        assert!(
+            idle.contains(r#""delivery_msg_count":0,"nodes":null,"channels":["#),
+            "{idle}"
+        );
+        assert!(
+            idle.contains(r#""nodes":null,"clients":[],"paused""#),
+            "{idle}"
+        );
+        let none = serde_json::to_string(&Topic::of_many("t", [])).unwrap();
+        assert_eq!(
+            none,
+            r#"{"node":"*","hostname":"","topic_name":"t","depth":0,"memory_depth":0,"backend_depth":0,"message_count":0,"delivery_msg_count":0,"nodes":[],"channels":null,"paused":false,"e2e_processing_latency":{"count":0,"percentiles":null,"topic":"t","channel":"","host":"*"}}"#
+        );
+    }
+}

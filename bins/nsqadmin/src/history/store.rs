@@ -185,10 +185,15 @@ impl Store {
             let last = Layout::coarse_slot(until * 1000 - 1);
             mean((first..=last).filter_map(|slot| series.coarse(column, slot)))
         };
+        let newest = self.layout.fine_slot(self.newest_millis);
+        let reach = i64::try_from(self.layout.fine_slots).unwrap_or(i64::MAX);
         if until - from >= COARSE_STEP_SECONDS {
             coarse().or_else(fine)
+        } else if self.layout.fine_slot(from * 1000) > newest - reach {
+            // A gap here is a gap: the minute's mean would paint it over.
+            fine()
         } else {
-            fine().or_else(coarse)
+            coarse()
         }
     }
 
