@@ -44,6 +44,8 @@ start() {
 start nsqlookupd 4161 "$bin/nsqlookupd"
 start nsqd 4151 "$bin/nsqd" --data-path="$data" --lookupd-tcp-address=127.0.0.1:4160 --broadcast-address=127.0.0.1
 
+start nsqadmin 4171 "$bin/nsqadmin" --lookupd-http-address=127.0.0.1:4161 --http-address=127.0.0.1:4171
+
 echo "sending a message through nsqd ..."
 "$bin/nsq_bench" both --address 127.0.0.1:4150 --topic 'up#ephemeral' --channel 'up#ephemeral' --size 26 --messages 1
 
@@ -51,7 +53,7 @@ cat <<TXT
 
 nsqlookupd  tcp 127.0.0.1:4160  http http://127.0.0.1:4161
 nsqd        tcp 127.0.0.1:4150  http http://127.0.0.1:4151
-nsqadmin    not part of the suite yet
+nsqadmin    http://127.0.0.1:4171
 data and logs in ./$data; Ctrl-C stops
 
 try:  curl -d 'hello world' 'http://127.0.0.1:4151/pub?topic=test'

@@ -99,3 +99,56 @@ fn what_cannot_work_stops_the_start() {
     assert!(matches!(load(&["-version"]), Err(Stop::Version(_))));
     assert!(matches!(load(&["--foo"]), Err(Stop::Usage { .. })));
 }
+
+#[test]
+fn the_example_file_says_what_the_defaults_are() {
+    let example = include_str!("../../../../config/nsqadmin.cfg.example");
+    let default = load(&[LOOKUPD]).unwrap();
+    let settings = load_file(example, &[]).unwrap();
+    assert_eq!(
+        settings.nsqlookupd_http_addresses.current(),
+        default.nsqlookupd_http_addresses.current()
+    );
+    let all = uncommented(example).replace("nsqd_http_addresses", "ignored");
+    for settings in [settings, load_file(&all, &[]).unwrap()] {
+        assert_eq!(settings.log_prefix, default.log_prefix);
+        assert_eq!(settings.http_address, default.http_address);
+        assert_eq!(settings.base_path, default.base_path);
+        assert_eq!(
+            settings.http_client_connect_timeout,
+            default.http_client_connect_timeout
+        );
+        assert_eq!(
+            settings.http_client_request_timeout,
+            default.http_client_request_timeout
+        );
+        assert_eq!(settings.acl_http_header, default.acl_http_header);
+        assert_eq!(
+            settings.allow_config_from_cidr,
+            default.allow_config_from_cidr
+        );
+        assert_eq!(settings.login_lifetime, default.login_lifetime);
+        assert_eq!(settings.history_interval, default.history_interval);
+        assert_eq!(settings.history_retention, default.history_retention);
+        assert_eq!(settings.history_memory, default.history_memory);
+        assert_eq!(settings.statsd_prefix, default.statsd_prefix);
+        assert_eq!(
+            settings.statsd_counter_format,
+            default.statsd_counter_format
+        );
+        assert_eq!(settings.statsd_gauge_format, default.statsd_gauge_format);
+        assert_eq!(settings.statsd_interval, default.statsd_interval);
+    }
+    let all = load_file(&all, &[]).unwrap();
+    assert_eq!(all.admin_users[..], ["ann", "bob"]);
+    assert!(crate::access::Access::new(&all).unwrap().has_login());
+}
+
+/// The file with its commented-out settings in force.
+fn uncommented(file: &str) -> String {
+    let lines = file.lines().map(|line| match line.strip_prefix("# ") {
+        Some(setting) if setting.contains(" = ") => setting,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
