@@ -21,6 +21,7 @@ mod peek;
 mod producer;
 mod publish;
 mod questions;
+mod suspects;
 mod topic;
 
 pub use self::actions::{Action, Target};

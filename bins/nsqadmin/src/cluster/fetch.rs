@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
@@ -13,6 +14,7 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor}
 use tokio::time::timeout;
 
 use super::failure::{DaemonKind, Failure};
+use super::suspects::Suspects;
 use crate::settings::Settings;
 
 /// Asks daemons. A clone shares everything.
@@ -21,6 +23,7 @@ pub(super) struct Fetcher {
     client: Client,
     /// Less than the client's own patience; `None` for that.
     limit: Option<Duration>,
+    suspects: Arc<Suspects>,
 }
 
 /// TLS files that cannot be taken.
@@ -58,6 +61,7 @@ impl Fetcher {
         Ok(Self {
             client,
             limit: None,
+            suspects: Arc::default(),
         })
     }
 
@@ -66,11 +70,11 @@ impl Fetcher {
         &self.client
     }
 
-    /// The same with no more than this patience, where somebody waits for all.
+    /// The same with no more than this patience, and less with the [`Suspects`], where somebody waits for all.
     pub(super) fn within(&self, limit: Duration) -> Self {
         Self {
-            client: self.client.clone(),
             limit: Some(limit),
+            ..self.clone()
         }
     }
 
@@ -86,13 +90,23 @@ impl Fetcher {
         let answer = self.client.get_json::<Object<T>>(&url);
         let answer = match self.limit {
             None => answer.await,
-            Some(limit) => timeout(limit, answer).await.unwrap_or_else(|_| {
-                Err(ClientError {
-                    method: "Get",
-                    url: url.clone(),
-                    cause: Cause::Timeout(limit),
-                })
-            }),
+            Some(limit) => {
+                let limit = self.suspects.patience(address, limit, Instant::now());
+                let answer = timeout(limit, answer).await.unwrap_or_else(|_| {
+                    Err(ClientError {
+                        method: "Get",
+                        url: url.clone(),
+                        cause: Cause::Timeout(limit),
+                    })
+                });
+                match &answer {
+                    Err(error) if is_silence(&error.cause) => {
+                        self.suspects.was_silent(address, limit, Instant::now());
+                    }
+                    Ok(_) | Err(_) => self.suspects.answered(address),
+                }
+                answer
+            }
         };
         match answer {
             Ok(Object(answer)) => Ok(answer),
@@ -151,6 +165,15 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
+/// Whether nothing at all was heard for as long as it was waited for.
+fn is_silence(cause: &Cause) -> bool {
+    match cause {
+        Cause::Timeout(_) => true,
+        Cause::Connect { why, .. } => why == CONNECT_TIMEOUT,
+        _ => false,
+    }
+}
+
 fn failure(kind: DaemonKind, address: &str, error: &ClientError) -> Failure {
     let status = match &error.cause {
         Cause::Status { status, .. } => Some(status.as_u16()),
@@ -164,6 +187,9 @@ fn failure(kind: DaemonKind, address: &str, error: &ClientError) -> Failure {
         text: error.to_string(),
     }
 }
+
+/// How the client words it that a connection took too long.
+const CONNECT_TIMEOUT: &str = "i/o timeout";
 
 /// The statistics of an nsqd with some hundred thousand channels and clients; more is taken for garbage.
 const LONGEST_ANSWER_BYTES: usize = 256 << 20;
