@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use nsq_daemon::go_duration::GoDuration;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout_at;
 
 use crate::registry::{NodeId, Removed};
 use crate::session::{Command, ProtocolError, Session};
@@ -42,13 +43,18 @@ pub async fn serve(
         connections.spawn(async move {
             let _open = lookupd.connection_opened();
             tracing::info!("TCP: new client({remote})");
+            let deadline = tokio::time::Instant::now() + FIRST_COMMAND_LIMIT;
             let admitted = tokio::select! {
-                admitted = admission.admit(stream) => admitted,
+                admitted = timeout_at(deadline, admission.admit(stream)) => admitted,
                 _ = closed.wait_for(|closing| *closing) => return,
             };
             match admitted {
-                Ok(stream) => Connection::new(lookupd, stream, remote).run(closed).await,
-                Err(refusal) => tracing::error!("client({remote}) - {refusal}"),
+                Ok(Ok(stream)) => {
+                    let connection = Connection::new(lookupd, stream, remote, deadline);
+                    connection.run(closed).await;
+                }
+                Ok(Err(refusal)) => tracing::error!("client({remote}) - {refusal}"),
+                Err(_) => tracing::error!("client({remote}) - {}", End::Silence),
             }
         });
     })
@@ -64,6 +70,8 @@ struct Connection {
     stream: Stream,
     remote: SocketAddr,
     node: Option<NodeId>,
+    /// By when the first command must be there; `None` once it was.
+    deadline: Option<tokio::time::Instant>,
 }
 
 /// How a conversation ends.
@@ -75,15 +83,23 @@ enum End {
     Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    #[error("no command within {}", GoDuration::from(FIRST_COMMAND_LIMIT))]
+    Silence,
 }
 
 impl Connection {
-    fn new(lookupd: Arc<Lookupd>, stream: Stream, remote: SocketAddr) -> Self {
+    fn new(
+        lookupd: Arc<Lookupd>,
+        stream: Stream,
+        remote: SocketAddr,
+        deadline: tokio::time::Instant,
+    ) -> Self {
         Self {
             lookupd,
             stream,
             remote,
             node: None,
+            deadline: Some(deadline),
         }
     }
 
@@ -103,11 +119,11 @@ impl Connection {
     async fn converse(&mut self) -> Option<End> {
         let remote = self.remote;
         let mut magic = [0; MAGIC_V1.len()];
-        if let Err(error) = self.stream.read_exact(&mut magic).await {
-            let end = if error.kind() == io::ErrorKind::UnexpectedEof {
-                End::Eof
-            } else {
-                End::Io(error)
+        let read = until(self.deadline, self.stream.read_exact(&mut magic));
+        if let Err(end) = read.await {
+            let end = match end {
+                End::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Eof,
+                end => end,
             };
             tracing::error!("failed to read protocol version - {end}");
             return None;
@@ -142,7 +158,7 @@ impl Connection {
                 return End::Io(error);
             }
             input.reserve(READ_BYTES);
-            match self.stream.read_buf(&mut input).await {
+            match until(self.deadline, self.stream.read_buf(&mut input)).await {
                 Ok(0) => {
                     let Err(error) = session.end() else {
                         return End::Eof;
@@ -152,7 +168,7 @@ impl Connection {
                     return End::Protocol(error);
                 }
                 Ok(_) => {}
-                Err(error) => return End::Io(error),
+                Err(end) => return end,
             }
         }
     }
@@ -189,6 +205,7 @@ impl Connection {
     }
 
     fn apply(&mut self, command: Command, answers: &mut BytesMut) {
+        self.deadline = None;
         match command {
             Command::Ping => {
                 // Whoever is not identified has nothing to keep alive, and is answered all the same.
@@ -297,6 +314,23 @@ impl Connection {
         tracing::info!("DB: client({remote}) {verb} category:{category} key:{key} subkey:{subkey}");
     }
 }
+
+/// What `read` reads, unless the deadline passes first.
+async fn until<T>(
+    deadline: Option<tokio::time::Instant>,
+    read: impl Future<Output = io::Result<T>>,
+) -> Result<T, End> {
+    match deadline {
+        None => Ok(read.await?),
+        Some(deadline) => Ok(timeout_at(deadline, read)
+            .await
+            .map_err(|_| End::Silence)??),
+    }
+}
+
+/// An nsqd identifies itself as soon as it is connected. Whoever has nothing to say takes a file handle for nothing;
+/// once it has, it may be silent for ever.
+const FIRST_COMMAND_LIMIT: Duration = Duration::from_mins(1);
 
 /// A few commands' worth, and most of a line from the longest names.
 const READ_BYTES: usize = 512;

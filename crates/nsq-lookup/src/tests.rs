@@ -476,3 +476,30 @@ async fn stopping_closes_every_connection() {
     }
     assert!(lookupd.registry().dump_nodes().entries.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_is_let_go_after_a_minute() {
+    let running = Running::start().await;
+    let start = tokio::time::Instant::now();
+    for said in [&b""[..], b" ", b"  V1", b"  V1PIN", b"  V1IDENTIFY\n\0\0"] {
+        let mut stream = TcpStream::connect(running.tcp).await.unwrap();
+        stream.write_all(said).await.unwrap();
+        let begin = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.is_empty(), "{said:?}: {answer:?}");
+        // The clock jumps to whatever is due next.
+        let waited = begin.elapsed();
+        assert!(
+            (59..=61).contains(&waited.as_secs()),
+            "{said:?}: {waited:?}"
+        );
+    }
+    let mut caller = Caller::connect(running.tcp).await;
+    caller.send(b"  V1").await;
+    assert_eq!(caller.ask(b"PING\n").await, "OK");
+    tokio::time::sleep(Duration::from_hours(1)).await;
+    assert_eq!(caller.ask(b"PING\n").await, "OK");
+    assert!(start.elapsed() >= Duration::from_mins(65));
+    running.stop().await;
+}

@@ -179,18 +179,23 @@ fn a_deferred_message_is_never_early_and_counts_apart() {
 #[test]
 fn a_deferral_counts_from_publishing() {
     let nsqd = Nsqd::start(&[]);
+    let mut clock = nsqd.subscribe("clock", "c", 1);
     let start = Instant::now();
     let mut producer = nsqd.connect();
-    producer.send_with_body("DPUB t 2000", b"later");
-    producer.expect_ok();
+    for (command, body) in [("DPUB t 2000", "later"), ("DPUB clock 1500", "now")] {
+        producer.send_with_body(command, body.as_bytes());
+        producer.expect_ok();
+    }
     // The first channel comes when most of the time is over.
-    std::thread::sleep(Duration::from_millis(1500));
+    clock.expect_body("now");
     let mut client = nsqd.subscribe("t", "c", 1);
+    let subscribed = Instant::now();
     client.expect_body("later");
     let waited = start.elapsed();
     assert!(waited >= Duration::from_secs(2), "early: {waited:?}");
+    let waited = subscribed.elapsed();
     assert!(
-        waited < Duration::from_secs(3),
+        waited < Duration::from_millis(1500),
         "counted from the channel: {waited:?}"
     );
 }
