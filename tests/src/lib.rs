@@ -20,6 +20,7 @@ mod nsqd;
 mod raw_client;
 mod start;
 mod stream;
+mod tool;
 mod wait;
 
 pub use admin::Admin;
@@ -36,4 +37,5 @@ pub use mounts::mount_wrapper;
 pub use nsqd::Nsqd;
 pub use raw_client::{Delivery, Frame, RawClient, ReadEnd};
 pub use start::{Start, free_port, path_of_nsqd, path_of_nsqlookupd};
+pub use tool::Tool;
 pub use wait::{PATIENCE, SILENCE, say_loudly, wait_until};

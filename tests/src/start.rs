@@ -168,7 +168,7 @@ pub fn path_of_nsqlookupd() -> PathBuf {
     path_of("nsqlookupd", "NSQLOOKUPD")
 }
 
-fn path_of(program: &str, variable: &str) -> PathBuf {
+pub(crate) fn path_of(program: &str, variable: &str) -> PathBuf {
     if let Some(path) = env::var_os(variable) {
         return path.into();
     }
