@@ -261,7 +261,7 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             "zone",
             "Region / zone",
             |row: &Row<'_>| format!("{} {}", row.node.producer.topology_region, row.node.producer.topology_zone),
-            |row| html! { span.nowrap { (row.node.producer.topology_region) " / " (row.node.producer.topology_zone) } },
+            |row| html! { (row.node.producer.topology_region) " / " (row.node.producer.topology_zone) },
         ));
     }
     if !overview.lookupds.is_empty() {
