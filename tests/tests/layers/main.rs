@@ -4,6 +4,7 @@ mod certificates;
 mod compression;
 mod handshake;
 mod https;
+mod nsqadmin;
 mod policies;
 mod reload;
 #[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
