@@ -74,19 +74,42 @@ impl ClientLibrary {
     /// nsqjs. `None`, said loudly, where there is no Node.
     pub fn node() -> Option<Self> {
         let language = Language::named("node", "nsqjs", &["npm", "--version"])?;
-        let lock_file = language.source.join("package-lock.json");
-        language.install_once(&lock_file, || {
-            for file in ["package.json", "package-lock.json"] {
-                let copy = language.installed.join(file);
-                fs::copy(language.source.join(file), copy).expect("the target folder is ours");
-            }
-            // Snappy comes compiled, so that no script has to run.
-            run(Command::new("npm")
-                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-                .current_dir(&language.installed));
-        });
+        // Snappy comes compiled, so that no script has to run.
+        language.install_by_npm();
         let program = ["node".into(), language.source.join("scenarios.js")];
         Some(language.library(program))
+    }
+
+    /// playwright-core, which drives a Chromium. `None`, said loudly, where there is none, or no Node that it runs on.
+    pub fn browser() -> Option<Self> {
+        let chromium = CHROMIUMS
+            .into_iter()
+            .find(|name| answers(&[name, "--version"]));
+        let why = match chromium {
+            None => "no Chromium is on this machine",
+            Some(_)
+                if !answers(&["npm", "--version"]) || !answers(&["node", "--eval", NODE_20]) =>
+            {
+                "no Node from 20 on, with npm, is on this machine"
+            }
+            Some(chromium) => {
+                let language = Language::at("browser");
+                language.install_by_npm();
+                let program = ["node".into(), language.source.join("main.js")];
+                let mut library = language.library(program);
+                library.tell("CHROMIUM", chromium);
+                return Some(library);
+            }
+        };
+        say_loudly(&format!(
+            "SKIPPED: {why}, nsqadmin's pages were not tried in a browser"
+        ));
+        None
+    }
+
+    /// Tells the program one thing more by its environment.
+    pub fn tell(&mut self, name: &'static str, value: &str) {
+        self.environment.push((name, value.to_owned()));
     }
 
     /// The same, with these layers (`tls`, `snappy`, `deflate`) on all its connections. `environment` says where the
@@ -112,21 +135,37 @@ impl ClientLibrary {
         addresses: &[SocketAddr],
         mut restart: impl FnMut() -> String,
     ) -> String {
+        let answer = |line: &str| (line == "restart").then(&mut restart);
+        self.converse(scenario, addresses, SCENARIO_LIMIT, answer)
+    }
+
+    /// As [`ClientLibrary::run`], for so long. Lines that `answer` has an answer to are requests; the others make up the
+    /// report.
+    #[track_caller]
+    pub fn converse(
+        &self,
+        scenario: &str,
+        addresses: &[SocketAddr],
+        limit: Duration,
+        mut answer: impl FnMut(&str) -> Option<String>,
+    ) -> String {
         let mut conversation = self.start(scenario, addresses);
-        let deadline = Instant::now() + SCENARIO_LIMIT;
+        let deadline = Instant::now() + limit;
         let mut report = vec![];
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match conversation.lines.recv_timeout(left) {
-                Ok(line) if line == "restart" => {
-                    let answer = restart();
-                    writeln!(conversation.stdin, "{answer}").expect("the program listens");
-                }
-                Ok(line) => report.push(line),
+                Ok(line) => match answer(&line) {
+                    Some(answer) => {
+                        writeln!(conversation.stdin, "{answer}").expect("the program listens");
+                    }
+                    None => report.push(line),
+                },
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     panic!(
-                        "{scenario} took longer than {SCENARIO_LIMIT:?}\n{}",
+                        "{scenario} took longer than {limit:?}\n{}\n{}",
+                        report.join("\n"),
                         conversation.errors.tail()
                     )
                 }
@@ -179,21 +218,37 @@ struct Language {
 impl Language {
     /// `None`, said loudly, when `probe` does not run here.
     fn named(name: &str, library: &str, probe: &[&str]) -> Option<Self> {
-        let probed = Command::new(probe[0]).args(&probe[1..]).output();
-        if !probed.is_ok_and(|output| output.status.success()) {
+        if !answers(probe) {
             say_loudly(&format!(
                 "SKIPPED: {name} is not on this machine, the {library} tests did not run"
             ));
             return None;
         }
+        Some(Self::at(name))
+    }
+
+    fn at(name: &str) -> Self {
         let installed = build_folder().join("client-libraries").join(name);
         fs::create_dir_all(&installed).expect("the target folder is ours");
-        Some(Self {
+        Self {
             source: Path::new(env!("CARGO_MANIFEST_DIR"))
                 .join("clients")
                 .join(name),
             installed,
-        })
+        }
+    }
+
+    /// What `package-lock.json` pins.
+    fn install_by_npm(&self) {
+        self.install_once(&self.source.join("package-lock.json"), || {
+            for file in ["package.json", "package-lock.json"] {
+                let copy = self.installed.join(file);
+                fs::copy(self.source.join(file), copy).expect("the target folder is ours");
+            }
+            run(Command::new("npm")
+                .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+                .current_dir(&self.installed));
+        });
     }
 
     /// Runs `install` unless it has run for this content of `pinned` before.
@@ -233,6 +288,12 @@ impl Drop for Conversation {
     }
 }
 
+/// Whether this command runs here, to a good end.
+fn answers(command: &[&str]) -> bool {
+    let output = Command::new(command[0]).args(&command[1..]).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
 fn run(command: &mut Command) {
     let output = command
         .output()
@@ -258,3 +319,9 @@ fn lines_of(stdout: impl Read + Send + 'static) -> mpsc::Receiver<String> {
 }
 
 const SCENARIO_LIMIT: Duration = Duration::from_secs(90);
+
+/// As Debian, Ubuntu and Chrome's own packages call it.
+const CHROMIUMS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// Fails in a Node that playwright-core does not run on.
+const NODE_20: &str = "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)";

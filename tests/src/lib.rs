@@ -36,6 +36,6 @@ pub use lookupd::Lookupd;
 pub use mounts::mount_wrapper;
 pub use nsqd::Nsqd;
 pub use raw_client::{Delivery, Frame, RawClient, ReadEnd};
-pub use start::{Start, free_port, path_of_nsqd, path_of_nsqlookupd};
+pub use start::{Start, build_folder, free_port, path_of_nsqd, path_of_nsqlookupd};
 pub use tool::Tool;
 pub use wait::{PATIENCE, SILENCE, say_loudly, wait_until};

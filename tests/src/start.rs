@@ -182,7 +182,7 @@ pub(crate) fn path_of(program: &str, variable: &str) -> PathBuf {
 }
 
 /// Where cargo puts the workspace's programs: this test runs in its `deps`.
-pub(crate) fn build_folder() -> PathBuf {
+pub fn build_folder() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     test.ancestors()
         .nth(2)

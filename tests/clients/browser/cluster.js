@@ -1,0 +1,89 @@
+// The daemons behind the pages, asked over HTTP: what a page says it did is checked here.
+'use strict'
+
+const readline = require('readline')
+
+const PATIENCE_MS = 20_000
+const PAUSE_MS = 50
+
+class Cluster {
+  constructor([admin, direct, lookupd, first, second]) {
+    this.admin = `http://${admin}`
+    // The one that asks its nsqds without nsqlookupd.
+    this.direct = `http://${direct}`
+    this.lookupd = lookupd
+    this.first = first
+    this.second = second
+    this.nodes = [first, second]
+    this.lines = readline.createInterface({input: process.stdin})[Symbol.asyncIterator]()
+  }
+
+  async publish(node, topic, ...bodies) {
+    for (const body of bodies) await ask('POST', node, `/pub?topic=${encodeURIComponent(topic)}`, body)
+  }
+
+  async create(node, topic, ...channels) {
+    await ask('POST', node, `/topic/create?topic=${encodeURIComponent(topic)}`)
+    for (const channel of channels) {
+      await ask('POST', node, `/channel/create?topic=${encodeURIComponent(topic)}&channel=${encodeURIComponent(channel)}`)
+    }
+  }
+
+  /** A topic on one node; nothing, if it is not there. */
+  async topic(node, name) {
+    const {topics} = await ask('GET', node, '/stats?format=json')
+    return topics.find((topic) => topic.topic_name === name)
+  }
+
+  async channel(node, topic, name) {
+    return (await this.topic(node, topic))?.channels.find((channel) => channel.channel_name === name)
+  }
+
+  async registeredTopics() {
+    return (await ask('GET', this.lookupd, '/topics')).topics
+  }
+
+  async registeredChannels(topic) {
+    return (await ask('GET', this.lookupd, `/channels?topic=${encodeURIComponent(topic)}`)).channels
+  }
+
+  /** HTTP addresses of the nodes that consumers are told of. */
+  async producers(topic) {
+    const {producers} = await ask('GET', this.lookupd, `/lookup?topic=${encodeURIComponent(topic)}`)
+    return producers.map((node) => `${node.broadcast_address}:${node.http_port}`).sort()
+  }
+
+  /** Until nsqadmin, too, finds this topic on that many nodes. */
+  async known(topic, nodes) {
+    await until(`nsqadmin finds ${topic} on ${nodes} nodes`, async () => {
+      const answer = await fetch(`${this.admin}/api/topics/${encodeURIComponent(topic)}`)
+      return answer.ok && (await answer.json()).nodes.length === nodes
+    })
+  }
+
+  /** Has the second nsqd killed. */
+  async killSecond() {
+    console.log('kill')
+    await this.lines.next()
+  }
+}
+
+async function ask(method, address, path, body) {
+  const answer = await fetch(`http://${address}${path}`, {method, body})
+  const text = await answer.text()
+  if (!answer.ok) throw new Error(`${method} ${address}${path}: ${answer.status} ${text}`)
+  return text.startsWith('{') ? JSON.parse(text) : text
+}
+
+/** What `condition` gives once it gives something. */
+async function until(what, condition) {
+  const deadline = performance.now() + PATIENCE_MS
+  for (;;) {
+    const found = await condition()
+    if (found) return found
+    if (performance.now() > deadline) throw new Error(`waited ${PATIENCE_MS} ms in vain: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS))
+  }
+}
+
+module.exports = {Cluster, until}

@@ -1,0 +1,42 @@
+// One nsqd is killed while pages are open. nsqlookupd forgets it at once, so where that is asked the pages go on with
+// the other; where nsqds are asked directly they say which one does not answer.
+'use strict'
+
+const assert = require('assert')
+const path = require('path')
+const {until} = require('../cluster')
+
+module.exports = async ({visit, cluster, folder}) => {
+  const {first, second} = cluster
+  const [list, node, direct] = [await visit(), await visit(), await visit({baseURL: cluster.direct})]
+  await list.open('/topics')
+  await node.open(`/nodes/${second}`)
+  await direct.open('/topics')
+  for (const visitor of [list, direct]) assert.strictEqual(await visitor.page.locator('#warnings').count(), 0)
+  await cluster.killSecond()
+
+  const {depth, channels} = await cluster.topic(first, 'orders')
+  const waiting = channels.reduce((sum, channel) => sum + channel.depth, depth)
+  for (const visitor of [list, direct]) {
+    await until('only what the other node has is shown', async () =>
+      Number((await visitor.cell('topics', 'orders', 'waiting')).replace(/\D/g, '')) === waiting)
+  }
+  await named(direct, cluster)
+  node.allow(/404/)
+  await node.page.locator('[data-test="missing"]').waitFor()
+  assert.match(await node.page.locator('main').innerText(), /Nobody knows an nsqd of this address/)
+
+  for (const address of ['/nodes', '/topics/orders', '/topics/orders/billing', '/counter']) {
+    await list.open(address)
+    await direct.open(address)
+    await named(direct, cluster)
+    const name = `loss-${address.split('/').pop()}-desktop-light.png`
+    await direct.page.screenshot({path: path.join(folder, name), fullPage: true})
+  }
+}
+
+async function named({page}, {first, second}) {
+  const warnings = page.locator('#warnings')
+  await warnings.getByText(second).first().waitFor()
+  assert.ok(!(await warnings.innerText()).includes(first))
+}

@@ -1,0 +1,96 @@
+//! nsqadmin's pages as somebody at a browser sees them. The program that drives Chromium is in `clients/browser`; it
+//! checks over HTTP what the pages say they did.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use nsq_tests::{Admin, ClientLibrary, Fake, Lookupd, Start, build_folder, say_loudly};
+use serde_json::{Value, json};
+
+#[test]
+fn the_pages_work_in_a_browser() {
+    let Some(mut browser) = ClientLibrary::browser() else {
+        return;
+    };
+    let screenshots = build_folder().join("browser");
+    browser.tell(
+        "SCREENSHOTS",
+        screenshots.to_str().expect("paths here are text"),
+    );
+
+    let lookupd = Lookupd::start();
+    let start = || Start::default().registering_with(&[lookupd.tcp()]).now();
+    let (first, mut second) = (start(), start());
+    for (nsqd, count) in [(&first, 40), (&second, 15)] {
+        nsqd.order("/topic/create?topic=orders");
+        for channel in ["billing", "audit"] {
+            nsqd.order(&format!("/channel/create?topic=orders&channel={channel}"));
+        }
+        for number in 0..count {
+            let order = format!(r#"{{"order":{number},"items":["tea","<b>cake</b>"]}}"#);
+            assert_eq!(nsqd.post("/pub?topic=orders", order.as_bytes()).status, 200);
+        }
+    }
+    first.order("/topic/create?topic=idle");
+    first.order("/channel/create?topic=idle&channel=sleepers");
+    lookupd.order("/topic/create?topic=left-over");
+    lookupd.order("/channel/create?topic=left-over&channel=nobody");
+    lookupd.wait_for_producers("orders", &[first.tcp(), second.tcp()]);
+    let mut consumer = first.connect();
+    // It stays without answering to heartbeats.
+    consumer.identify(&json!({"heartbeat_interval": -1}));
+    consumer.subscribe("orders", "billing");
+    consumer.send_line("RDY 5");
+    first.wait_for_channel("orders", "billing", &[("in_flight_count", 5)]);
+
+    let endpoint = Fake::start(|_| Some(Fake::ok("{}")));
+    let notify = format!(
+        "--notification-http-endpoint=http://{}/told",
+        endpoint.address
+    );
+    let admin = Admin::of_lookupds(&[&lookupd], &[&notify, "--history-interval=1s"]);
+
+    let direct = Admin::of_nsqds(&[&first, &second], &[]);
+
+    let addresses = [&*admin, &*direct, &*lookupd, &*first, &*second].map(|daemon| daemon.http());
+    let report = browser.converse("all", &addresses, LIMIT, |line| {
+        (line == "kill").then(|| {
+            second.kill9();
+            "killed".to_owned()
+        })
+    });
+    println!("{report}");
+    say_loudly(&format!(
+        "screenshots of nsqadmin: {}",
+        screenshots.display()
+    ));
+    consumer.send_line("NOP");
+
+    let told: BTreeSet<String> = endpoint
+        .told
+        .try_iter()
+        .map(|request| {
+            let told: Value =
+                serde_json::from_slice(&request.body).expect("notifications are JSON");
+            told["action"].as_str().expect("an action").to_owned()
+        })
+        .collect();
+    for action in [
+        "create_topic",
+        "create_channel",
+        "pause_topic",
+        "unpause_topic",
+        "empty_topic",
+        "delete_topic",
+        "pause_channel",
+        "unpause_channel",
+        "empty_channel",
+        "delete_channel",
+        "tombstone_topic_producer",
+    ] {
+        assert!(told.contains(action), "{action} is not among {told:?}");
+    }
+}
+
+/// Several times what it takes on a machine with nothing else to do.
+const LIMIT: Duration = Duration::from_mins(4);
