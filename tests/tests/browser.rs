@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use nsq_tests::{Admin, ClientLibrary, Fake, Lookupd, Start, build_folder, say_loudly};
+use nsq_tests::{Admin, ClientLibrary, Daemon, Fake, Lookupd, Start, build_folder, say_loudly};
 use serde_json::{Value, json};
 
 #[test]
@@ -52,16 +52,16 @@ fn the_pages_work_in_a_browser() {
 
     let direct = Admin::of_nsqds(&[&first, &second], &[]);
 
-    let addresses = [&*admin, &*direct, &*lookupd, &*first, &*second].map(|daemon| daemon.http());
+    let addresses = [&*admin, &*direct, &*lookupd, &*first, &*second].map(Daemon::http);
     let report = browser.converse("all", &addresses, LIMIT, |line| {
         (line == "kill").then(|| {
             second.kill9();
             "killed".to_owned()
         })
     });
-    println!("{report}");
     say_loudly(&format!(
-        "screenshots of nsqadmin: {}",
+        "nsqadmin in a browser: {}; screenshots in {}",
+        report.replace('\n', ", "),
         screenshots.display()
     ));
     consumer.send_line("NOP");
