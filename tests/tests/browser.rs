@@ -37,8 +37,8 @@ fn the_pages_work_in_a_browser() {
     lookupd.order("/channel/create?topic=left-over&channel=nobody");
     lookupd.wait_for_producers("orders", &[first.tcp(), second.tcp()]);
     let mut consumer = first.connect();
-    // It stays without answering to heartbeats.
-    consumer.identify(&json!({"heartbeat_interval": -1}));
+    // It answers to no heartbeat, and stays for two of the longest intervals.
+    consumer.identify(&json!({"heartbeat_interval": 60_000}));
     consumer.subscribe("orders", "billing");
     consumer.send_line("RDY 5");
     first.wait_for_channel("orders", "billing", &[("in_flight_count", 5)]);
