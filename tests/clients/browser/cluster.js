@@ -53,11 +53,14 @@ class Cluster {
     return producers.map((node) => `${node.broadcast_address}:${node.http_port}`).sort()
   }
 
-  /** Until nsqadmin, too, finds this topic on that many nodes. */
-  async known(topic, nodes) {
+  /** Until nsqadmin's page of this topic has that many nodes and messages: what pages show may be a second old. */
+  async known(topic, nodes, messages = 0) {
     await until(`nsqadmin finds ${topic} on ${nodes} nodes`, async () => {
-      const answer = await fetch(`${this.admin}/api/topics/${encodeURIComponent(topic)}`)
-      return answer.ok && (await answer.json()).nodes.length === nodes
+      const answer = await fetch(`${this.admin}/topics/${encodeURIComponent(topic)}`)
+      const page = await answer.text()
+      const there = this.nodes.filter((node) => page.includes(`data-key="${node}"`)).length
+      const [, count] = /data-figure="messages"><dt>[^<]*<\/dt><dd>([0-9,]+)/.exec(page) ?? []
+      return answer.ok && there === nodes && Number(count?.replace(',', '')) === messages
     })
   }
 

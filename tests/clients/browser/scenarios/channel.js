@@ -13,7 +13,7 @@ module.exports = async ({visit, cluster}) => {
   await cluster.create(first, TOPIC, CHANNEL)
   await cluster.publish(first, TOPIC, '{"id":18446744073709551615,"to":["<b>","ö"]}', SCRIPT, Buffer.from([0, 255, 1, 254]),
     Buffer.alloc(LARGEST, 0xfe))
-  await cluster.known(TOPIC, 1)
+  await cluster.known(TOPIC, 1, 4)
   const visitor = await visit()
   const {page} = visitor
   await visitor.open(`/topics/${TOPIC}/${CHANNEL}`)

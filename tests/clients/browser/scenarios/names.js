@@ -20,7 +20,7 @@ module.exports = async ({visit, cluster}) => {
     await cluster.create(first, topic, channel)
     await cluster.publish(first, topic, 'body')
   }
-  for (const [topic] of CASES) await cluster.known(topic, 1)
+  for (const [topic] of CASES) await cluster.known(topic, 1, 1)
   for (const [topic, channel] of CASES) {
     await visitor.open('/topics')
     await visitor.going(() => page.locator('#topics').getByRole('link', {name: topic, exact: true}).click())

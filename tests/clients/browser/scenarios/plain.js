@@ -9,7 +9,7 @@ module.exports = async ({visit, cluster}) => {
   const {first} = cluster
   await cluster.create(first, TOPIC, 'only')
   await cluster.publish(first, TOPIC, 'one', 'two')
-  await cluster.known(TOPIC, 1)
+  await cluster.known(TOPIC, 1, 2)
   const visitor = await visit({javaScriptEnabled: false})
   const {page} = visitor
   for (const path of ['/counter', '/lookup', '/nodes', `/nodes/${first}`, '/topics/orders', '/topics/orders/billing?look=1']) {
