@@ -150,10 +150,15 @@ impl Settings {
         must_be_positive("--sync-interval", options.sync_interval)?;
         let topic_pattern = match options.topic_pattern.as_str() {
             "" => None,
-            pattern => Some(
-                Regex::new(pattern)
-                    .map_err(|error| fatal(format_args!("--topic-pattern is invalid: {error}")))?,
-            ),
+            pattern => Some(Regex::new(pattern).map_err(|error| {
+                // The lines before the last draw a picture of where it is.
+                let text = error.to_string();
+                let why = text.lines().last().unwrap_or_default();
+                let why = why.trim_start_matches("error: ");
+                fatal(format_args!(
+                    "--topic-pattern {pattern:?} is invalid: {why}"
+                ))
+            })?),
         };
         let mut config = options.consumer.for_program(PROGRAM);
         config.max_in_flight = u32::try_from(options.max_in_flight).map_err(|_| {
@@ -293,6 +298,10 @@ mod tests {
             (
                 &[base[0], base[1], "--max-in-flight=-1"],
                 "invalid max_in_flight ! -1 < 0",
+            ),
+            (
+                &[base[0], base[1], "--topic-pattern=a("],
+                "--topic-pattern \"a(\" is invalid: unclosed group",
             ),
         ] {
             assert_eq!(checked(line).unwrap_err(), fatal(text), "{line:?}");
