@@ -1,5 +1,6 @@
 //! One of the utilities as a process.
 
+use std::ffi::OsStr;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -13,27 +14,45 @@ use crate::wait::{PATIENCE, wait_until};
 pub struct Tool {
     process: Child,
     log: Log,
+    output: Log,
 }
 
 impl Tool {
     /// Starts a program of ours, or the one that the environment names in upper case, with these arguments.
     #[track_caller]
-    pub fn start(program: &str, args: &[String]) -> Self {
+    pub fn start(program: &str, args: &[impl AsRef<OsStr>]) -> Self {
         let path = path_of(program, &program.to_uppercase());
         let mut process = Command::new(path)
             .args(args)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
         let log = Log::collect(process.stderr.take().expect("stderr is piped"));
-        Self { process, log }
+        let output = Log::collect(process.stdout.take().expect("stdout is piped"));
+        Self {
+            process,
+            log,
+            output,
+        }
     }
 
     /// What it has logged.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// What it has written to stdout.
+    pub fn output(&self) -> &Log {
+        &self.output
+    }
+
+    /// Waits for a line of its log that contains `text`.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let line = self.log.wait_for(text, PATIENCE);
+        line.unwrap_or_else(|| panic!("it never logged {text:?}"))
     }
 
     /// Sends a signal.

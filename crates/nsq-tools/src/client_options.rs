@@ -4,6 +4,9 @@ use std::ops::{Deref, DerefMut};
 
 use nsq_client::Config;
 use nsq_daemon::options::{ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue};
+use nsq_daemon::stop::Stop;
+
+use crate::fatal;
 
 /// A client configuration that a repeatable flag changes, `name,value` at a time.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +20,22 @@ impl ClientOptions {
         let mut config = self.config.clone();
         config.user_agent = user_agent(program);
         config
+    }
+
+    /// The same for a consumer, whose `--max-in-flight` is a flag of its own.
+    ///
+    /// # Errors
+    /// When it is negative, or the options do not hold together.
+    pub fn for_consumer(&self, program: &str, max_in_flight: i64) -> Result<Config, Stop> {
+        if max_in_flight < 0 {
+            let text = format!("invalid max_in_flight ! {max_in_flight} < 0");
+            return Err(fatal(text));
+        }
+        let mut config = self.for_program(program);
+        // More are never on their way at once.
+        config.max_in_flight = u32::try_from(max_in_flight).unwrap_or(u32::MAX);
+        config.validate().map_err(fatal)?;
+        Ok(config)
     }
 }
 
@@ -78,6 +97,18 @@ mod tests {
         assert_eq!((options.max_attempts, options.sample_rate), (9, 7));
         let error = options.set_from_flag("bogus,1").unwrap_err();
         assert_eq!(error, FlagError::Refused("invalid option bogus".to_owned()));
+    }
+
+    #[test]
+    fn max_in_flight_is_the_flags_and_not_negative() {
+        let mut options = ClientOptions::default();
+        options.set_from_flag("max_in_flight,3").unwrap();
+        let config = options.for_consumer("nsq_tail", 200).unwrap();
+        assert_eq!(config.max_in_flight, 200);
+        assert_eq!(
+            options.for_consumer("nsq_tail", -1).unwrap_err(),
+            fatal("invalid max_in_flight ! -1 < 0")
+        );
     }
 
     #[test]

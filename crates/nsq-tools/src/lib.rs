@@ -5,6 +5,8 @@
 //! wrong command line is a [`Stop`](nsq_daemon::stop::Stop) with upstream's text and exit code.
 
 pub mod client_options;
+pub mod destinations;
+pub mod given_up;
 pub mod progress;
 pub mod sources;
 pub mod start;

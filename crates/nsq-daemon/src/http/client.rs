@@ -302,7 +302,7 @@ fn secure_url(url: &str, body: &[u8]) -> Option<String> {
 }
 
 /// Whether the connection ended before the first byte of an answer.
-fn broke_off(error: &reqwest::Error) -> bool {
+pub fn broke_off(error: &reqwest::Error) -> bool {
     let mut next = error.source();
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<hyper::Error>() {

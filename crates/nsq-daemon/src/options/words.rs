@@ -154,6 +154,35 @@ impl OptionValue for Duration {
     }
 }
 
+/// For an option whose negative values the program refuses in its own words.
+impl OptionValue for GoDuration {
+    fn shape(&self) -> FlagShape {
+        FlagShape::Valued("duration")
+    }
+
+    fn set_from_flag(&mut self, word: &str) -> Result<(), FlagError> {
+        *self = word
+            .parse()
+            .map_err(|_| FlagError::Refused("parse error".to_owned()))?;
+        Ok(())
+    }
+
+    fn set_from_file(&mut self, value: &toml::Value) -> Result<(), FileError> {
+        let mut duration = Duration::ZERO;
+        duration.set_from_file(value)?;
+        *self = Self::from(duration);
+        Ok(())
+    }
+
+    fn usage_default(&self) -> Option<String> {
+        (self.nanos() != 0).then(|| self.to_string())
+    }
+
+    fn config_value(&self) -> ConfigValue {
+        ConfigValue::Json(self.nanos().to_string())
+    }
+}
+
 const NEGATIVE: &str = "must not be negative";
 const NANOS_PER_MILLI: i64 = 1_000_000;
 

@@ -69,7 +69,7 @@ pub enum Cause {
 
 impl Cause {
     /// What `error` is about, at `url` or where that led to.
-    pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
+    pub fn of(error: &reqwest::Error, url: &Url) -> Self {
         let chain = || std::iter::successors(error.source(), |error| within(*error));
         let innermost = chain().last().map_or(String::new(), ToString::to_string);
         if error.is_redirect() {
