@@ -23,7 +23,7 @@ fn take(nsqd: &Nsqd, topic: &str, channel: &str, count: usize) -> Vec<String> {
         .map(|_| {
             let message = client.expect_message();
             client.finish(&message);
-            String::from_utf8(message.body).unwrap()
+            String::from_utf8(message.body).expect("bodies here are text")
         })
         .collect()
 }
@@ -34,7 +34,7 @@ fn answer(status: &str) -> Vec<u8> {
 
 #[track_caller]
 fn told(server: &Fake) -> Told {
-    server.told.recv_timeout(PATIENCE).unwrap()
+    server.told.recv_timeout(PATIENCE).expect("a request comes")
 }
 
 /// nsq_to_http between an nsqd and what else is said; retries come at once.

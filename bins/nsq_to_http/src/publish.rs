@@ -184,4 +184,4 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const MOST_IDLE_PER_HOST: usize = 2;
 
 /// A limit that is none: a request timeout of zero.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+const FOR_EVER: Duration = Duration::from_hours(100 * 365 * 24);
