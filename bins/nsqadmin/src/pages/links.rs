@@ -22,15 +22,15 @@ impl Links {
     }
 
     pub(crate) fn topic(&self, topic: &str) -> String {
-        format!("{}/topics/{}", self.base, segment(topic))
+        format!("{}/topics/{}", self.base, name_segment(topic))
     }
 
     pub(crate) fn channel(&self, topic: &str, channel: &str) -> String {
         format!(
             "{}/topics/{}/{}",
             self.base,
-            segment(topic),
-            segment(channel)
+            name_segment(topic),
+            name_segment(channel)
         )
     }
 
@@ -54,6 +54,24 @@ impl Links {
         } else {
             &self.base
         }
+    }
+}
+
+/// The segment of a topic's or channel's name. Browsers take `.` and `..` for places in the path, escaped or not, so
+/// that a channel of that name would lead to its topic: they get a `~` before them, which no name has.
+fn name_segment(name: &str) -> String {
+    match name {
+        "." | ".." => format!("~{name}"),
+        _ => segment(name),
+    }
+}
+
+/// The name that a segment stands for.
+pub(crate) fn name(segment: &str) -> &str {
+    match segment {
+        "~." => ".",
+        "~.." => "..",
+        name => name,
     }
 }
 
@@ -96,6 +114,17 @@ mod tests {
         assert_eq!(links.node("[::1]:4151"), "/nsq/nodes/%5B::1%5D:4151");
         assert_eq!(links.fixed("/lookup"), "/nsq/lookup");
         assert_eq!(links.root(), "/nsq");
+    }
+
+    #[test]
+    fn a_name_that_is_a_place_in_the_path_is_spelled_otherwise() {
+        let links = Links::new("/");
+        assert_eq!(links.channel("t", "."), "/topics/t/~.");
+        assert_eq!(links.topic(".."), "/topics/~..");
+        for known in [".", "..", "...", ".a", "a"] {
+            let link = links.topic(known);
+            assert_eq!(name(link.rsplit('/').next().unwrap()), known);
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::cluster::ClusterError;
 use super::confirm::{self, Deed};
 use super::deeds::{self, Outcome};
 use super::layout::{self, Page, Section};
+use super::links;
 use super::notice::{Notice, Tone};
 use super::visit::Visit;
 use super::{assets, channel, counter, login, lookup, node, nodes, topic, topics, trouble};
@@ -67,7 +68,7 @@ async fn show_topic(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
     let page = match nsqadmin.cluster.overview().await {
         Ok(overview) => match asked(&visit, &request) {
             Some(deed) => confirm::page(&visit, &overview, &deed, None),
-            None => topic::page(&visit, &overview, request.path_param("topic")),
+            None => topic::page(&visit, &overview, links::name(request.path_param("topic"))),
         },
         Err(error) => trouble::page(&visit, Section::Topics, &error),
     };
@@ -76,7 +77,10 @@ async fn show_topic(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
 
 async fn show_channel(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
     let visit = visit(&nsqadmin, &request);
-    let (topic, name) = (request.path_param("topic"), request.path_param("channel"));
+    let (topic, name) = (
+        links::name(request.path_param("topic")),
+        links::name(request.path_param("channel")),
+    );
     if let Some(deed) = asked(&visit, &request) {
         let page = match nsqadmin.cluster.overview().await {
             Ok(overview) => confirm::page(&visit, &overview, &deed, None),
@@ -176,7 +180,8 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
         return Ok(refusal(&visit, why));
     }
     let actor = Actor::of(&nsqadmin, &request);
-    let part = |name: &str| Some(request.path_param(name)).filter(|value| !value.is_empty());
+    let part =
+        |part: &str| Some(links::name(request.path_param(part))).filter(|name| !name.is_empty());
     let (topic, channel) = (part("topic"), part("channel"));
     let action = form.first("action").unwrap_or_default();
     if let (Some(topic), None, "publish") = (topic, channel, action) {
@@ -214,7 +219,8 @@ fn asked(visit: &Visit<'_>, request: &Request) -> Option<Deed> {
     if !visit.may_act() {
         return None;
     }
-    let part = |name: &str| Some(request.path_param(name)).filter(|value| !value.is_empty());
+    let part =
+        |part: &str| Some(links::name(request.path_param(part))).filter(|name| !name.is_empty());
     let action = visit.query.first("action")?;
     Deed::parse(
         action,
