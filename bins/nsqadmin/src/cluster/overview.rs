@@ -92,9 +92,21 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Unanswered`] when the nodes cannot be found out. Nodes that do not answer are no error.
     pub async fn overview(&self) -> Result<Arc<Overview>, ClusterError> {
+        self.overview_within(LONGEST_AGE).await
+    }
+
+    /// The whole cluster as it is now, whatever was seen a moment ago.
+    ///
+    /// # Errors
+    /// As [`overview`](Self::overview).
+    pub async fn overview_now(&self) -> Result<Arc<Overview>, ClusterError> {
+        self.overview_within(Duration::ZERO).await
+    }
+
+    async fn overview_within(&self, age: Duration) -> Result<Arc<Overview>, ClusterError> {
         let mut latest = self.overview.latest.lock().await;
         if let Some(latest) = &*latest
-            && latest.finished.elapsed() < LONGEST_AGE
+            && latest.finished.elapsed() < age
             && latest.deeds == self.overview.deeds.load(Ordering::Acquire)
         {
             return latest.outcome.clone();

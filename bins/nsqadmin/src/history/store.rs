@@ -56,6 +56,10 @@ impl Store {
 
     pub(super) fn record(&mut self, overview: &Overview) {
         let millis = overview.taken_at.as_millisecond();
+        if millis == self.newest_millis {
+            // The very same look: it would put "no rates yet" over the rates it brought.
+            return;
+        }
         self.newest_millis = millis;
         let horizon = millis.saturating_sub(self.retention_millis);
         self.drop_seen_before(horizon);

@@ -112,6 +112,16 @@ fn rates_begin_with_the_second_look_and_survive_a_restart() {
 }
 
 #[test]
+fn the_same_look_twice_leaves_its_rates() {
+    let history = history(&[]);
+    for (seconds, messages) in [(0, 1000), (5, 1050), (5, 1050)] {
+        history.record(&overview(seconds, &[("a:1", &stats(messages, 0))]));
+    }
+    let line = history.sparkline(&channel(), Metric::Messages, 1);
+    assert_eq!(line, [Some(10.0)]);
+}
+
+#[test]
 fn old_values_are_kept_by_the_minute() {
     let history = history(&["--history-retention=2h"]);
     let hours = 3 * 3600;
