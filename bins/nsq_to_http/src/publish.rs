@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nsq_daemon::http::client::{Cause, ClientError, Trust, broke_off, https};
+use nsq_daemon::http::client::{Cause, ClientError, broke_off, system_tls};
 use nsq_daemon::stop::Stop;
 use nsq_tools::destinations::Destinations;
 use nsq_tools::fatal;
@@ -45,7 +45,7 @@ pub(crate) enum PublishError {
 impl Publisher {
     pub(crate) fn new(settings: &Settings) -> Result<Self, Stop> {
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(https(Trust::System, None))
+            .tls_backend_preconfigured(system_tls().client_config())
             .redirect(Policy::custom(|attempt| {
                 if attempt.previous().len() < MOST_REQUESTS {
                     attempt.follow()

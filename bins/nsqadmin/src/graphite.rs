@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nsq_daemon::http::client::{Trust, https};
+use nsq_daemon::http::client::system_tls;
 use nsq_daemon::http::{HeaderMap, Reply, StatusCode, header};
 use reqwest::Url;
 
@@ -50,7 +50,7 @@ impl Graphite {
             return Err(wrong("must be http://host or https://host".to_owned()));
         }
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(https(Trust::System, None))
+            .tls_backend_preconfigured(system_tls().client_config())
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .connect_timeout(settings.http_client_connect_timeout)

@@ -25,7 +25,7 @@ use std::ops::Deref;
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::stop::Stop;
 use nsq_daemon::{config, go_flags, version};
-use nsq_transport::tls::{Acceptor, ClientConfig, Connector};
+use nsq_transport::tls::{Acceptor, Connector};
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqd";
@@ -37,7 +37,7 @@ pub struct Settings {
     given: Given,
     acceptor: Option<Acceptor>,
     lookupd_connector: Option<Connector>,
-    auth_tls: ClientConfig,
+    auth_tls: Connector,
 }
 
 impl Settings {
@@ -131,7 +131,7 @@ impl Settings {
     }
 
     /// How to speak TLS with authorization servers.
-    pub fn auth_tls(&self) -> ClientConfig {
+    pub fn auth_tls(&self) -> Connector {
         self.auth_tls.clone()
     }
 

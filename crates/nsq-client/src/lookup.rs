@@ -10,7 +10,6 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio_rustls::rustls::ClientConfig;
 
 use crate::config::Config;
 use crate::error::SetupError;
@@ -65,7 +64,7 @@ impl Lookup {
         let authorization = (config.lookupd_authorization && !secret.is_empty())
             .then(|| format!("Bearer {}", secret.reveal()).into());
         let client = Client::builder()
-            .tls_backend_preconfigured(tls(&url, config)?)
+            .tls_backend_preconfigured(transport::tls(config)?.client_config())
             .user_agent(&config.user_agent)
             .connect_timeout(config.lookupd_poll_timeout)
             .timeout(config.lookupd_poll_timeout)
@@ -124,14 +123,6 @@ impl Lookup {
         };
         Ok(found.producers.iter().map(Producer::address).collect())
     }
-}
-
-/// The options for connections to nsqd say also whom to believe here, and the system's authorities if they do not.
-/// Those are not looked for where they are not needed.
-fn tls(url: &Url, config: &Config) -> Result<ClientConfig, SetupError> {
-    let mut config = config.clone();
-    config.tls_insecure_skip_verify |= url.scheme() != "https";
-    Ok(ClientConfig::clone(&transport::tls(&config)?.config()))
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, LookupError> {

@@ -16,7 +16,7 @@ pub(crate) fn tls(config: &Config) -> Result<Connector, ConfigError> {
         let file = file("tls_root_ca_file", config.tls_root_ca_file.as_deref());
         Trust::Authorities(Authorities::load(&file).map_err(refused)?)
     } else {
-        Trust::Authorities(Authorities::of_system().map_err(refused)?)
+        Trust::System
     };
     let identity = Identity::load(
         &file("tls_cert", config.tls_cert.as_deref()),

@@ -5,6 +5,8 @@
 //! --…-ca-file ────────▶ Authorities ─┴─▶ Connector ── connect ─▶ Stream
 //! ```
 //!
+//! Without a file, a [`Connector`] can go by the system's authorities ([`Trust::System`]).
+//!
 //! Files are read and checked once, at the start: an [`Acceptor`] or [`Connector`] can no longer fail for
 //! what is in them. To read them again is to make another one and have it take over. Each side speaks TLS 1.2 and 1.3.
 
@@ -13,6 +15,7 @@ mod ends;
 mod pem;
 mod session;
 mod stream;
+mod system;
 #[cfg(test)]
 pub(crate) mod test_authority;
 #[cfg(test)]
@@ -25,4 +28,3 @@ pub use self::ends::{
 pub use self::pem::{Authorities, Identity, PemFile, TlsError};
 pub use self::session::Session;
 pub use self::stream::Stream;
-pub use tokio_rustls::rustls::ClientConfig;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions, Trust, https};
+use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions};
 use nsq_daemon::version::VERSION;
-use nsq_transport::tls::{Authorities, Identity, PemFile, TlsError};
+use nsq_transport::tls::{Authorities, Connector, Identity, MinVersion, PemFile, TlsError, Trust};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use tokio::time::timeout;
@@ -42,19 +42,19 @@ impl Fetcher {
             &settings.http_client_tls_root_ca_file,
         );
         let authorities = if authorities.is_given() {
-            Trust::Authorities(Authorities::load(&authorities)?.roots())
+            Trust::Authorities(Authorities::load(&authorities)?)
         } else {
             Trust::System
         };
         let trust = if settings.http_client_tls_insecure_skip_verify {
-            Trust::Anybody
+            Trust::Anyone
         } else {
             authorities
         };
         let client = Client::new(ClientOptions {
             connect_timeout: settings.http_client_connect_timeout,
             request_timeout: settings.http_client_request_timeout,
-            tls: Some(https(trust, identity.map(|identity| identity.pair()))),
+            tls: Some(Connector::new(trust, identity, MinVersion::default())),
             user_agent: format!("nsqadmin/{VERSION}"),
             body_limit: LONGEST_ANSWER_BYTES,
         });

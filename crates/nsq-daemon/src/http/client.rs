@@ -2,10 +2,9 @@
 //!
 //! A [`Client`] keeps connections open between requests and is shared by its clones. As Go's client does
 //! for upstream, it follows redirects, verifies certificates with the system's authorities unless told
-//! otherwise ([`https`]), and asks no proxy: upstream's transport is built without one.
+//! otherwise ([`ClientOptions::tls`]), and asks no proxy: upstream's transport is built without one.
 
 mod error;
-mod https;
 #[cfg(test)]
 mod tests;
 
@@ -16,15 +15,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use hyper::{Method, StatusCode};
+use nsq_transport::tls::{Connector, MinVersion, Trust};
 use reqwest::redirect::Policy;
 use reqwest::{RequestBuilder, Response, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tokio_rustls::rustls::ClientConfig;
 
 pub use self::error::{Cause, ClientError};
-pub use self::https::{Trust, https};
 pub use super::query::{query_escape, query_escape_bytes};
 
 /// How to ask, and what an answer may cost.
@@ -34,8 +32,8 @@ pub struct ClientOptions {
     pub connect_timeout: Duration,
     /// For all of it, from connecting to the answer's last byte. Zero is no limit.
     pub request_timeout: Duration,
-    /// How to speak TLS, made by [`https`]; `None` verifies with the system's authorities.
-    pub tls: Option<ClientConfig>,
+    /// How to speak TLS; `None` verifies with the system's authorities.
+    pub tls: Option<Connector>,
     /// Who asks, such as `nsqd/1.3.0`.
     pub user_agent: String,
     /// The longest answer worth reading, in bytes.
@@ -72,9 +70,9 @@ impl Client {
     /// # Panics
     /// If the user agent cannot stand in a header.
     pub fn new(options: ClientOptions) -> Self {
-        let tls = options.tls.unwrap_or_else(|| https(Trust::System, None));
+        let tls = options.tls.unwrap_or_else(system_tls);
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(tls.client_config())
             .user_agent(options.user_agent)
             .redirect(Policy::custom(|attempt| {
                 if attempt.previous().len() < MOST_REQUESTS {
@@ -276,6 +274,11 @@ impl Kind {
         let url = url.to_owned();
         ClientError { method, url, cause }
     }
+}
+
+/// How to speak TLS with those whom the system's authorities vouch for, as Go does where nothing else is asked for.
+pub fn system_tls() -> Connector {
+    Connector::new(Trust::System, None, MinVersion::default())
 }
 
 /// Parses an address that can be asked.

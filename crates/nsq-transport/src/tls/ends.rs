@@ -13,6 +13,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::system::SystemAuthorities;
 use super::unverified::Unverified;
 use super::{Authorities, Identity, Stream};
 use crate::ReadAhead;
@@ -43,6 +44,10 @@ pub enum ClientCertificate {
 /// Which servers are believed.
 #[derive(Debug, Clone)]
 pub enum Trust {
+    /// Those that one of the system's authorities vouches for, and whose certificate is for the host that was called.
+    /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name other authorities. They are read at the first handshake, which fails
+    /// if there are none.
+    System,
     /// Those that one of these vouches for, and whose certificate is for the host that was called.
     Authorities(Authorities),
     /// Whoever answers: it is safe from listeners, but not from impostors.
@@ -150,6 +155,9 @@ impl Connector {
             .with_protocol_versions(min_version.versions())
             .expect("ring can do all of them");
         let builder = match trust {
+            Trust::System => builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(SystemAuthorities::new(provider()))),
             Trust::Authorities(authorities) => builder.with_root_certificates(authorities.0),
             Trust::Anyone => builder
                 .dangerous()
@@ -171,7 +179,11 @@ impl Connector {
     }
 
     /// For libraries that shake hands themselves, such as HTTP clients: as it is now.
-    pub fn config(&self) -> Arc<ClientConfig> {
+    pub fn client_config(&self) -> ClientConfig {
+        ClientConfig::clone(&self.config())
+    }
+
+    fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

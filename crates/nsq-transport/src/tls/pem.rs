@@ -135,11 +135,6 @@ impl fmt::Display for PemFile {
 }
 
 impl Identity {
-    /// Both, as rustls has them.
-    pub fn pair(&self) -> Arc<CertifiedKey> {
-        Arc::clone(&self.0)
-    }
-
     /// Reads a certificate and its key. `None` if neither was given.
     ///
     /// # Errors
@@ -176,11 +171,6 @@ impl Identity {
 }
 
 impl Authorities {
-    /// All of them, as rustls has them.
-    pub fn roots(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.0)
-    }
-
     /// Reads the certificates of all authorities in a file.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ fn client() -> Client {
 }
 
 fn trusting(trust: Trust) -> Client {
-    let tls = Some(https(trust, None));
+    let tls = Some(Connector::new(trust, None, MinVersion::default()));
     Client::new(ClientOptions { tls, ..options() })
 }
 
@@ -324,8 +324,8 @@ async fn certificates_are_verified_with_the_authorities_given() {
     let answer = |_: &str| response("200 OK", "[]");
     let server = Server::start_with(Some(acceptor(&ours, None)), answer).await;
     let url = format!("https://{}/", server.address);
-    let with = |authority: &Authority| Trust::Authorities(authorities(authority).roots());
-    for trust in [with(&ours), Trust::Anybody] {
+    let with = |authority: &Authority| Trust::Authorities(authorities(authority));
+    for trust in [with(&ours), Trust::Anyone] {
         let client = trusting(trust);
         client.get_json::<Vec<String>>(&url).await.unwrap();
     }
@@ -337,7 +337,7 @@ async fn certificates_are_verified_with_the_authorities_given() {
     let by_name = format!("https://localhost:{}/", server.port());
     let cause = failure(&trusting(with(&ours)), &by_name).await;
     assert!(cause.to_string().contains("not valid for name"), "{cause}");
-    trusting(Trust::Anybody).get(&by_name).await.unwrap();
+    trusting(Trust::Anyone).get(&by_name).await.unwrap();
 }
 
 #[tokio::test]
@@ -346,8 +346,12 @@ async fn a_server_that_asks_for_a_certificate_is_shown_one() {
     let answer = |_: &str| response("200 OK", "[]");
     let server = Server::start_with(Some(acceptor(&ours, Some(&ours))), answer).await;
     let url = format!("https://{}/", server.address);
-    let trust = Trust::Authorities(authorities(&ours).roots());
-    let tls = Some(https(trust.clone(), Some(identity(&ours).pair())));
+    let trust = Trust::Authorities(authorities(&ours));
+    let tls = Some(Connector::new(
+        trust.clone(),
+        Some(identity(&ours)),
+        MinVersion::default(),
+    ));
     let client = Client::new(ClientOptions { tls, ..options() });
     client.get_json::<Vec<String>>(&url).await.unwrap();
     assert!(trusting(trust).get(&url).await.is_err());
@@ -368,7 +372,7 @@ async fn a_daemon_that_wants_tls_is_asked_again_over_it() {
         response("403 Forbidden", &body)
     })
     .await;
-    let client = trusting(Trust::Authorities(authorities(&ours).roots()));
+    let client = trusting(Trust::Authorities(authorities(&ours)));
     client
         .get_json::<Vec<String>>(&plain.url("/elsewhere"))
         .await
