@@ -2,8 +2,10 @@
 # make test   everything that can fail: formatting, lints, docs, unit tests, tests of the built daemons
 # make build  the release binaries, in target/release
 # make bench  the load table, against this build and, with AGAINST=<path>, another nsqd
+# make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
+# make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint bench clean
+.PHONY: up test build lint bench instructions instructions-write clean
 
 CARGO ?= cargo
 
@@ -24,6 +26,12 @@ test: lint
 
 bench: build
 	@bash config/bench.sh $(AGAINST)
+
+instructions:
+	@bash config/instructions.sh
+
+instructions-write:
+	@bash config/instructions.sh --write
 
 clean:
 	$(CARGO) clean
