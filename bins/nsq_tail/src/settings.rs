@@ -59,9 +59,13 @@ impl Settings {
             return Err(fatal("--topic required"));
         }
         let count = usize::try_from(options.count).ok().filter(|n| *n > 0);
-        let mut config = options.consumer.for_program(PROGRAM);
-        config.max_in_flight = max_in_flight(options.max_in_flight, count)?;
-        config.validate().map_err(fatal)?;
+        let mut config = options
+            .consumer
+            .for_consumer(PROGRAM, options.max_in_flight)?;
+        if let Some(count) = count.and_then(|count| u32::try_from(count).ok()) {
+            // No more than are wanted.
+            config.max_in_flight = config.max_in_flight.min(count);
+        }
         Ok(Self {
             topics: options.topics.to_vec(),
             channel: match options.channel.as_str() {
@@ -74,16 +78,6 @@ impl Settings {
             config,
         })
     }
-}
-
-/// No more than are wanted.
-fn max_in_flight(given: i64, count: Option<usize>) -> Result<u32, Stop> {
-    let most = count
-        .and_then(|count| u32::try_from(count).ok())
-        .unwrap_or(u32::MAX);
-    u32::try_from(given)
-        .map(|given| given.min(most))
-        .map_err(|_| fatal(format_args!("invalid max_in_flight ! {given} < 0")))
 }
 
 /// A channel of its own for each run, gone with it.
