@@ -13,8 +13,8 @@ mod grants;
 mod pattern;
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use nsq_daemon::http::client::{Cause, Client, ClientOptions};
@@ -36,7 +36,8 @@ pub(crate) struct Authorizer(Arc<Inner>);
 struct Inner {
     servers: Vec<Server>,
     method: Method,
-    client: Client,
+    /// Another one each time certificates are read again.
+    client: Mutex<Client>,
     patterns: Arc<Patterns>,
     /// Which server the next question goes to first.
     turn: AtomicUsize,
@@ -87,21 +88,19 @@ impl Authorizer {
             "post" => Method::Post,
             _ => Method::Get,
         };
-        let client = Client::new(ClientOptions {
-            connect_timeout: settings.http_client_connect_timeout,
-            request_timeout: settings.http_client_request_timeout,
-            tls: Some(settings.auth_tls()),
-            user_agent: format!("nsqd/{VERSION}"),
-            body_limit: ANSWER_BYTES,
-        });
         Some(Authorizer(Arc::new(Inner {
             servers,
             method,
-            client,
+            client: Mutex::new(client(settings)),
             patterns: Arc::default(),
             turn: AtomicUsize::new(0),
             control,
         })))
+    }
+
+    /// Goes by the settings' certificates as they are now, on new connections.
+    pub(crate) fn renew_tls(&self, settings: &Settings) {
+        *self.0.client.lock().unwrap_or_else(PoisonError::into_inner) = client(settings);
     }
 
     /// Begins to ask what the applicant may do.
@@ -131,14 +130,18 @@ impl Inner {
     }
 
     async fn ask_one(&self, server: &Server, applicant: &Applicant) -> Result<Grants, ServerError> {
+        let client = {
+            let client = self.client.lock();
+            client.unwrap_or_else(PoisonError::into_inner).clone()
+        };
         let answer = match self.method {
             Method::Get => {
                 let url = applicant.url(&server.url);
-                self.client.get_json::<Value>(&url).await
+                client.get_json::<Value>(&url).await
             }
             Method::Post => {
                 let body = applicant.json().into();
-                self.client.post_json(&server.url, body).await
+                client.post_json(&server.url, body).await
             }
         };
         // Only the cause: the URL has the client's secret in it.
@@ -148,6 +151,16 @@ impl Inner {
         let reading = tokio::task::spawn_blocking(move || read_answer(&answer, &patterns));
         Ok(reading.await.map_err(|_| ServerError::Exiting)??)
     }
+}
+
+fn client(settings: &Settings) -> Client {
+    Client::new(ClientOptions {
+        connect_timeout: settings.http_client_connect_timeout,
+        request_timeout: settings.http_client_request_timeout,
+        tls: Some(settings.auth_tls().clone()),
+        user_agent: format!("nsqd/{VERSION}"),
+        body_limit: ANSWER_BYTES,
+    })
 }
 
 impl Server {

@@ -291,7 +291,14 @@ fn watch_certificates(nsqd: &Arc<Nsqd>) -> io::Result<Option<CertificateWatch>> 
         return Ok(None);
     }
     let nsqd = Arc::clone(nsqd);
-    CertificateWatch::start(move || nsqd.settings.reload_certificates()).map(Some)
+    let reload = move || {
+        nsqd.settings.reload_certificates()?;
+        if let Some(authorizer) = &nsqd.authorizer {
+            authorizer.renew_tls(&nsqd.settings);
+        }
+        Ok::<_, String>(())
+    };
+    CertificateWatch::start(reload).map(Some)
 }
 
 /// The tasks that run beside the connections.

@@ -106,16 +106,21 @@ impl Settings {
 
     /// Whether there are certificates that [`Settings::reload_certificates`] would read.
     pub fn has_certificates(&self) -> bool {
-        self.acceptor.is_some() || self.lookupd_connector.is_some()
+        let verifies_auth =
+            !self.auth_http_addresses.is_empty() && !self.tls_root_ca_file.is_empty();
+        self.acceptor.is_some() || self.lookupd_connector.is_some() || verifies_auth
     }
 
-    /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are.
+    /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are. Who
+    /// asks authorization servers has to take [`Settings::auth_tls`] again.
     ///
     /// # Errors
     /// The first file that cannot be taken, with its flag; then nothing has changed.
     pub fn reload_certificates(&self) -> Result<(), String> {
         let acceptor = client_tls::load(&self.options).map_err(|error| error.to_string())?;
         let connector = lookupd_tls::load(&self.options).map_err(|error| error.to_string())?;
+        let auth_tls = auth_tls::load(&self.options).map_err(|error| error.to_string())?;
+        self.auth_tls.replace(&auth_tls);
         if let (Some(acceptor), Some(new)) = (&self.acceptor, acceptor) {
             acceptor.replace(&new);
         }
@@ -131,8 +136,8 @@ impl Settings {
     }
 
     /// How to speak TLS with authorization servers.
-    pub fn auth_tls(&self) -> Connector {
-        self.auth_tls.clone()
+    pub fn auth_tls(&self) -> &Connector {
+        &self.auth_tls
     }
 
     /// What a GET of `/config/<key>` answers; `None` for an unknown key.

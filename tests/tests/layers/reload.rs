@@ -88,3 +88,31 @@ fn without_certificates_a_hangup_ends_it_as_ever() {
     let mut nsqd = Nsqd::start(&[]);
     assert!(!nsqd.signal(Signal::HUP).success());
 }
+
+#[test]
+fn authorization_servers_are_verified_with_the_new_authorities() {
+    let (old, new) = (Authority::new(), Authority::new());
+    // Any HTTPS server does: what it says shows that it was believed.
+    let flags = flags(&new.issue("127.0.0.1"));
+    let server = Start::with(&flags.each_ref().map(String::as_str)).now();
+    let authorities = new.write("roots.pem", &fs::read_to_string(old.file()).unwrap());
+    let nsqd = Start::with(&[
+        &format!("--auth-http-address=https://{}/auth", server.https()),
+        &format!("--tls-root-ca-file={authorities}"),
+    ])
+    .now();
+    let check = |why: &str| {
+        let mut client = nsqd.connect();
+        client.send_with_body("AUTH", b"secret");
+        client.expect_error("E_AUTH_FAILED AUTH failed");
+        let line = nsqd.log().wait_for(why, PATIENCE);
+        assert!(line.is_some(), "{}", nsqd.log().tail());
+    };
+    check("UnknownIssuer");
+
+    fs::copy(new.file(), &authorities).unwrap();
+    nsqd.notify(Signal::HUP);
+    let done = nsqd.log().wait_for("certificates read again", PATIENCE);
+    assert!(done.is_some(), "{}", nsqd.log().tail());
+    check("got response 404 Not Found");
+}
