@@ -62,7 +62,10 @@ impl Channel {
         };
         self.take_note(&[Note::of(&message, due)], now);
         if delay.is_zero() {
+            self.trim_to_max_depth();
             self.ring_for_depth(wakes);
+        } else {
+            self.drop_if_too_many_deferred(message.id);
         }
         Ok(())
     }
@@ -97,6 +100,7 @@ impl Channel {
             }
         }
         self.take_note(&notes, now);
+        self.trim_to_max_depth();
         emptied.dedup();
         for client in emptied {
             self.consumers.ring_one(client, wakes);

@@ -170,6 +170,9 @@ impl Channel {
             deferred,
             private,
             out,
+            consumers,
+            max_depth,
+            dropped_count,
             ..
         } = self;
         let source = match log {
@@ -184,6 +187,13 @@ impl Channel {
             match source.next(end) {
                 Step::Record(record) => {
                     let sequence = record.sequence;
+                    // What comes without room for it is dropped, as a message whose REQ finds none.
+                    let held = out.deferred_count() as u64;
+                    if max_depth.is_some_and(|max| held >= max && held >= consumers.total_room()) {
+                        let _ = source.marks.mark(sequence);
+                        *dropped_count += 1;
+                        continue;
+                    }
                     let message = OutMessage {
                         id: record.id,
                         sequence,

@@ -85,20 +85,20 @@ impl Channel {
         notes.collect()
     }
 
-    /// A channel without a disk keeps at most `max_depth` messages, or as many as its clients have room for: the
-    /// oldest give way.
+    /// A channel without a disk keeps at most `max_depth` messages, requeued ones included, or as many as its clients
+    /// have room for: the oldest give way, and those are the requeued.
     pub(super) fn trim_to_max_depth(&mut self) {
-        let Some(max_depth) = self.max_depth else {
+        let Some(bound) = self.bound_if_passed_by(self.depth()) else {
             return;
         };
-        let end = self.offered.end(LogKind::Main);
-        let behind = self.main.behind(end);
-        if behind <= max_depth {
-            return;
+        while self.depth() > bound
+            && let Some(oldest) = self.out.first_requeued()
+        {
+            self.drop_message(oldest.id);
         }
-        let bound = max_depth.max(self.consumers.total_room());
+        let end = self.offered.end(LogKind::Main);
         // One by one: what lies between the floor and the cursor is out, and stays.
-        while self.main.behind(end) > bound {
+        while self.depth() > bound {
             match self.main.next(end) {
                 Step::Record(record) => {
                     let sequence = record.sequence;
@@ -109,5 +109,32 @@ impl Channel {
                 Step::End | Step::Stalled(_) => return,
             }
         }
+    }
+
+    /// A channel without a disk holds back as many messages as may queue, and no more: this one, held back just now,
+    /// is dropped where there are.
+    pub(super) fn drop_if_too_many_deferred(&mut self, id: u64) {
+        let count = self.out.deferred_count() as u64;
+        if self.bound_if_passed_by(count).is_some() {
+            self.drop_message(id);
+        }
+    }
+
+    /// The most messages of a kind that may be here, if they are bounded and these are more.
+    pub(super) fn bound_if_passed_by(&self, count: u64) -> Option<u64> {
+        let max_depth = self.max_depth.filter(|max_depth| count > *max_depth)?;
+        let bound = max_depth.max(self.consumers.total_room());
+        (count > bound).then_some(bound)
+    }
+
+    fn drop_message(&mut self, id: u64) {
+        let Some(message) = self.out.remove(id) else {
+            return;
+        };
+        self.mark(message.log, message.sequence);
+        if let Some(copy) = self.copies.remove(&id) {
+            self.mark(LogKind::Private, copy.sequence);
+        }
+        self.dropped_count += 1;
     }
 }

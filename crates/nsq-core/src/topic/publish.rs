@@ -128,6 +128,12 @@ impl Topic {
         due: i64,
         now: Now,
     ) -> Result<u64, nsq_queue::LogError> {
+        if let Some(deferred) = &state.deferred {
+            let end = deferred.end().sequence;
+            if self.room(state, LogKind::Deferred, end) == Some(0) {
+                return Ok(end);
+            }
+        }
         let id = state.ids.next(now.unix_nanos).as_u64();
         if state.deferred.is_none() {
             let writer = match &self.folder {
@@ -166,16 +172,18 @@ impl Topic {
 
     /// How many of `count` messages there is room for: only what lives in memory has a bound.
     fn accepted_count(&self, state: &State, count: usize) -> usize {
+        let room = self.room(state, LogKind::Main, state.main.end().sequence);
+        let room = room.and_then(|room| usize::try_from(room).ok());
+        count.min(room.unwrap_or(usize::MAX))
+    }
+
+    /// How many more messages may wait in a log that ends there, until a channel can have them; `None` for any number.
+    fn room(&self, state: &State, log: LogKind, end: u64) -> Option<u64> {
         if self.folder.is_some() || state.is_flowing() {
-            return count;
+            return None;
         }
-        let waiting = state
-            .main
-            .end()
-            .sequence
-            .saturating_sub(self.offered.end(LogKind::Main));
-        let room = self.context.settings.mem_queue_size.saturating_sub(waiting);
-        count.min(usize::try_from(room).unwrap_or(usize::MAX))
+        let waiting = end.saturating_sub(self.offered.end(log));
+        Some(self.context.settings.mem_queue_size.saturating_sub(waiting))
     }
 
     fn count(&self, state: &mut State, messages: u64, bytes: u64) -> bool {

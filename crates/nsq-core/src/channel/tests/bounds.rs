@@ -94,6 +94,74 @@ fn without_a_memory_queue_an_ephemeral_channel_still_serves_those_who_wait() {
 }
 
 #[test]
+fn in_an_ephemeral_channel_the_requeued_give_way_first() {
+    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let cell = house.channel("t", "c#ephemeral");
+    house.subscribe(&cell, ALICE, 2);
+    house.publish("t", &["a", "b", "c", "d", "e"]);
+    let held = house.take(&cell, ALICE);
+    house.publish("t", &["f"]);
+    house.subscribe(&cell, BOB, 1);
+    cell.lock().set_ready_count(ALICE, 0);
+    cell.lock().set_ready_count(BOB, 0);
+    for message in &held {
+        house.requeue(&cell, ALICE, message.id, SECOND * 0).unwrap();
+    }
+    let stats = cell.lock().stats(3);
+    assert_eq!((stats.dropped_count, stats.depth), (3, 3));
+    cell.lock().set_ready_count(BOB, 9);
+    let mut left = house.bodies(&cell, BOB);
+    left.sort();
+    assert_eq!(left, ["d", "e", "f"]);
+}
+
+#[test]
+fn what_comes_back_by_timeouts_to_an_ephemeral_channel_is_bounded_too() {
+    let mut house = House::with(|settings| settings.mem_queue_size = 10);
+    let cell = house.channel("t", "c#ephemeral");
+    house.subscribe(&cell, ALICE, 100);
+    house.publish_numbered("t", "m", 100);
+    assert_eq!(house.take(&cell, ALICE).len(), 100);
+    cell.lock().set_ready_count(ALICE, 0);
+    house.pass(MSG_TIMEOUT);
+    house.handle_timeout(&cell);
+    let stats = cell.lock().stats(10);
+    assert_eq!((stats.dropped_count, stats.depth), (90, 10));
+    assert_eq!(cell.lock().main.marks.floor(), 90, "their memory is free");
+}
+
+#[test]
+fn an_ephemeral_channel_holds_back_no_more_than_its_bound() {
+    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let cell = house.channel("t", "c#ephemeral");
+    for _ in 0..10 {
+        house.publish_deferred("t", "d", SECOND);
+    }
+    let stats = cell.lock().stats(3);
+    assert_eq!((stats.deferred_count, stats.dropped_count), (3, 7));
+    // What its clients have room for may be more.
+    house.subscribe(&cell, ALICE, 5);
+    house.publish("t", &["a", "b", "c", "d", "e"]);
+    let held = house.take(&cell, ALICE);
+    assert_eq!(held.len(), 5);
+    for message in &held {
+        house.requeue(&cell, ALICE, message.id, SECOND).unwrap();
+    }
+    let stats = cell.lock().stats(3);
+    assert_eq!((stats.deferred_count, stats.dropped_count), (5, 10));
+}
+
+#[test]
+fn an_ephemeral_topic_without_a_channel_holds_back_no_more_than_its_bound() {
+    let house = House::with(|settings| settings.mem_queue_size = 3);
+    for _ in 0..10 {
+        house.publish_deferred("t#ephemeral", "d", SECOND);
+    }
+    let cell = house.channel("t#ephemeral", "c");
+    assert_eq!(cell.lock().deferred_count(), 3);
+}
+
+#[test]
 fn an_ephemeral_topic_keeps_no_more_than_its_bound() {
     let house = House::with(|settings| settings.mem_queue_size = 100);
     house.publish_numbered("t#ephemeral", "m", 250);
