@@ -123,7 +123,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) fn new(stream: S, client: Arc<Client>, nsqd: Arc<Nsqd>) -> Connection<S> {
         let settings = ClientSettings::defaults(&nsqd.identify_limits);
         let now = Instant::now();
-        let next_heartbeat = now + settings.heartbeat_interval.unwrap_or(Duration::MAX);
+        let next_heartbeat = settings
+            .heartbeat_interval
+            .map_or_else(|| far_from(now), |interval| now + interval);
         Connection {
             stream: Transport::plain(stream),
             client,
@@ -184,7 +186,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Next::Wait
                 }
                 Event::EndOfInput => {
-                    let context = self.decode_context();
+                    let context = commands::decode_context(
+                        self.state,
+                        self.tls_missing,
+                        &self.settings,
+                        &self.nsqd,
+                    );
                     if self.has_magic
                         && let Some(error) = self.decoder.interrupted(&self.inbox, &context)
                     {

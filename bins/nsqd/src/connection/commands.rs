@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard};
 
 use nsq_core::{Channel, NotInFlight, Now, PublishError, Topic, Wakes};
-use nsq_protocol::identify::{Compression, IdentifyRequest, Negotiation};
+use nsq_protocol::identify::{ClientSettings, Compression, IdentifyRequest, Negotiation};
 use nsq_protocol::{
     ClientState, Command, CommandError, CommandName, Context, DecodeFailure, FailureReason,
     MAGIC_V2, MessageId, RawMessageId, TopicName, frame,
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{Connection, Next};
 use crate::auth::Action;
 use crate::clock;
+use crate::nsqd::Nsqd;
 
 /// Consecutive PUBs to one topic, not yet appended.
 struct Run<'a> {
@@ -24,16 +25,22 @@ struct Run<'a> {
     start: usize,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    pub(super) fn decode_context(&self) -> Context<'_> {
-        Context {
-            state: self.state,
-            tls_missing: self.tls_missing,
-            heartbeats_disabled: self.settings.heartbeat_interval.is_none(),
-            limits: &self.nsqd.limits,
-        }
+/// What the decoder has to know. Of the parts, since the decoder is one of them too.
+pub(super) fn decode_context<'a>(
+    state: ClientState,
+    tls_missing: bool,
+    settings: &ClientSettings,
+    nsqd: &'a Nsqd,
+) -> Context<'a> {
+    Context {
+        state,
+        tls_missing,
+        heartbeats_disabled: settings.heartbeat_interval.is_none(),
+        limits: &nsqd.limits,
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Applies every whole command in `bytes`. Returns how many bytes that took, and how to go on.
     pub(super) fn process(&mut self, bytes: &[u8]) -> (usize, Next) {
         let mut at = 0;
@@ -67,12 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let begin = at;
         self.batch_mark = self.outbox.mark();
         let next = loop {
-            let context = Context {
-                state: self.state,
-                tls_missing: self.tls_missing,
-                heartbeats_disabled: self.settings.heartbeat_interval.is_none(),
-                limits: &self.nsqd.limits,
-            };
+            let context = decode_context(self.state, self.tls_missing, &self.settings, &self.nsqd);
             let (command, used) = match self.decoder.decode(&bytes[at..], &context) {
                 Ok(Some(decoded)) => decoded,
                 Ok(None) => {

@@ -26,7 +26,7 @@ pub(super) fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>
 pub(super) fn binary<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, ApiError> {
     let bad_message = || ApiError::too_large("BAD_MESSAGE");
     // The count itself, and per message its size and at least one byte.
-    let max_count = (limits.max_body_size - SIZE_BYTES) / (SIZE_BYTES + 1);
+    let max_count = limits.max_body_size.saturating_sub(SIZE_BYTES) / (SIZE_BYTES + 1);
     let (count, mut rest) = size_before(body)
         .filter(|(count, _)| *count > 0 && fits(*count, max_count))
         .ok_or(ApiError::too_large("BAD_BODY"))?;
