@@ -105,7 +105,9 @@ fn in_an_ephemeral_channel_the_requeued_give_way_first() {
     cell.lock().set_ready_count(ALICE, 0);
     cell.lock().set_ready_count(BOB, 0);
     for message in &held {
-        house.requeue(&cell, ALICE, message.id, SECOND * 0).unwrap();
+        house
+            .requeue(&cell, ALICE, message.id, std::time::Duration::ZERO)
+            .unwrap();
     }
     let stats = cell.lock().stats(3);
     assert_eq!((stats.dropped_count, stats.depth), (3, 3));
