@@ -54,7 +54,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(options: &Options) -> Result<Self, Stop> {
         if options.version {
-            return Err(Stop::Version(start::version_line(PROGRAM)));
+            return Err(Stop::Answer(start::version_line(PROGRAM)));
         }
         if options.topic.is_empty() || options.channel.is_empty() {
             return Err(fatal("--topic and --channel are required"));
@@ -138,7 +138,7 @@ mod tests {
             checked(&["--topic=t", "--channel=c", "--lookupd-http-address=http:1"]).unwrap_err(),
             fatal("--lookupd-http-address error - address should not contain scheme")
         );
-        let version = Stop::Version("nsq_stat v1.3.0".to_owned());
+        let version = Stop::Answer("nsq_stat v1.3.0".to_owned());
         assert_eq!(checked(&["--version"]).unwrap_err(), version);
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(options: &Options) -> Result<Self, Stop> {
         if options.version {
-            return Err(Stop::Version(start::version_line(PROGRAM)));
+            return Err(Stop::Answer(start::version_line(PROGRAM)));
         }
         let sources = Sources::new(&options.nsqds, &options.lookupds, "")?;
         if options.topics.is_empty() {
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn the_version_comes_before_everything_that_is_missing() {
-        let version = Stop::Version("nsq_tail v1.3.0".to_owned());
+        let version = Stop::Answer("nsq_tail v1.3.0".to_owned());
         assert_eq!(checked(&["--version"]).unwrap_err(), version);
         assert_eq!(
             checked(&["--nsqd-tcp-address=a:1"]).unwrap_err(),

@@ -113,7 +113,7 @@ impl Settings {
             .parse()
             .map_err(|_| fatal("--log-level is invalid"))?;
         if options.version {
-            return Err(Stop::Version(start::version_line(PROGRAM)));
+            return Err(Stop::Answer(start::version_line(PROGRAM)));
         }
         if options.channel.is_empty() {
             return Err(fatal("--channel is required"));
@@ -306,7 +306,7 @@ mod tests {
         ] {
             assert_eq!(checked(line).unwrap_err(), fatal(text), "{line:?}");
         }
-        let version = Stop::Version("nsq_to_file v1.3.0".to_owned());
+        let version = Stop::Answer("nsq_to_file v1.3.0".to_owned());
         assert_eq!(checked(&["--version"]).unwrap_err(), version);
     }
 

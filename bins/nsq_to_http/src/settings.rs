@@ -102,7 +102,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(options: &Options) -> Result<Self, Stop> {
         if options.version {
-            return Err(Stop::Version(start::version_line(PROGRAM)));
+            return Err(Stop::Answer(start::version_line(PROGRAM)));
         }
         headers::split(&options.headers)?;
         if options.topic.is_empty() || options.channel.is_empty() {
@@ -209,7 +209,7 @@ mod tests {
             checked(&line).unwrap_err(),
             fatal("--get or --post required")
         );
-        let version = Stop::Version("nsq_to_http v1.3.0".to_owned());
+        let version = Stop::Answer("nsq_to_http v1.3.0".to_owned());
         assert_eq!(checked(&["--version", "--header=a"]).unwrap_err(), version);
     }
 

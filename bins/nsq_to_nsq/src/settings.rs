@@ -69,7 +69,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn check(options: &Options) -> Result<Self, Stop> {
         if options.version {
-            return Err(Stop::Version(start::version_line(PROGRAM)));
+            return Err(Stop::Answer(start::version_line(PROGRAM)));
         }
         if options.topics.is_empty() || options.channel.is_empty() {
             return Err(fatal("--topic and --channel are required"));
@@ -158,7 +158,7 @@ mod tests {
             line.push(flag);
         }
         assert_eq!(checked(&line).unwrap_err(), fatal(both));
-        let version = Stop::Version("nsq_to_nsq v1.3.0".to_owned());
+        let version = Stop::Answer("nsq_to_nsq v1.3.0".to_owned());
         assert_eq!(checked(&["--version"]).unwrap_err(), version);
     }
 

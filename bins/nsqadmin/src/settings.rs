@@ -103,7 +103,7 @@ impl Settings {
         let mut settings = Self::default();
         let mut given = go_flags::parse(PROGRAM, args, &mut settings)?;
         if settings.version {
-            return Err(Stop::Version(version::line(PROGRAM)));
+            return Err(Stop::Answer(version::line(PROGRAM)));
         }
         let path = settings.config.clone();
         config::merge(&path, &mut settings, &mut given)?;

@@ -50,7 +50,7 @@ impl Settings {
         let mut options = NsqdOptions::default();
         let mut given = go_flags::parse(PROGRAM, args, &mut options)?;
         if options.version {
-            return Err(Stop::Version(version::line(PROGRAM)));
+            return Err(Stop::Answer(version::line(PROGRAM)));
         }
         let path = options.config.clone();
         config::merge(&path, &mut options, &mut given)?;

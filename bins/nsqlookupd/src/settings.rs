@@ -59,7 +59,7 @@ impl Settings {
         let mut settings = Self::default();
         let mut given = go_flags::parse(PROGRAM, args, &mut settings)?;
         if settings.version {
-            return Err(Stop::Version(version::line(PROGRAM)));
+            return Err(Stop::Answer(version::line(PROGRAM)));
         }
         let path = settings.config.clone();
         config::merge(&path, &mut settings, &mut given)?;
@@ -181,7 +181,7 @@ mod tests {
         assert!(matches!(plain, Stop::Plain(_)), "{plain:?}");
         assert!(matches!(
             load(&["-version", "--config=x"]),
-            Err(Stop::Version(_))
+            Err(Stop::Answer(_))
         ));
         assert!(matches!(load(&["-h"]), Err(Stop::Help(_))));
     }

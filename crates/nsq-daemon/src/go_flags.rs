@@ -8,12 +8,14 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 
 use crate::options::{FlagError, FlagShape, Given, OptionValue, Options, go_quote};
+use crate::reference;
 use crate::stop::Stop;
 
 /// Reads `args` (without the program's own name) into `options` and returns which were given.
 ///
 /// # Errors
-/// [`Stop::Help`] for `-h`; [`Stop::Usage`] for a flag that does not exist, lacks its value or
+/// [`Stop::Help`] for `-h`, [`Stop::Answer`] for `--help=<form>` with one of [`reference::FORMS`] (any other word is
+/// passed over, as Go does); [`Stop::Usage`] for a flag that does not exist, lacks its value or
 /// does not take it; [`Stop::Plain`] for the few values that end a program with a line of theirs.
 pub fn parse<T: Options>(
     program: &str,
@@ -34,7 +36,10 @@ pub fn parse<T: Options>(
                 return Ok(given);
             }
             Err(Misuse::Abort(text)) => return Err(Stop::Plain(text)),
-            Err(Misuse::Help) => return Err(Stop::Help(usage::<T>(program))),
+            Err(Misuse::Help(form)) => {
+                let reference = form.and_then(|form| reference::render::<T>(program, &form));
+                return Err(reference.map_or_else(|| Stop::Help(usage::<T>(program)), Stop::Answer));
+            }
             Err(Misuse::Text(text)) => {
                 let usage = usage::<T>(program);
                 return Err(Stop::Usage { text, usage });
@@ -45,7 +50,8 @@ pub fn parse<T: Options>(
 
 /// Why reading ends early.
 enum Misuse {
-    Help,
+    /// With the word after `=`, if there is one.
+    Help(Option<String>),
     Text(String),
     Abort(String),
 }
@@ -83,7 +89,7 @@ fn parse_one<T: Options>(
     };
     let Some(value) = options.value_mut(name) else {
         return Err(match name {
-            "h" | "help" => Misuse::Help,
+            "h" | "help" => Misuse::Help(word),
             _ => Misuse::Text(format!("flag provided but not defined: -{name}")),
         });
     };

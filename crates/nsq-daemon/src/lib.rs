@@ -18,6 +18,7 @@ pub mod node_id;
 pub mod options;
 pub mod os_error;
 pub mod process;
+pub mod reference;
 pub mod signals;
 pub mod stop;
 pub mod version;

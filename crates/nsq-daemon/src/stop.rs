@@ -8,8 +8,8 @@ use crate::logging;
 /// An end before the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
-    /// `--version`: the line on stdout, exit code 0.
-    Version(String),
+    /// `--version` and other questions: the answer on stdout, exit code 0.
+    Answer(String),
     /// `--help`: the usage text on stderr, exit code 0.
     Help(String),
     /// A wrong command line: what is wrong and the usage text on stderr, exit code 2.
@@ -31,8 +31,8 @@ impl Stop {
     pub fn report(&self, program: &str) -> ExitCode {
         // A closed stdout or stderr leaves nobody to tell.
         match self {
-            Self::Version(line) => {
-                let _ = writeln!(std::io::stdout(), "{line}");
+            Self::Answer(text) => {
+                let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
                 ExitCode::SUCCESS
             }
             Self::Help(usage) => {

@@ -96,7 +96,7 @@ fn what_cannot_work_stops_the_start() {
         let want = Stop::Fatal(format!("failed to instantiate nsqadmin - {text}"));
         assert_eq!(load(args).unwrap_err(), want);
     }
-    assert!(matches!(load(&["-version"]), Err(Stop::Version(_))));
+    assert!(matches!(load(&["-version"]), Err(Stop::Answer(_))));
     assert!(matches!(load(&["--foo"]), Err(Stop::Usage { .. })));
 }
 

@@ -67,7 +67,7 @@ fn a_stray_word_after_a_switch_ends_the_flags() {
 #[test]
 fn version_comes_before_the_config_file_and_every_check() {
     let stop = load(&["--config=/nowhere", "--node-id=-1", "--version"]).unwrap_err();
-    assert_eq!(stop, Stop::Version(version::line("nsqd")));
+    assert_eq!(stop, Stop::Answer(version::line("nsqd")));
 }
 
 #[test]
