@@ -1,11 +1,12 @@
 # make up     build and run the suite on its usual ports, with data in ./data; Ctrl-C stops it
 # make test   everything that can fail: formatting, lints, docs, unit tests, tests of the built daemons
 # make build  the release binaries, in target/release
+# make reference  docs/REFERENCE.md anew from the programs
 # make bench  the load table, against this build and, with AGAINST=<path>, another nsqd
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint bench instructions instructions-write clean
+.PHONY: up test build lint bench instructions instructions-write reference clean
 
 CARGO ?= cargo
 
@@ -32,6 +33,10 @@ instructions:
 
 instructions-write:
 	@bash config/instructions.sh --write
+
+reference:
+	$(CARGO) build --workspace --bins --locked
+	WRITE_REFERENCE=1 $(CARGO) test -p nsq-tests --locked --test operating the_reference
 
 clean:
 	$(CARGO) clean

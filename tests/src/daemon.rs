@@ -99,6 +99,13 @@ impl Daemon {
         kill_process(pid, signal).expect("our own child can be signalled");
     }
 
+    /// Waits for a line of its log that contains `text`.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str) -> String {
+        let line = self.log.wait_for(text, PATIENCE);
+        line.unwrap_or_else(|| panic!("it never logged {text:?}"))
+    }
+
     /// Where it said it listens for HTTPS.
     #[track_caller]
     pub fn https(&self) -> SocketAddr {

@@ -1,10 +1,13 @@
 //! From settings to a running nsqadmin, and in good order out of it again.
 
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
 use nsq_daemon::http::header::HeaderValue;
 use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::reload::{Configured, ReloadWatch};
+use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http, version};
 use tokio::net::TcpListener;
 
@@ -48,11 +51,16 @@ pub enum RunError {
     System(#[source] io::Error),
 }
 
-/// Runs nsqadmin until `shutdown` is ready. Must be called in a tokio runtime.
+/// Runs nsqadmin until `shutdown` is ready. Must be called in a tokio runtime. `args` is what `settings` were loaded
+/// from, to be read again on SIGHUP.
 ///
 /// # Errors
 /// [`RunError`].
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    args: Vec<OsString>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     let (nsqadmin, delivery) = assemble(settings)?;
     tracing::info!("{}", version::line(PROGRAM));
     let Bound { socket, address } = listen::bind(&nsqadmin.settings.http_address)?;
@@ -60,18 +68,39 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
     let delivery = delivery.map(|delivery| tokio::spawn(delivery.run()));
     let nsqadmin = Arc::new(nsqadmin);
     let router = Arc::new(crate::http::router(Arc::clone(&nsqadmin)));
+    let reload = watch_for_changes(&nsqadmin, args)?;
     let poll = tokio::spawn(history::poll(nsqadmin));
     tracing::info!("HTTP: listening on {address}");
+    let watchdog = Watchdog::start(|| std::future::ready(()));
+    supervisor::ready();
     let shutdown = async {
         shutdown.await;
+        supervisor::stopping();
         tracing::info!("HTTP: closing {address}");
     };
     http::serve(listener, router, shutdown).await;
+    drop((reload, watchdog));
     poll.abort();
     if let Some(delivery) = delivery {
         delivery.abort();
     }
     Ok(())
+}
+
+/// Reads the config file again at each SIGHUP. Without one the signal keeps its default.
+fn watch_for_changes(
+    nsqadmin: &Arc<Nsqadmin>,
+    args: Vec<OsString>,
+) -> Result<Option<ReloadWatch>, RunError> {
+    if nsqadmin.settings.config.is_empty() {
+        return Ok(None);
+    }
+    let configured = Configured::of(&nsqadmin.settings);
+    let nsqadmin = Arc::clone(nsqadmin);
+    let watch = ReloadWatch::start(move || {
+        configured.adopt_if(&nsqadmin.settings, Settings::load(args.clone()));
+    });
+    watch.map(Some).map_err(RunError::System)
 }
 
 /// All parts of an nsqadmin, and what carries its notices out once it is run.

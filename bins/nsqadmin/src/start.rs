@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use nsq_daemon::signals::ShutdownSignals;
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{limits, logging};
+use nsq_daemon::{limits, logging, resolve};
 
-use crate::run::run;
+use crate::run::{assemble, run};
 use crate::settings::{PROGRAM, Settings};
 
 /// Runs nsqadmin with this process's command line until a signal ends it.
@@ -18,8 +18,17 @@ pub fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), Stop> {
-    let settings = Settings::load(std::env::args_os().skip(1))?;
-    logging::start(&settings.log_prefix, &settings.log_level);
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let settings = Settings::load(args.clone())?;
+    if let Some(stop) = resolve::only_checked(PROGRAM, &settings) {
+        assemble(settings).map_err(|error| Stop::Fatal(error.to_string()))?;
+        return Err(stop);
+    }
+    logging::start(
+        &settings.log_prefix,
+        &settings.log_level,
+        settings.log_format,
+    );
     limits::raise_open_files();
     let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -29,7 +38,7 @@ fn start() -> Result<(), Stop> {
         .map_err(|error| fatal(&format!("failed to instantiate nsqadmin - {error}")))?;
     let outcome = runtime.block_on(async {
         let signals = ShutdownSignals::catch().map_err(|error| fatal(&error))?;
-        run(settings, signals.received())
+        run(settings, args, signals.received())
             .await
             .map_err(|error| fatal(&error))
     });

@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use nsq_core::broker::OpenError;
 use nsq_core::{Broker, Settings as CoreSettings};
-use nsq_daemon::certificates::CertificateWatch;
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_daemon::http::{Listener, Router, TlsListener};
 use nsq_daemon::listen::{self, AnyBound, Bound, ListenError};
+use nsq_daemon::reload::ReloadWatch;
+use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http as daemon_http, version};
 use nsq_queue::LogOptions;
 use nsq_transport::tls::Acceptor;
@@ -99,9 +100,12 @@ pub async fn run(
     // Nothing else sets it.
     let _ = nsqd.notes.lookup.set(lookup);
     let http_servers = [start_http(&nsqd, http)?, start_https(&nsqd, https)?];
-    let certificates = watch_certificates(&nsqd)?;
+    let reload = watch_for_changes(&nsqd)?;
+    let watchdog = Watchdog::start(workers.answering());
+    supervisor::ready();
     accept(&nsqd, &workers, tcp, shutdown).await?;
 
+    supervisor::stopping();
     tracing::info!("NSQ: closing clients");
     nsqd.close_clients();
     let left = tokio::time::timeout(LEAVING, nsqd.all_gone()).await;
@@ -109,7 +113,7 @@ pub async fn run(
         tracing::warn!("{} clients did not leave in time", nsqd.all_clients().len());
     }
     drop(http_servers);
-    drop(certificates);
+    drop((reload, watchdog));
     if let Err(error) = nsqd.broker.save_metadata() {
         tracing::error!("failed to persist metadata - {error}");
     }
@@ -285,20 +289,20 @@ impl HttpServer {
     }
 }
 
-/// Reads certificates again at each SIGHUP. Without certificates the signal keeps its default.
-fn watch_certificates(nsqd: &Arc<Nsqd>) -> io::Result<Option<CertificateWatch>> {
-    if !nsqd.settings.has_certificates() {
+/// Reads config file and certificates again at each SIGHUP. With neither the signal keeps its default.
+fn watch_for_changes(nsqd: &Arc<Nsqd>) -> io::Result<Option<ReloadWatch>> {
+    if !nsqd.settings.can_reload() {
         return Ok(None);
     }
     let nsqd = Arc::clone(nsqd);
     let reload = move || {
-        nsqd.settings.reload_certificates()?;
+        nsqd.settings.reload();
         if let Some(authorizer) = &nsqd.authorizer {
             authorizer.renew_tls(&nsqd.settings);
         }
-        Ok::<_, String>(())
+        nsqd.settings_changed();
     };
-    CertificateWatch::start(reload).map(Some)
+    ReloadWatch::start(reload).map(Some)
 }
 
 /// The tasks that run beside the connections.

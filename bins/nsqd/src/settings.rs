@@ -23,8 +23,9 @@ use std::ffi::OsString;
 use std::ops::Deref;
 
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
+use nsq_daemon::reload::Configured;
+use nsq_daemon::resolve;
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{config, go_flags, version};
 use nsq_transport::tls::{Acceptor, Connector};
 
 /// The program's name, in usage, version line and start-up failures.
@@ -35,6 +36,9 @@ pub const PROGRAM: &str = "nsqd";
 pub struct Settings {
     options: NsqdOptions,
     given: Given,
+    /// What it all was loaded from.
+    args: Vec<OsString>,
+    configured: Configured,
     acceptor: Option<Acceptor>,
     lookupd_connector: Option<Connector>,
     auth_tls: Connector,
@@ -44,28 +48,24 @@ impl Settings {
     /// Resolves `args`, the command line without the program's own name.
     ///
     /// # Errors
-    /// [`Stop`] for `--version` and `--help`, for misuse, for a config file that cannot be taken
+    /// [`Stop`] for `--version`, `--help`, `--print-config` and `--check-config`, for misuse, for a config file that cannot be taken
     /// and for settings nsqd cannot run with.
     pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
-        let mut options = NsqdOptions::default();
-        let mut given = go_flags::parse(PROGRAM, args, &mut options)?;
-        if options.version {
-            return Err(Stop::Answer(version::line(PROGRAM)));
-        }
-        let path = options.config.clone();
-        config::merge(&path, &mut options, &mut given)?;
-        let fatal = |error: &dyn std::fmt::Display| {
-            Stop::Fatal(format!("failed to instantiate nsqd - {error}"))
-        };
-        check::check(&mut options).map_err(|error| fatal(&error))?;
+        let args: Vec<_> = args.into_iter().collect();
+        let (options, given) = resolved(&args)?;
         let acceptor = client_tls::load(&options).map_err(|error| fatal(&error))?;
         let auth_tls = auth_tls::load(&options);
         let auth_tls = auth_tls
             .map_err(|error| fatal(&format!("failed to build client TLS config - {error}")))?;
         let lookupd_connector = lookupd_tls::load(&options).map_err(|error| fatal(&error))?;
+        if let Some(stop) = resolve::only_checked(PROGRAM, &options) {
+            return Err(stop);
+        }
         Ok(Self {
+            configured: Configured::of(&options),
             options,
             given,
+            args,
             acceptor,
             lookupd_connector,
             auth_tls,
@@ -104,11 +104,27 @@ impl Settings {
         self.acceptor.as_ref()
     }
 
-    /// Whether there are certificates that [`Settings::reload_certificates`] would read.
-    pub fn has_certificates(&self) -> bool {
+    /// Whether there is anything that [`Settings::reload`] would read.
+    pub fn can_reload(&self) -> bool {
+        self.has_certificates() || !self.options.config.is_empty()
+    }
+
+    fn has_certificates(&self) -> bool {
         let verifies_auth =
             !self.auth_http_addresses.is_empty() && !self.tls_root_ca_file.is_empty();
         self.acceptor.is_some() || self.lookupd_connector.is_some() || verifies_auth
+    }
+
+    /// Reads the config file and all files of TLS again, puts in force what can change, and logs it.
+    pub fn reload(&self) {
+        let fresh = resolved(&self.args).map(|(options, _)| options);
+        self.configured.adopt_if(&self.options, fresh);
+        if self.has_certificates() {
+            match self.reload_certificates() {
+                Ok(()) => tracing::info!("TLS: certificates read again"),
+                Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
+            }
+        }
     }
 
     /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are. Who
@@ -116,7 +132,7 @@ impl Settings {
     ///
     /// # Errors
     /// The first file that cannot be taken, with its flag; then nothing has changed.
-    pub fn reload_certificates(&self) -> Result<(), String> {
+    fn reload_certificates(&self) -> Result<(), String> {
         let acceptor = client_tls::load(&self.options).map_err(|error| error.to_string())?;
         let connector = lookupd_tls::load(&self.options).map_err(|error| error.to_string())?;
         let auth_tls = auth_tls::load(&self.options).map_err(|error| error.to_string())?;
@@ -166,6 +182,18 @@ impl Settings {
             tracing::warn!("{notice}");
         }
     }
+}
+
+/// The options that command line and config file come to, checked.
+fn resolved(args: &[OsString]) -> Result<(NsqdOptions, Given), Stop> {
+    let mut options = NsqdOptions::default();
+    let given = resolve::resolve(PROGRAM, args.iter().cloned(), &mut options)?;
+    check::check(&mut options).map_err(|error| fatal(&error))?;
+    Ok((options, given))
+}
+
+fn fatal(error: &dyn std::fmt::Display) -> Stop {
+    Stop::Fatal(format!("failed to instantiate nsqd - {error}"))
 }
 
 impl Deref for Settings {

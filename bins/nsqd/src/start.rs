@@ -23,7 +23,11 @@ pub fn main() -> ExitCode {
 
 fn start() -> Result<ExitCode, Stop> {
     let settings = Settings::load(std::env::args_os().skip(1))?;
-    logging::start(&settings.log_prefix, &settings.log_level);
+    logging::start(
+        &settings.log_prefix,
+        &settings.log_level,
+        settings.log_format,
+    );
     if settings.check {
         return Ok(look_only(check::run(&settings, &mut io::stdout().lock())));
     }

@@ -10,6 +10,8 @@ use std::thread;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+type BoxFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
 struct Worker {
     handle: Handle,
     connection_count: Arc<AtomicUsize>,
@@ -33,6 +35,27 @@ impl Workers {
             .map(start_worker)
             .collect::<io::Result<_>>()?;
         Ok(Workers { workers })
+    }
+
+    /// What comes back once every worker has got round to a task: a sign that none is stuck.
+    pub(crate) fn answering(&self) -> impl Fn() -> BoxFuture + Send + 'static {
+        let handles: Vec<_> = self
+            .workers
+            .iter()
+            .map(|worker| worker.handle.clone())
+            .collect();
+        move || {
+            let answers: Vec<_> = handles
+                .iter()
+                .map(|handle| handle.spawn(async {}))
+                .collect();
+            Box::pin(async {
+                for answer in answers {
+                    // A worker that has ended is no longer needed.
+                    let _ = answer.await;
+                }
+            })
+        }
     }
 
     /// Runs `task` on the worker with the fewest connections.

@@ -43,13 +43,14 @@ pub(crate) fn load(settings: &Settings) -> Result<Admission, AdmissionError> {
     })
 }
 
-/// Reads the files again: handshakes with `admission` that begin from then on go by them.
-pub(crate) fn reload(settings: &Settings, admission: &Admission) -> Result<(), AdmissionError> {
+/// Reads the files again: handshakes with `admission` that begin from then on go by them. Returns whether there are any.
+pub(crate) fn reload(settings: &Settings, admission: &Admission) -> Result<bool, AdmissionError> {
     let again = load(settings)?;
-    if let (Some(acceptor), Some(new)) = (admission.acceptor(), again.acceptor()) {
-        acceptor.replace(new);
-    }
-    Ok(())
+    let (Some(acceptor), Some(new)) = (admission.acceptor(), again.acceptor()) else {
+        return Ok(false);
+    };
+    acceptor.replace(new);
+    Ok(true)
 }
 
 #[cfg(test)]

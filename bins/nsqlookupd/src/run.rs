@@ -4,12 +4,14 @@
 //! something to say at any moment, and a lookup would wait behind all of them. Between threads the
 //! operating system is fair.
 
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use nsq_daemon::certificates::CertificateWatch;
 use nsq_daemon::listen::{self, Bound, ListenError};
 use nsq_daemon::node_id::hostname;
+use nsq_daemon::reload::{Configured, ReloadWatch};
+use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http, version};
 use nsq_lookup::registry::Visibility;
 use nsq_lookup::{Admission, Introduction, Lookupd, Registry, api, server};
@@ -41,11 +43,16 @@ pub enum RunError {
     Accept(#[source] io::Error),
 }
 
-/// Runs nsqlookupd until `shutdown` is ready. Must be called in a tokio runtime.
+/// Runs nsqlookupd until `shutdown` is ready. Must be called in a tokio runtime. `args` is what `settings` were
+/// loaded from, to be read again on SIGHUP.
 ///
 /// # Errors
 /// [`RunError`].
-pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+pub async fn run(
+    settings: Settings,
+    args: Vec<OsString>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), RunError> {
     tracing::info!("{}", version::line(PROGRAM));
     let admission = admission::load(&settings)?;
     let Bound {
@@ -83,31 +90,44 @@ pub async fn run(settings: Settings, shutdown: impl Future<Output = ()>) -> Resu
         tracing::info!("HTTP: closing {http_address}");
         Ok::<_, RunError>(())
     });
-    let certificates = watch_certificates(settings, &admission)?;
+    let reload = watch_for_changes(settings, args, &admission)?;
+    // The one thread that reads registrations runs this as well.
+    let watchdog = Watchdog::start(|| std::future::ready(()));
+    supervisor::ready();
     // HTTP ends with TCP, whether that was told to or failed.
     let shutdown = async {
         shutdown.await;
+        supervisor::stopping();
         tracing::info!("TCP: closing {tcp_address}");
         drop(stop);
     };
     let outcome = server::serve(tcp, lookupd, admission, shutdown).await;
-    drop(certificates);
+    drop((reload, watchdog));
     http_server
         .await
         .map_err(|error| RunError::System(error.into()))??;
     outcome.map_err(RunError::Accept)
 }
 
-/// Reads certificates again at each SIGHUP. Without certificates the signal keeps its default.
-fn watch_certificates(
+/// Reads config file and certificates again at each SIGHUP. With neither the signal keeps its default.
+fn watch_for_changes(
     settings: Settings,
+    args: Vec<OsString>,
     admission: &Admission,
-) -> Result<Option<CertificateWatch>, RunError> {
-    if admission.acceptor().is_none() {
+) -> Result<Option<ReloadWatch>, RunError> {
+    if admission.acceptor().is_none() && settings.config.is_empty() {
         return Ok(None);
     }
     let admission = admission.clone();
-    let watch = CertificateWatch::start(move || admission::reload(&settings, &admission));
+    let configured = Configured::of(&settings);
+    let watch = ReloadWatch::start(move || {
+        configured.adopt_if(&settings, Settings::load(args.clone()));
+        match admission::reload(&settings, &admission) {
+            Ok(true) => tracing::info!("TLS: certificates read again"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
+        }
+    });
     watch.map(Some).map_err(RunError::System)
 }
 

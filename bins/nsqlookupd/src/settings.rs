@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use nsq_daemon::log_level::LiveLevel;
+use nsq_daemon::logging::LogFormat;
 use nsq_daemon::node_id::hostname;
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{config, go_flags, options, version};
+use nsq_daemon::{options, resolve};
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqlookupd";
@@ -19,10 +20,16 @@ options! {
         "version" (no key) => version: bool = false,
         /// path of a TOML config file
         "config" (no key) => config: String = String::new(),
+        /// do not serve: print every option that a config file can give, with its value and where that comes from, and exit
+        "print-config" (no key) => print_config: bool = false,
+        /// do not serve: check command line, config file and the files they name, and exit; 0 when all is well
+        "check-config" (no key) => check_config: bool = false,
         /// least serious log lines to print: debug, info, warn, error or fatal
         "log-level" => log_level: LiveLevel = LiveLevel::default(),
         /// what every log line begins with
         "log-prefix" => log_prefix: String = "[nsqlookupd] ".to_owned(),
+        /// form of the log lines: text, or json for one object a line
+        "log-format" => log_format: LogFormat = LogFormat::Text,
         /// deprecated, has no effect: use --log-level
         "verbose" (no key) => verbose: bool = false,
 
@@ -54,15 +61,10 @@ impl Settings {
     /// Resolves `args`, the command line without the program's own name.
     ///
     /// # Errors
-    /// [`Stop`] for `--version` and `--help`, for misuse, and for a config file that cannot be taken.
+    /// [`Stop`] for `--version`, `--help` and `--print-config`, for misuse, and for a config file that cannot be taken.
     pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let mut settings = Self::default();
-        let mut given = go_flags::parse(PROGRAM, args, &mut settings)?;
-        if settings.version {
-            return Err(Stop::Answer(version::line(PROGRAM)));
-        }
-        let path = settings.config.clone();
-        config::merge(&path, &mut settings, &mut given)?;
+        resolve::resolve(PROGRAM, args, &mut settings)?;
         Ok(settings)
     }
 }

@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use nsq_daemon::signals::ShutdownSignals;
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{limits, logging};
+use nsq_daemon::{limits, logging, resolve};
 
-use crate::run::run;
+use crate::admission;
+use crate::run::{RunError, run};
 use crate::settings::{PROGRAM, Settings};
 
 /// Threads for the connections of nsqds. One takes half a million registrations a second; more would take
@@ -22,8 +23,18 @@ pub fn main() -> ExitCode {
 }
 
 fn start() -> Result<(), Stop> {
-    let settings = Settings::load(std::env::args_os().skip(1))?;
-    logging::start(&settings.log_prefix, &settings.log_level);
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let settings = Settings::load(args.clone())?;
+    if let Some(stop) = resolve::only_checked(PROGRAM, &settings) {
+        admission::load(&settings)
+            .map_err(|error| Stop::Fatal(RunError::from(error).to_string()))?;
+        return Err(stop);
+    }
+    logging::start(
+        &settings.log_prefix,
+        &settings.log_level,
+        settings.log_format,
+    );
     limits::raise_open_files();
     let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -34,7 +45,7 @@ fn start() -> Result<(), Stop> {
         .map_err(|error| fatal(&format!("failed to instantiate nsqlookupd - {error}")))?;
     runtime.block_on(async {
         let signals = ShutdownSignals::catch().map_err(|error| fatal(&error))?;
-        run(settings, signals.received())
+        run(settings, args, signals.received())
             .await
             .map_err(|error| fatal(&error))
     })

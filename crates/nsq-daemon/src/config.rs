@@ -5,7 +5,7 @@
 
 use std::io;
 
-use crate::options::{FileError, Given, Options};
+use crate::options::{FileError, Given, Options, Source};
 use crate::os_error;
 use crate::stop::Stop;
 
@@ -73,17 +73,37 @@ pub fn merge<T: Options>(
     if path.is_empty() {
         return Ok(());
     }
+    merge_table(&read(path)?, options, given)
+}
+
+/// The keys in the file at `path` that no option has, in its order; none without a file or where it cannot be read.
+pub fn unknown_keys<T: Options>(path: &str, options: &T) -> Vec<String> {
+    let table = read(path).unwrap_or_default();
+    let rows = options.rows();
+    let is_known = |key: &str| rows.iter().any(|row| row.key.as_deref() == Some(key));
+    table
+        .into_iter()
+        .map(|(key, _)| key)
+        .filter(|key| !is_known(key))
+        .collect()
+}
+
+fn read(path: &str) -> Result<toml::Table, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
         path: path.to_owned(),
         source,
     })?;
-    let table = text
-        .parse::<toml::Table>()
-        .map_err(|error| ConfigError::Syntax {
-            path: path.to_owned(),
-            why: syntax_reason(&text, &error),
-        })?;
-    merge_table(&table, options, given)
+    text.parse().map_err(|error| ConfigError::Syntax {
+        path: path.to_owned(),
+        why: syntax_reason(&text, &error),
+    })
+}
+
+/// Takes what a file with this text would give.
+#[cfg(test)]
+pub(crate) fn merge_text<T: Options>(text: &str, options: &mut T) {
+    let table = text.parse().expect("the test's own text");
+    merge_table(&table, options, &mut Given::default()).expect("the test's own values");
 }
 
 fn merge_table<T: Options>(
@@ -119,7 +139,7 @@ fn merge_table<T: Options>(
                 why,
             },
         })?;
-        given.add(flag);
+        given.add(flag, Source::File);
     }
     Ok(())
 }

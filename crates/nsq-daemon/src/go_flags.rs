@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use crate::options::{FlagError, FlagShape, Given, OptionValue, Options, go_quote};
+use crate::options::{FlagError, FlagShape, Given, OptionValue, Options, Source, go_quote};
 use crate::reference;
 use crate::stop::Stop;
 
@@ -26,7 +26,7 @@ pub fn parse<T: Options>(
     let mut args = args.into_iter();
     loop {
         match parse_one(&mut args, options) {
-            Ok(Step::Flag(flag)) => given.add(flag),
+            Ok(Step::Flag(flag)) => given.add(flag, Source::Flag),
             Ok(Step::End) => {
                 given.set_words(args);
                 return Ok(given);

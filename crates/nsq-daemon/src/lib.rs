@@ -4,7 +4,6 @@
 //! program's [options](mod@options), [`config`] adds the config file, [`logging`] begins, [`data_path`] locks the
 //! data, [`listen`] binds, [`signals`] tell when to end. Whatever goes wrong on the way is a [`stop::Stop`].
 
-pub mod certificates;
 pub mod config;
 pub mod data_path;
 pub mod go_flags;
@@ -19,8 +18,11 @@ pub mod options;
 pub mod os_error;
 pub mod process;
 pub mod reference;
+pub mod reload;
+pub mod resolve;
 pub mod signals;
 pub mod stop;
+pub mod supervisor;
 pub mod version;
 
 pub use nsq_protocol::go_duration;

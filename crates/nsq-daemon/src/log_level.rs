@@ -57,6 +57,19 @@ impl fmt::Display for LogLevel {
     }
 }
 
+impl LogLevel {
+    /// The word that flag and config file take.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
 impl FromStr for LogLevel {
     type Err = UnknownLogLevel;
 
@@ -134,6 +147,16 @@ impl OptionValue for LiveLevel {
 
     fn config_value(&self) -> ConfigValue {
         ConfigValue::Json(self.current().number().to_string())
+    }
+
+    fn file_value(&self) -> toml::Value {
+        self.current().word().into()
+    }
+
+    fn adopt(&self, value: &toml::Value) -> Result<(), PutError> {
+        self.clone()
+            .set_from_file(value)
+            .map_err(|_| PutError::InvalidValue)
     }
 
     /// Takes the bare word: no quotes, no newline.

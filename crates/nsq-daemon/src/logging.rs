@@ -1,4 +1,4 @@
-//! Log lines: `<prefix>YYYY/MM/DD HH:MM:SS.uuuuuu LEVEL: message` in local time on stderr.
+//! Log lines: `<prefix>YYYY/MM/DD HH:MM:SS.uuuuuu LEVEL: message` in local time on stderr, or JSON (see [`LogFormat`]).
 //!
 //! Code logs with `tracing`'s macros; messages are plain text without fields or targets. A
 //! statement below the current level costs one load and a branch. tracing has no level above
@@ -7,6 +7,10 @@
 //!
 //! Invariant: one event is one line, written whole; a control character within a message, which
 //! may come from a client, is escaped.
+
+mod format;
+
+pub use self::format::LogFormat;
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -35,22 +39,23 @@ pub use tracing::error as tracing_error;
 /// The target that makes an ERROR a FATAL.
 pub const FATAL_TARGET: &str = "nsq::fatal";
 
-/// Begins logging to stderr: every line starts with `prefix`, and `level` rules from now on what
+/// Begins logging to stderr in `format`: every line of text starts with `prefix`, and `level` rules from now on what
 /// is printed. Only a process's first call counts.
-pub fn start(prefix: &str, level: &LiveLevel) {
-    start_with(prefix, level, Client::AsTheRest);
+pub fn start(prefix: &str, level: &LiveLevel, format: LogFormat) {
+    start_with(prefix, level, format, Client::AsTheRest);
 }
 
 /// As [`start`], for the small utilities: what the NSQ client in them logs has the form it has in programs that use
 /// go-nsq, `YYYY/MM/DD HH:MM:SS INF    1 [topic/channel] (addr) text`, and is printed from INFO on whatever the level.
 pub fn start_tool(prefix: &str, level: &LiveLevel) {
-    start_with(prefix, level, Client::AsGoNsq);
+    start_with(prefix, level, LogFormat::Text, Client::AsGoNsq);
 }
 
-fn start_with(prefix: &str, level: &LiveLevel, client: Client) {
+fn start_with(prefix: &str, level: &LiveLevel, format: LogFormat, client: Client) {
     let logger = Logger {
         prefix: prefix.to_owned(),
         level: level.clone(),
+        format,
         client,
         sink: Box::new(write_to_stderr),
     };
@@ -81,6 +86,7 @@ fn write_to_stderr(line: &[u8]) {
 struct Logger {
     prefix: String,
     level: LiveLevel,
+    format: LogFormat,
     client: Client,
     sink: Box<Sink>,
 }
@@ -167,6 +173,8 @@ impl Subscriber for Logger {
         let text = format_args!("{}{}", message.text, message.fields);
         let written = if self.is_go_nsq(event.metadata()) {
             write_client_line(&mut line, &Zoned::now(), level, text)
+        } else if self.format == LogFormat::Json {
+            format::write_json(&mut line, &self.prefix, &Zoned::now(), level, text)
         } else {
             write_line(&mut line, &self.prefix, &Zoned::now(), level, text)
         };
@@ -301,6 +309,7 @@ mod tests {
         let logger = Logger {
             prefix: "[nsqd] ".to_owned(),
             level: level.clone(),
+            format: LogFormat::Text,
             client: Client::AsGoNsq,
             sink: Box::new(move |line| {
                 let line = String::from_utf8(line.to_vec()).unwrap();

@@ -46,6 +46,25 @@ pub trait OptionValue {
     /// What `/config/<key>` answers.
     fn config_value(&self) -> ConfigValue;
 
+    /// The value as a config file would give it.
+    fn file_value(&self) -> toml::Value {
+        match self.config_value() {
+            ConfigValue::Text(text) => text.into(),
+            // A list that was never given is null.
+            ConfigValue::Json(json) => {
+                serde_json::from_str(&json).unwrap_or_else(|_| Vec::<toml::Value>::new().into())
+            }
+        }
+    }
+
+    /// Takes what a config file says now, while the program runs.
+    ///
+    /// # Errors
+    /// [`PutError::InvalidOption`] for the many types that only change with a restart.
+    fn adopt(&self, _value: &toml::Value) -> Result<(), PutError> {
+        Err(PutError::InvalidOption)
+    }
+
     /// Takes a new value while the program runs.
     ///
     /// # Errors
@@ -149,14 +168,20 @@ pub trait Options: Default {
 /// at their defaults.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Given {
-    flags: Vec<&'static str>,
+    flags: Vec<(&'static str, Source)>,
     words: Vec<String>,
 }
 
 impl Given {
     /// Whether the option of this flag was given.
     pub fn has(&self, flag: &str) -> bool {
-        self.flags.contains(&flag)
+        self.source(flag) != Source::Default
+    }
+
+    /// Where the option's value comes from.
+    pub fn source(&self, flag: &str) -> Source {
+        let given = self.flags.iter().find(|(given, _)| *given == flag);
+        given.map_or(Source::Default, |(_, source)| *source)
     }
 
     /// What stood on the command line after the flags.
@@ -170,11 +195,22 @@ impl Given {
             .collect();
     }
 
-    pub(crate) fn add(&mut self, flag: &'static str) {
+    pub(crate) fn add(&mut self, flag: &'static str, source: Source) {
         if !self.has(flag) {
-            self.flags.push(flag);
+            self.flags.push((flag, source));
         }
     }
+}
+
+/// Where an option's value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Nobody gave one.
+    Default,
+    /// The command line.
+    Flag,
+    /// The config file.
+    File,
 }
 
 /// Declares a struct of options, its defaults and its [`Options`] table.

@@ -26,6 +26,17 @@ pub enum Stop {
 }
 
 impl Stop {
+    /// What it says, without the usage text.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Answer(text)
+            | Self::Help(text)
+            | Self::Usage { text, .. }
+            | Self::Plain(text)
+            | Self::Fatal(text) => text,
+        }
+    }
+
     /// Prints what there is to print and returns the exit code. FATAL lines of a start begin with
     /// the program's own name whatever the log prefix is.
     pub fn report(&self, program: &str) -> ExitCode {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nsq_daemon::log_level::LiveLevel;
+use nsq_daemon::logging::LogFormat;
 use nsq_daemon::node_id::{default_node_id, hostname};
 use nsq_daemon::options::{FloatList, LiveList, StringList};
 
@@ -16,10 +17,16 @@ nsq_daemon::options! {
         "version" (no key) => version: bool = false,
         /// path of a TOML config file
         "config" (no key) => config: String = String::new(),
+        /// do not serve: print every option that a config file can give, with its value and where that comes from, and exit
+        "print-config" (no key) => print_config: bool = false,
+        /// do not serve: check command line, config file and the files they name, and exit; 0 when all is well
+        "check-config" (no key) => check_config: bool = false,
         /// least serious log lines to print: debug, info, warn, error or fatal
         "log-level" => log_level: LiveLevel = LiveLevel::default(),
         /// what every log line begins with
         "log-prefix" => log_prefix: String = "[nsqd] ".to_owned(),
+        /// form of the log lines: text, or json for one object a line
+        "log-format" => log_format: LogFormat = LogFormat::Text,
         /// deprecated, has no effect: use --log-level
         "verbose" (no key) => verbose: bool = false,
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nsq_daemon::log_level::LogLevel;
 use nsq_daemon::options::FileValue;
+use nsq_daemon::version;
 
 use super::*;
 

@@ -44,6 +44,14 @@ impl OptionValue for TlsRequired {
             .map_err(|_| FileError::UnknownWord)
     }
 
+    fn file_value(&self) -> FileValue {
+        match self {
+            Self::No => false.into(),
+            Self::ExceptHttp => "tcp-https".into(),
+            Self::Yes => true.into(),
+        }
+    }
+
     fn usage_default(&self) -> Option<String> {
         (*self != Self::No).then(|| (*self as u8).to_string())
     }
@@ -99,6 +107,10 @@ impl OptionValue for TlsMinVersion {
     fn set_from_file(&mut self, value: &FileValue) -> Result<(), FileError> {
         self.set_from_flag(&config::plain(value))
             .map_err(|_| FileError::UnknownWord)
+    }
+
+    fn file_value(&self) -> FileValue {
+        self.usage_default().unwrap_or_default().into()
     }
 
     fn usage_default(&self) -> Option<String> {

@@ -128,6 +128,12 @@ impl OptionValue for LiveList {
         self.current().config_value()
     }
 
+    fn adopt(&self, value: &toml::Value) -> Result<(), PutError> {
+        self.clone()
+            .set_from_file(value)
+            .map_err(|_| PutError::InvalidValue)
+    }
+
     /// Takes a JSON array of strings, or `null`; a `null` within the array is an empty string.
     fn put(&self, body: &[u8]) -> Result<(), PutError> {
         let items: Option<Vec<Option<String>>> =

@@ -149,6 +149,12 @@ impl OptionValue for Duration {
         (!self.is_zero()).then(|| GoDuration::from(*self).to_string())
     }
 
+    fn file_value(&self) -> toml::Value {
+        self.usage_default()
+            .unwrap_or_else(|| "0s".to_owned())
+            .into()
+    }
+
     fn config_value(&self) -> ConfigValue {
         ConfigValue::Json(GoDuration::from(*self).nanos().to_string())
     }
@@ -172,6 +178,10 @@ impl OptionValue for GoDuration {
         duration.set_from_file(value)?;
         *self = Self::from(duration);
         Ok(())
+    }
+
+    fn file_value(&self) -> toml::Value {
+        self.to_string().into()
     }
 
     fn usage_default(&self) -> Option<String> {

@@ -23,7 +23,7 @@ pub(super) fn render(program: &Program<'_>, version: &str) -> String {
             let _ = write!(text, " \\fI{}\\fR", roff(value));
         }
         text.push('\n');
-        text.push_str(&line(&entry.help));
+        let _ = write!(text, "{}.", line(&entry.help));
         if let Some(default) = &entry.default {
             let _ = write!(text, "\nDefault: {}.", roff(default));
         }
@@ -86,7 +86,7 @@ mod tests {
         assert!(text.starts_with(".TH NSQD 8 "), "{text}");
         for part in [
             ".SH NAME\nnsqd \\- receives",
-            ".TP\n\\fB\\-\\-node\\-id\\fR \\fIint\\fR\na number whose key is shorter than its flag\nDefault: 7.\nIn the config file: id.\n",
+            ".TP\n\\fB\\-\\-node\\-id\\fR \\fIint\\fR\na number whose key is shorter than its flag.\nDefault: 7.\nIn the config file: id.\n",
             "\\fBto_nsq\\fR(1)",
         ] {
             assert!(text.contains(part), "{part}\n{text}");

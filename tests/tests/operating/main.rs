@@ -1,0 +1,7 @@
+//! What an operator does with the programs beside running them: reading their options, changing them while they run, and
+//! having a service manager watch them.
+
+mod config;
+mod reference;
+mod reload;
+mod supervised;
