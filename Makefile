@@ -2,7 +2,8 @@
 # make test   everything that can fail: formatting, lints, docs, unit tests, tests of the built daemons
 # make build  the release binaries, in target/release
 # make reference  docs/REFERENCE.md anew from the programs
-# make bench  the load table, against this build and, with AGAINST=<path>, another nsqd
+# make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
+#             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
@@ -25,8 +26,13 @@ test: lint
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
 
+# In a quick run the page is a copy: docs/PERFORMANCE.md has full runs only.
 bench: build
-	@bash config/bench.sh $(AGAINST)
+	@mkdir -p target/bench
+	$(if $(QUICK),cp docs/PERFORMANCE.md target/bench/)
+	target/release/nsq_bench suite --nsqd target/release/nsqd --folder target/bench --results target/bench.jsonl \
+	    $(if $(QUICK),--scale 0.05 --document target/bench/PERFORMANCE.md,--document docs/PERFORMANCE.md) \
+	    $(if $(AGAINST),--against $(AGAINST)) $(if $(BACKLOG),--backlog $(BACKLOG)) $(BENCH_FLAGS)
 
 instructions:
 	@bash config/instructions.sh

@@ -54,4 +54,7 @@ pub(crate) enum BenchError {
     /// An epoll call failed.
     #[error("cannot wait for the connections: {0}")]
     Epoll(io::Error),
+    /// Something is wrong with a server of a run, which is named.
+    #[error("{server}: {what}")]
+    Server { server: String, what: String },
 }

@@ -1,23 +1,16 @@
 //! Many connections that do nothing but answer heartbeats, on one thread.
 
 use std::{
-    fmt, io,
+    fmt,
     time::{Duration, Instant},
 };
 
-use nsq_protocol::{Frame, encode};
-use rustix::{
-    buffer::spare_capacity,
-    event::{Timespec, epoll},
-    fd::OwnedFd,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
 use serde::Serialize;
 
 use crate::{
-    connection::{HEARTBEAT, Hello, NOP, Socket},
+    connection::Hello,
+    crowd::{Crowd, Habit, Until},
     error::BenchError,
-    inbox::Inbox,
     options::Idle,
     process::{CpuUse, Memory, Process, ratio},
     report::{MemoryText, Split},
@@ -32,21 +25,21 @@ pub(crate) struct IdleReport {
     open_seconds: f64,
     hold_seconds: f64,
     heartbeats: u64,
-    server: Option<IdleUse>,
+    pub(crate) server: Option<IdleUse>,
     pub(crate) failures: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct IdleUse {
+pub(crate) struct IdleUse {
     memory_before: Memory,
-    memory_open: Memory,
+    pub(crate) memory_open: Memory,
     memory_end: Memory,
     /// Resident memory that came with the connections, for each of them.
     kib_per_connection: f64,
     open_cpu: CpuUse,
     hold_cpu: CpuUse,
     /// One core busy all the time is 100.
-    hold_cpu_percent: f64,
+    pub(crate) hold_cpu_percent: f64,
 }
 
 /// Opens the connections, holds them and measures.
@@ -54,20 +47,19 @@ struct IdleUse {
 /// # Errors
 /// Not all connections could be opened, or the server's process cannot be read.
 pub(crate) fn run(options: &Idle) -> Result<IdleReport, BenchError> {
-    raise_file_limit();
     let server = options.common.pid.map(Process::new);
     if let Some(process) = server {
         process.settled_cpu()?;
     }
     let before = measure(server)?;
     let started = Instant::now();
-    let mut connections = open(options)?;
+    let mut crowd = open(options)?;
     let open_seconds = started.elapsed().as_secs_f64();
-    hold(&mut connections, SETTLE)?;
+    hold(&mut crowd, SETTLE)?;
     let open = measure(server)?;
     let held_from = Instant::now();
     let mut failures = Vec::new();
-    let heartbeats = match hold(&mut connections, options.duration) {
+    let heartbeats = match hold(&mut crowd, options.duration) {
         Ok(heartbeats) => heartbeats,
         Err(error) => {
             failures.push(error.to_string());
@@ -84,7 +76,7 @@ pub(crate) fn run(options: &Idle) -> Result<IdleReport, BenchError> {
                 memory_before: before.1,
                 memory_open: open.1,
                 memory_end: end.1,
-                kib_per_connection: ratio(grown_kib, connections.len() as u64),
+                kib_per_connection: ratio(grown_kib, options.connections as u64),
                 open_cpu: open.0.since(&before.0),
                 hold_cpu,
                 hold_cpu_percent: hold_cpu.total_us / 1e4 / hold_seconds,
@@ -95,7 +87,7 @@ pub(crate) fn run(options: &Idle) -> Result<IdleReport, BenchError> {
     Ok(IdleReport {
         load: "idle",
         address: options.common.address.clone(),
-        connections: connections.len(),
+        connections: options.connections,
         open_seconds,
         hold_seconds,
         heartbeats,
@@ -112,89 +104,28 @@ fn measure(
         .transpose()
 }
 
-fn open(options: &Idle) -> Result<Vec<(Socket, Inbox)>, BenchError> {
+fn open(options: &Idle) -> Result<Crowd, BenchError> {
     let hello = Hello {
         heartbeat: Some(options.heartbeat),
         layers: options.common.layers,
         ..Hello::default()
     };
-    let mut ready = Vec::new();
-    encode::ready(&mut ready, 1);
-    (0..options.connections)
-        .map(|number| {
-            let (socket, mut inbox) =
-                Socket::open(number, &options.common.address, hello, INBOX_BYTES)?;
-            if let Some(topic) = &options.topic {
-                socket.subscribe(&mut inbox, topic, &options.channel)?;
-                socket.write(&ready)?;
-            }
-            Ok((socket, inbox))
-        })
-        .collect()
+    let subscription = options
+        .topic
+        .as_ref()
+        .map(|topic| (topic, &options.channel, 1));
+    let mut crowd = Crowd::new()?;
+    for _ in 0..options.connections {
+        crowd.join(&options.common.address, hello, subscription, Habit::Idle)?;
+    }
+    Ok(crowd)
 }
 
 /// Answers heartbeats for `duration` and says how many there were.
-fn hold(connections: &mut [(Socket, Inbox)], duration: Duration) -> Result<u64, BenchError> {
-    let waiting = |error: rustix::io::Errno| BenchError::Epoll(error.into());
-    let epoll: OwnedFd = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(waiting)?;
-    for (index, (socket, _)) in (0..).zip(connections.iter()) {
-        let token = epoll::EventData::new_u64(index);
-        epoll::add(&epoll, socket.stream(), token, epoll::EventFlags::IN).map_err(waiting)?;
-    }
-    let end = Instant::now() + duration;
-    let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
-    let mut heartbeat_count = 0;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Ok(heartbeat_count);
-        }
-        let timeout = Timespec::try_from(left).expect("a duration given in minutes fits");
-        match epoll::wait(&epoll, spare_capacity(&mut events), Some(&timeout)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(waiting(error)),
-        }
-        for event in events.drain(..) {
-            let token = event.data.u64();
-            let (socket, inbox) = usize::try_from(token)
-                .ok()
-                .and_then(|index| connections.get_mut(index))
-                .expect("tokens are indices of the connections");
-            heartbeat_count += answer(socket, inbox)?;
-        }
-    }
-}
-
-fn answer(socket: &Socket, inbox: &mut Inbox) -> Result<u64, BenchError> {
-    let mut heartbeat_count = 0;
-    // Events say that there is something to read, so this does not wait.
-    inbox.receive(socket)?;
-    while let Some(frame) = inbox.next_frame(socket)? {
-        match frame {
-            Frame::Response(HEARTBEAT) => {
-                socket.write(NOP)?;
-                heartbeat_count += 1;
-            }
-            Frame::Error(text) => return Err(socket.refused(text)),
-            frame @ (Frame::Response(_) | Frame::Message(_)) => {
-                return Err(socket.unexpected(frame));
-            }
-        }
-    }
-    Ok(heartbeat_count)
-}
-
-/// Raises the soft limit of open files to the hard one. Should that fail, opening says so.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+fn hold(crowd: &mut Crowd, duration: Duration) -> Result<u64, BenchError> {
+    let before = crowd.heartbeat_count;
+    crowd.run(Until::Time(Instant::now() + duration))?;
+    Ok(crowd.heartbeat_count - before)
 }
 
 impl fmt::Display for IdleReport {
@@ -231,8 +162,5 @@ impl fmt::Display for IdleReport {
     }
 }
 
-/// Heartbeats are all that comes in.
-const INBOX_BYTES: usize = 256;
-const EVENTS_AT_ONCE: usize = 256;
 /// Between opening and holding, so that the cost of opening does not count as holding.
 const SETTLE: Duration = Duration::from_millis(500);

@@ -1,6 +1,9 @@
 //! What comes in on a connection, frame by frame.
 
-use std::io::{self, Read as _};
+use std::{
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use nsq_protocol::{Frame, decode_frame};
 use rustix::net::{RecvFlags, recv};
@@ -95,11 +98,29 @@ impl Inbox {
         }
     }
 
-    /// Waits for the answer to the command just sent, and returns it.
+    /// Waits for the answer to the command just sent, and returns it. A server that says nothing for
+    /// [`ANSWER_LIMIT`] is an error.
     ///
     /// # Errors
     /// The command is refused, or the connection lost.
     pub(crate) fn receive_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
+        let limit = |time| {
+            socket
+                .stream()
+                .set_read_timeout(time)
+                .map_err(|error| socket.failed("set a limit", error))
+        };
+        limit(Some(ANSWER_LIMIT))?;
+        let answer = self.next_answer(socket)?;
+        limit(None)?;
+        Ok(answer)
+    }
+
+    /// Waits for the next answer to a command, and returns it.
+    ///
+    /// # Errors
+    /// The command is refused, or the connection lost.
+    pub(crate) fn next_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
         loop {
             match self.next_frame(socket)? {
                 Some(Frame::Response(HEARTBEAT)) => socket.write(NOP)?,
@@ -142,5 +163,7 @@ impl Inbox {
     }
 }
 
+/// A server that does not even answer IDENTIFY or SUB in this time has stalled.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// No nsqd is run with messages larger than this.
 const MAX_FRAME_BYTES: u32 = 256 * 1024 * 1024;

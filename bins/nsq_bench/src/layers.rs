@@ -34,6 +34,13 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
+    /// Plain bytes.
+    pub(crate) const NONE: Self = Self {
+        tls: false,
+        snappy: false,
+        deflate: None,
+    };
+
     /// Whether there are any.
     pub(crate) fn is_any(self) -> bool {
         self.tls || self.snappy || self.deflate.is_some()

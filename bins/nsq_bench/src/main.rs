@@ -3,7 +3,8 @@
 //! ```text
 //! options ─▶ run ─┬─ coordinator ─▶ one thread each: publisher, subscriber ─▶ report
 //!                 └─ process: the server's CPU time and memory
-//! compare: many runs against several servers      idle: connections without messages
+//! idle: connections without messages
+//! suite: starts servers, many runs against each ─▶ result file ─▶ document: tables and charts
 //! ```
 //!
 //! It has to be cheap itself, since it shares the machine with what it measures: commands are
@@ -11,15 +12,18 @@
 
 mod clock;
 mod command_block;
-mod compare;
 mod connection;
 mod coordinator;
+mod crowd;
+mod document;
 mod error;
+mod floor;
 mod idle;
 mod inbox;
 mod latency;
 mod layers;
 mod options;
+mod peer;
 mod process;
 mod progress;
 mod publisher;
@@ -27,6 +31,8 @@ mod report;
 mod run;
 mod schedule;
 mod subscriber;
+mod suite;
+mod tied;
 
 use std::{
     io::{self, Write as _},
@@ -95,23 +101,10 @@ fn run(command: Command) -> anyhow::Result<bool> {
             }
             Ok(report.failures.is_empty())
         }
-        Command::Compare(options) => {
-            let comparison = compare::run(&options, |server, report| {
-                let line = if options.json {
-                    let mut value = report.to_json();
-                    value["server_name"] = server.name.as_str().into();
-                    print(&value.to_string())
-                } else {
-                    writeln!(io::stderr(), "{}: {report}", server.name).map_err(Into::into)
-                };
-                // Progress is for whoever watches; the table says it all again.
-                drop(line);
-            })?;
-            if !options.json {
-                print(&comparison.to_string())?;
-            }
-            Ok(comparison.failures.is_empty())
-        }
+        Command::Suite(options) => suite::run(&options),
+        Command::Document(options) => document::run(&options).map(|()| true),
+        Command::Floor(options) => floor::run(&options).map(|()| true),
+        Command::Tied(options) => tied::run(&options).map(|()| true),
     }
 }
 

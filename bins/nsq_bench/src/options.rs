@@ -1,11 +1,18 @@
 //! The command line.
 
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use nsq_protocol::{ChannelName, TopicName};
 
-use crate::{clock::Clock, error::BenchError, layers::Layers};
+use crate::{
+    clock::Clock,
+    document::DocumentOptions,
+    floor::Floor,
+    layers::Layers,
+    suite::{SuiteOptions, work::PATIENCE},
+    tied::Tied,
+};
 
 /// Puts load on an nsqd and measures what it costs.
 ///
@@ -31,8 +38,15 @@ pub(crate) enum Command {
     Both(Both),
     /// Opens connections and holds them, answering heartbeats.
     Idle(Idle),
-    /// Runs a fixed set of loads against several servers by turns and prints a Markdown table.
-    Compare(Compare),
+    /// Measures all that docs/PERFORMANCE.md shows, starting the servers itself.
+    Suite(SuiteOptions),
+    /// Writes tables and charts of a suite's result file.
+    Document(DocumentOptions),
+    /// Serves as the floor: answers and delivers as nsqd does, keeping nothing.
+    Floor(Floor),
+    /// Runs a program that ends when this one's parent does.
+    #[command(hide = true)]
+    Tied(Tied),
 }
 
 #[derive(Debug, Args)]
@@ -175,60 +189,16 @@ pub(crate) struct Idle {
     pub(crate) channel: ChannelName,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Compare {
-    /// A server, as name=host:port,pid (the pid may be left out). Give two or more; ratios are to
-    /// the first.
-    #[arg(long = "server", required = true)]
-    pub(crate) servers: Vec<Server>,
-    /// How often everything is run; the median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) rounds: u32,
-    /// Messages in the largest load; the slower ones take a fraction.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1000..))]
-    pub(crate) messages: u64,
-    /// Body size in bytes.
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(8..))]
-    pub(crate) size: u32,
-    /// Run only the loads whose name contains this.
-    #[arg(long)]
-    pub(crate) only: Option<String>,
-    /// Print one JSON object for every run instead of the table.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Give up when nothing has moved for this long.
-    #[arg(long, value_parser = duration, default_value = "30s")]
-    pub(crate) patience: Duration,
-    #[command(flatten)]
-    pub(crate) layers: Layers,
-}
-
-/// One of the servers that are compared.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    pub(crate) name: String,
-    pub(crate) address: String,
-    pub(crate) pid: Option<u32>,
-}
-
-impl FromStr for Server {
-    type Err = BenchError;
-
-    fn from_str(text: &str) -> Result<Self, BenchError> {
-        let usage = || BenchError::Usage(format!("{text:?} is not name=host:port,pid"));
-        let (name, place) = text.split_once('=').ok_or_else(usage)?;
-        let (address, pid) = match place.split_once(',') {
-            Some((address, pid)) => (address, Some(pid.parse().map_err(|_| usage())?)),
-            None => (place, None),
-        };
-        if name.is_empty() || address.is_empty() {
-            return Err(usage());
+impl Common {
+    /// A server in a run of the suite.
+    pub(crate) fn of(address: String, pid: u32) -> Self {
+        Self {
+            address,
+            pid: Some(pid),
+            json: false,
+            patience: PATIENCE,
+            layers: Layers::NONE,
         }
-        Ok(Self {
-            name: name.to_owned(),
-            address: address.to_owned(),
-            pid,
-        })
     }
 }
 
@@ -280,18 +250,6 @@ mod tests {
         assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         for wrong in ["10", "s", "", "1h", "-1s", "1.5s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_server_has_a_name_an_address_and_perhaps_a_pid() {
-        let server: Server = "go=127.0.0.1:4150,42".parse().unwrap();
-        assert_eq!(server.name, "go");
-        assert_eq!(server.address, "127.0.0.1:4150");
-        assert_eq!(server.pid, Some(42));
-        assert_eq!("x=[::1]:1".parse::<Server>().unwrap().pid, None);
-        for wrong in ["127.0.0.1:4150", "=a:1", "a=", "a=b:1,x"] {
-            assert!(wrong.parse::<Server>().is_err(), "{wrong}");
         }
     }
 
