@@ -186,7 +186,7 @@ impl Settings {
             skips_empty_files: options.skip_empty_files,
         };
         logging::start_tool(&options.log_prefix, &LiveLevel::new(log_level));
-        let settings = Self {
+        Ok(Self {
             topics: options.topics.to_vec(),
             topic_pattern,
             topic_refresh: options.topic_refresh,
@@ -200,9 +200,7 @@ impl Settings {
             filename_format: options.filename_format.clone(),
             datetime_format: options.datetime_format.clone(),
             host_identifier: options.host_identifier.clone(),
-        };
-        settings.warn_of_timeouts();
-        Ok(settings)
+        })
     }
 
     /// What a topic's files are called.
@@ -219,20 +217,6 @@ impl Settings {
             needs_revision: self.layout.needs_revision(),
         })
     }
-
-    /// Messages are answered only after a sync: nsqd must be willing to wait for that.
-    fn warn_of_timeouts(&self) {
-        let timeout = match self.config.msg_timeout {
-            Duration::ZERO => DEFAULT_MESSAGE_TIMEOUT,
-            timeout => timeout,
-        };
-        if self.sync_interval >= timeout {
-            tracing::warn!(
-                "--sync-interval {:?} is not below the message timeout {timeout:?}: messages will come more than once",
-                self.sync_interval
-            );
-        }
-    }
 }
 
 fn must_be_positive(flag: &str, duration: Duration) -> Result<(), Stop> {
@@ -241,9 +225,6 @@ fn must_be_positive(flag: &str, duration: Duration) -> Result<(), Stop> {
     }
     Ok(())
 }
-
-/// nsqd's, unless it was started with another one.
-const DEFAULT_MESSAGE_TIMEOUT: Duration = Duration::from_mins(1);
 
 #[cfg(test)]
 mod tests {

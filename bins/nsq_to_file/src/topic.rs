@@ -1,4 +1,7 @@
 //! One topic: takes its messages, has them written and synced, and finishes them then.
+//!
+//! nsqd gives a message only so much time: files are synced before half of it is over, whatever the interval, and while
+//! the file system takes longer still, nsqd is asked for more.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use bytes::Bytes;
 use nsq_client::{Consumer, ConsumerEvent, Message};
 use nsq_tools::sources::Sources;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
 
 use crate::archive::{Archive, ArchiveError};
 use crate::leftover;
@@ -68,6 +71,7 @@ pub(crate) async fn run(
         consumer: Arc::clone(&consumer),
         archive: Some(archive),
         held: Vec::new(),
+        sync_due: None,
         most_held: usize::try_from(settings.config.max_in_flight.max(1)).unwrap_or(usize::MAX),
         ticks: ticks(settings.sync_interval),
         commands,
@@ -144,6 +148,8 @@ struct Writing {
     archive: Option<Archive>,
     /// Written, but not synced.
     held: Vec<Message>,
+    /// When half of the time is over that nsqd gives the one of them which has least.
+    sync_due: Option<Instant>,
     most_held: usize,
     ticks: Interval,
     commands: UnboundedReceiver<Command>,
@@ -179,11 +185,12 @@ impl Writing {
                     flow = ControlFlow::Break(());
                 }
                 step.bodies = batch.iter().map(|message| message.body().clone()).collect();
-                self.held.extend(batch);
+                self.hold(batch);
             }
             _ = self.ticks.tick(), if !self.is_stopping => {
                 (step.is_tick, step.syncs) = (true, true);
             }
+            () = until(self.sync_due) => step.syncs = true,
             command = self.commands.recv(), if !self.is_stopping => match command {
                 Some(Command::Hangup) => (step.syncs, step.closes) = (true, true),
                 Some(Command::Terminate) | None => {
@@ -200,8 +207,16 @@ impl Writing {
             for message in self.held.drain(..) {
                 message.finish();
             }
+            self.sync_due = None;
         }
         Ok(flow)
+    }
+
+    fn hold(&mut self, batch: Vec<Message>) {
+        let now = Instant::now();
+        let due = batch.iter().map(|message| now + message.timeout() / 2);
+        self.sync_due = self.sync_due.into_iter().chain(due).min();
+        self.held.extend(batch);
     }
 
     /// Has a thread of its own work on the files, so that heartbeats are answered meanwhile. Returns whether all that
@@ -210,10 +225,21 @@ impl Writing {
         let Some(archive) = self.archive.take() else {
             return Ok(false);
         };
-        let (archive, outcome) = blocking(move || {
+        let working = blocking(move || {
             let mut archive = archive;
             let outcome = work(&mut archive, &step);
             (archive, outcome)
+        });
+        let shortest = self
+            .held
+            .iter()
+            .map(|message| message.delivery().timeout())
+            .min();
+        let quarter = shortest.unwrap_or(Duration::MAX) / 4;
+        let (archive, outcome) = meanwhile(working, quarter, || {
+            for message in &self.held {
+                message.touch();
+            }
         })
         .await;
         self.archive = Some(archive);
@@ -252,6 +278,29 @@ fn work(archive: &mut Archive, step: &Step) -> Result<bool, ArchiveError> {
     Ok(syncs)
 }
 
+/// Waits for the end of `work`, and calls `call` every `period` until then.
+async fn meanwhile<T>(
+    work: impl Future<Output = T>,
+    period: Duration,
+    mut call: impl FnMut(),
+) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = sleep(period) => call(),
+        }
+    }
+}
+
+/// Never, without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -261,3 +310,18 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 
 /// How long nsqd may take what is given back after a failure.
 const GIVING_BACK: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_long_is_accompanied_and_what_is_done_is_not() {
+        let mut calls = 0;
+        let work = sleep(Duration::from_millis(350));
+        meanwhile(work, Duration::from_millis(100), || calls += 1).await;
+        assert_eq!(calls, 3);
+        meanwhile(async {}, Duration::from_millis(100), || calls += 1).await;
+        assert_eq!(calls, 3);
+    }
+}

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use nsq_protocol::encode;
 use nsq_transport::Compression;
@@ -23,6 +24,8 @@ pub(crate) struct Connected {
     pub(crate) wire: Wire,
     /// Highest ready count nsqd takes.
     pub(crate) max_rdy_count: u32,
+    /// How long nsqd waits for a message's answer.
+    pub(crate) message_timeout: Duration,
     /// Who nsqd's authorization server says we are.
     pub(crate) authorized: Option<Authorized>,
 }
@@ -72,6 +75,7 @@ impl Dialer {
         Ok(Connected {
             wire,
             max_rdy_count: identified.max_rdy_count,
+            message_timeout: identified.message_timeout(),
             authorized,
         })
     }
@@ -188,8 +192,7 @@ struct Identity<'a> {
 impl<'a> Identity<'a> {
     fn new(config: &'a Config) -> Self {
         // -1 turns a thing off.
-        let millis =
-            |duration: std::time::Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self {
             client_id: &config.client_id,
             deflate: config.deflate,
@@ -221,10 +224,22 @@ impl<'a> Identity<'a> {
 )]
 struct Identified {
     max_rdy_count: u32,
+    /// In milliseconds.
+    msg_timeout: u64,
     tls_v1: bool,
     deflate: bool,
     snappy: bool,
     auth_required: bool,
+}
+
+impl Identified {
+    /// Within reason, whatever nsqd said.
+    fn message_timeout(&self) -> Duration {
+        match self.msg_timeout {
+            0 => Duration::from_millis(DEFAULT_MSG_TIMEOUT_MILLIS),
+            millis => Duration::from_millis(millis).min(LONGEST_MESSAGE_TIMEOUT),
+        }
+    }
 }
 
 impl Default for Identified {
@@ -232,6 +247,7 @@ impl Default for Identified {
     fn default() -> Self {
         Self {
             max_rdy_count: DEFAULT_MAX_RDY_COUNT,
+            msg_timeout: DEFAULT_MSG_TIMEOUT_MILLIS,
             tls_v1: false,
             deflate: false,
             snappy: false,
@@ -274,5 +290,8 @@ async fn authorize(wire: &mut Wire, config: &Config) -> Result<Authorized, Conne
     }
 }
 
-/// nsqd's own default.
+/// nsqd's own defaults.
 const DEFAULT_MAX_RDY_COUNT: u32 = 2500;
+const DEFAULT_MSG_TIMEOUT_MILLIS: u64 = 60_000;
+/// So that no sum of times overflows.
+const LONGEST_MESSAGE_TIMEOUT: Duration = Duration::from_hours(24);

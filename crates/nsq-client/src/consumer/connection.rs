@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     address: Arc<str>,
     shared: Arc<Shared>,
     outbox: Outbox<Held>,
+    /// How long nsqd waits for a message's answer.
+    message_timeout: Duration,
     /// With this many in flight nothing more is read.
     most_in_flight: usize,
 }
@@ -38,6 +40,7 @@ impl Connection {
         address: Arc<str>,
         shared: Arc<Shared>,
         max_rdy_count: u32,
+        message_timeout: Duration,
     ) -> Self {
         let most = usize::try_from(max_rdy_count).unwrap_or(usize::MAX);
         Self {
@@ -45,6 +48,7 @@ impl Connection {
             address,
             shared,
             outbox: Outbox::new(Held::default()),
+            message_timeout,
             most_in_flight: most.saturating_mul(2).max(LEAST_LIMIT),
         }
     }
@@ -55,6 +59,10 @@ impl Connection {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn message_timeout(&self) -> Duration {
+        self.message_timeout
     }
 
     pub(crate) fn in_flight(&self) -> usize {

@@ -61,6 +61,12 @@ impl Delivery {
         self.connection.address()
     }
 
+    /// How long nsqd waits for an answer after it has sent the message, and again after each [`touch`](Self::touch):
+    /// what was agreed on when the connection was made.
+    pub fn timeout(&self) -> Duration {
+        self.connection.message_timeout()
+    }
+
     /// Asks nsqd for as much time again as it gave at first, up to its own limit.
     pub fn touch(&self) {
         self.connection.touch(&self.id);

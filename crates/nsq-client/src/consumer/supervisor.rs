@@ -267,6 +267,7 @@ impl Supervisor {
         let Connected {
             wire,
             max_rdy_count,
+            message_timeout,
             authorized,
         } = connected;
         let label = &self.shared.label;
@@ -289,6 +290,7 @@ impl Supervisor {
             Arc::clone(address),
             Arc::clone(&self.shared),
             max_rdy_count,
+            message_timeout,
         );
         let connection = Arc::new(connection);
         self.shared.connected(&connection, max_rdy_count);

@@ -383,6 +383,40 @@ async fn a_secret_is_sent_where_it_is_wanted() {
 }
 
 #[tokio::test]
+async fn a_message_knows_how_long_nsqd_waits_for_it() {
+    for (answer, timeout) in [
+        (r#"{"max_rdy_count":7,"msg_timeout":1500}"#, 1500),
+        (r#"{"max_rdy_count":7}"#, 60_000),
+        (r#"{"max_rdy_count":7,"msg_timeout":0}"#, 60_000),
+        (
+            r#"{"max_rdy_count":7,"msg_timeout":18446744073709551615}"#,
+            24 * 3_600_000,
+        ),
+    ] {
+        let nsqd = FakeNsqd::start().await;
+        let consumer = consumer(config(10));
+        let address = nsqd.address();
+        let script = async {
+            let mut client = nsqd.accept().await;
+            client.expect("IDENTIFY").await;
+            client.respond(answer).await;
+            client.expect("SUB t c").await;
+            client.respond("OK").await;
+            client.deliver([1], 1).await;
+            client
+        };
+        let (connected, _client) = tokio::join!(consumer.connect_to_nsqd(&address), script);
+        connected.unwrap();
+        let message = consumer.messages().next().await.unwrap();
+        assert_eq!(
+            message.timeout(),
+            Duration::from_millis(timeout),
+            "{answer}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn names_are_checked_first() {
     let refused = Consumer::new("a b", "c", Config::default()).unwrap_err();
     assert_eq!(refused.to_string(), "invalid topic name");
