@@ -20,13 +20,11 @@ use crate::settings::{Options, PROGRAM, Settings};
 use crate::throttle::Throttle;
 
 fn main() -> ExitCode {
-    let code = start::run(
+    start::run(
         PROGRAM,
         |options: Options, _| Settings::check(&options),
         run,
-    );
-    // A read of stdin that a signal found waiting would hold up a return from main until it ends.
-    std::process::exit(i32::from(code != ExitCode::SUCCESS))
+    )
 }
 
 async fn run(settings: Settings) -> Result<(), Stop> {

@@ -53,7 +53,10 @@ where
         .enable_all()
         .build()
         .map_err(crate::fatal)?;
-    runtime.block_on(body(settings))
+    let outcome = runtime.block_on(body(settings));
+    // A read of stdin, or a look-up of a name, may have nobody left who waits for it, and no end.
+    runtime.shutdown_background();
+    outcome
 }
 
 #[cfg(test)]
