@@ -16,6 +16,13 @@ pub struct Told {
     pub body: Vec<u8>,
 }
 
+impl Told {
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
 /// A listener that answers in its own way.
 #[derive(Debug)]
 pub struct Fake {

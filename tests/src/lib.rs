@@ -33,7 +33,7 @@ pub use languages::ClientLibrary;
 pub use layers::tls_tunnel;
 pub use log::Log;
 pub use lookupd::Lookupd;
-pub use mounts::mount_wrapper;
+pub use mounts::{SmallDisk, mount_wrapper};
 pub use nsqd::Nsqd;
 pub use raw_client::{Delivery, Frame, RawClient, ReadEnd};
 pub use start::{Start, build_folder, free_port, path_of_nsqd, path_of_nsqlookupd};

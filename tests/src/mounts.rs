@@ -1,8 +1,57 @@
 //! File systems that only the daemon under test sees.
 
-use std::process::Command;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
 
 use crate::wait::say_loudly;
+
+/// A small disk of its own, held by a process that does nothing else. Gone when dropped.
+#[derive(Debug)]
+pub struct SmallDisk {
+    holder: Child,
+    mounted_on: TempDir,
+}
+
+impl SmallDisk {
+    /// One with room for this many KiB; `None`, said loudly, where that is not permitted.
+    pub fn mount(kibibytes: u32) -> Option<Self> {
+        let [unshare, option] = mount_wrapper()?;
+        let mounted_on = tempfile::tempdir().expect("a temporary folder can be made");
+        // It ends with its stdin, so with us, however we end.
+        let script = "mount -t tmpfs -o size=\"$1\"k tmpfs \"$2\" && echo && exec cat";
+        let mut holder = Command::new(unshare)
+            .args([option, "sh", "-c", script, "sh", &kibibytes.to_string()])
+            .arg(mounted_on.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare has just worked");
+        let stdout = holder.stdout.as_mut().expect("stdout is piped");
+        let mut ready = [0];
+        stdout.read_exact(&mut ready).expect("it has been mounted");
+        Some(Self { holder, mounted_on })
+    }
+
+    /// Its folder, as every process sees it.
+    pub fn path(&self) -> PathBuf {
+        let inside = self.mounted_on.path().strip_prefix("/");
+        Path::new("/proc")
+            .join(self.holder.id().to_string())
+            .join("root")
+            .join(inside.expect("temporary folders have absolute paths"))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
+}
 
 /// How to get a mount of one's own: as anybody where that is allowed, else as root; `None`, said loudly, where
 /// neither works.

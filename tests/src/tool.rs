@@ -1,9 +1,13 @@
 //! One of the utilities as a process.
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::log::Log;
 use crate::start::path_of;
@@ -21,21 +25,90 @@ impl Tool {
     /// Starts a program of ours, or the one that the environment names in upper case, with these arguments.
     #[track_caller]
     pub fn start(program: &str, args: &[impl AsRef<OsStr>]) -> Self {
-        let path = path_of(program, &program.to_uppercase());
-        let mut process = Command::new(path)
-            .args(args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let log = Log::collect(process.stderr.take().expect("stderr is piped"));
+        Self::spawn(command(program, args).stderr(Stdio::piped()))
+    }
+
+    /// As [`Tool::start`], with this in its environment besides.
+    #[track_caller]
+    pub fn start_with(
+        program: &str,
+        args: &[impl AsRef<OsStr>],
+        environment: (&str, &str),
+    ) -> Self {
+        let (name, value) = environment;
+        Self::spawn(
+            command(program, args)
+                .env(name, value)
+                .stderr(Stdio::piped()),
+        )
+    }
+
+    /// As [`Tool::start`], with something to read on stdin, which then ends.
+    #[track_caller]
+    pub fn start_reading(program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Self {
+        let mut tool = Self::start_listening(program, args);
+        tool.feed(input);
+        tool.end_input();
+        tool
+    }
+
+    /// As [`Tool::start`], with a stdin that stays open: see [`Tool::feed`].
+    #[track_caller]
+    pub fn start_listening(program: &str, args: &[impl AsRef<OsStr>]) -> Self {
+        Self::spawn(
+            command(program, args)
+                .stdin(Stdio::piped())
+                .stderr(Stdio::piped()),
+        )
+    }
+
+    /// As [`Tool::start_reading`], but its stderr is a terminal, which is its log then.
+    #[track_caller]
+    pub fn start_on_terminal(program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Self {
+        let (ours, theirs) = terminal().expect("there are pseudo-terminals");
+        let mut command = command(program, args);
+        command.stdin(Stdio::piped()).stderr(theirs);
+        let mut tool = Self::spawn(&mut command);
+        tool.log = Log::collect(ours);
+        tool.feed(input);
+        tool.end_input();
+        tool
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut process = command.spawn().expect("the program starts");
+        let log = process.stderr.take().map(Log::collect).unwrap_or_default();
         let output = Log::collect(process.stdout.take().expect("stdout is piped"));
         Self {
             process,
             log,
             output,
         }
+    }
+
+    /// Writes to its stdin.
+    #[track_caller]
+    pub fn feed(&mut self, input: &[u8]) {
+        let stdin = self.process.stdin.as_mut().expect("its stdin is open");
+        stdin.write_all(input).expect("it reads");
+    }
+
+    /// Ends its stdin.
+    pub fn end_input(&mut self) {
+        self.process.stdin = None;
+    }
+
+    /// The most memory it has had, in bytes.
+    #[track_caller]
+    pub fn peak_memory_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kibibytes = line.and_then(|line| line.split_whitespace().next());
+        let kibibytes: u64 = kibibytes
+            .and_then(|text| text.parse().ok())
+            .expect("the kernel says how much");
+        kibibytes * 1024
     }
 
     /// What it has logged.
@@ -89,6 +162,26 @@ impl Tool {
         });
         status.expect("the wait ended with a status")
     }
+}
+
+fn command(program: &str, args: &[impl AsRef<OsStr>]) -> Command {
+    let mut command = Command::new(path_of(program, &program.to_uppercase()));
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    command
+}
+
+/// Both ends of a terminal, the program's second.
+fn terminal() -> io::Result<(File, File)> {
+    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    grantpt(&ours)?;
+    unlockpt(&ours)?;
+    let name = ptsname(&ours, Vec::new())?;
+    let name = OsStr::from_bytes(name.to_bytes());
+    let theirs = File::options().read(true).write(true).open(name)?;
+    Ok((ours.into(), theirs))
 }
 
 impl Drop for Tool {
