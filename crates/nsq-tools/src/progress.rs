@@ -33,7 +33,8 @@ impl Progress {
     /// Shows a new count, unless the last one was shown a moment ago.
     pub fn show(&mut self, count: u64) {
         if let Some(line) = self.due(count, Instant::now()) {
-            print(&format!("\r{line}\u{1b}[K"));
+            // The cursor goes back, so that a line of the log takes its place.
+            print(&format!("{line}\u{1b}[K\r"));
         }
     }
 
@@ -41,7 +42,7 @@ impl Progress {
     pub fn finish(&mut self, count: u64) {
         if self.is_shown && self.last.is_some() {
             let line = self.line(count, Instant::now());
-            print(&format!("\r{line}\u{1b}[K\n"));
+            print(&format!("{line}\u{1b}[K\n"));
         }
     }
 
