@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nsq_client::Config;
+use nsq_daemon::go_pattern;
 use nsq_daemon::log_level::{LiveLevel, LogLevel};
 use nsq_daemon::logging;
 use nsq_daemon::options::{Given, StringList};
@@ -11,7 +12,7 @@ use nsq_daemon::stop::Stop;
 use nsq_tools::client_options::ClientOptions;
 use nsq_tools::sources::Sources;
 use nsq_tools::{fatal, start};
-use regex::Regex;
+use regex::bytes::Regex;
 
 use crate::archive::Layout;
 use crate::file_name::{FileNames, MissingRevision, Parts};
@@ -150,15 +151,17 @@ impl Settings {
         must_be_positive("--sync-interval", options.sync_interval)?;
         let topic_pattern = match options.topic_pattern.as_str() {
             "" => None,
-            pattern => Some(Regex::new(pattern).map_err(|error| {
-                // The lines before the last draw a picture of where it is.
-                let text = error.to_string();
-                let why = text.lines().last().unwrap_or_default();
-                let why = why.trim_start_matches("error: ");
-                fatal(format_args!(
-                    "--topic-pattern {pattern:?} is invalid: {why}"
-                ))
-            })?),
+            pattern => Some(
+                go_pattern::compile(pattern, PATTERN_BYTES).map_err(|error| {
+                    // The lines before the last draw a picture of where it is.
+                    let text = error.to_string();
+                    let why = text.lines().last().unwrap_or_default();
+                    let why = why.trim_start_matches("error: ");
+                    fatal(format_args!(
+                        "--topic-pattern {pattern:?} is invalid: {why}"
+                    ))
+                })?,
+            ),
         };
         let mut config = options.consumer.for_program(PROGRAM);
         config.max_in_flight = u32::try_from(options.max_in_flight).map_err(|_| {
@@ -226,6 +229,9 @@ fn must_be_positive(flag: &str, duration: Duration) -> Result<(), Stop> {
     Ok(())
 }
 
+/// What `--topic-pattern` may take when compiled: enough for a list of thousands of names.
+const PATTERN_BYTES: usize = 10 << 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -283,6 +289,10 @@ mod tests {
             (
                 &[base[0], base[1], "--topic-pattern=a("],
                 "--topic-pattern \"a(\" is invalid: unclosed group",
+            ),
+            (
+                &[base[0], base[1], "--topic-pattern=[a&&b]"],
+                "--topic-pattern \"[a&&b]\" is invalid: \"&&\" has a meaning here that it does not have in Go: escape it",
             ),
         ] {
             assert_eq!(checked(line).unwrap_err(), fatal(text), "{line:?}");

@@ -90,7 +90,7 @@ impl Topics {
                 continue;
             }
             if let Some(pattern) = &self.settings.topic_pattern
-                && !pattern.is_match(&name)
+                && !pattern.is_match(name.as_bytes())
             {
                 tracing::warn!("skipping topic {name} (doesn't match pattern {pattern})");
                 self.skipped.insert(name);

@@ -53,6 +53,9 @@ impl Dialer {
     /// Checks the configuration, and reads the files it names.
     pub(crate) fn new(config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
+        if !config.tls_v1 && config.has_tls_options() {
+            tracing::warn!("TLS options without tls_v1: connections to nsqd are not encrypted");
+        }
         let tls = config.tls_v1.then(|| transport::tls(&config)).transpose()?;
         Ok(Self { config, tls })
     }

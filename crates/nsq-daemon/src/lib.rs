@@ -7,6 +7,7 @@
 pub mod config;
 pub mod data_path;
 pub mod go_flags;
+pub mod go_pattern;
 pub mod http;
 pub mod limits;
 pub mod listen;

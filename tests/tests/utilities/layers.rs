@@ -3,7 +3,7 @@
 use nsq_tests::{AuthServer, Nsqd, Tool};
 use serde_json::{Value, json};
 
-use crate::messages::publish;
+use crate::messages::{publish, take};
 use crate::test_authority::Authority;
 
 /// An nsqd that talks only to those who speak TLS and know the secret. Publishing over HTTP needs neither.
@@ -67,6 +67,25 @@ fn nsq_to_nsq_speaks_tls_and_snappy_and_authenticates_on_both_sides() {
             .all(|question| question.line.contains("secret=opensesame"))
     );
     assert_eq!(tool.terminate().code(), Some(0));
+}
+
+#[test]
+fn tls_options_without_tls_are_no_secret() {
+    let (from, to) = (Nsqd::start(&[]), Nsqd::start(&[]));
+    publish(&from, "t", &["one"]);
+    let flags = [
+        "--topic=t".to_owned(),
+        "--channel=c".to_owned(),
+        format!("--nsqd-tcp-address={}", from.tcp()),
+        format!("--destination-nsqd-tcp-address={}", to.tcp()),
+        "--producer-opt=tls_insecure_skip_verify".to_owned(),
+    ];
+    let mut tool = Tool::start("nsq_to_nsq", &flags);
+    assert_eq!(take(&to, "t", "check", 1), ["one"]);
+    let warning = "TLS options without tls_v1: connections to nsqd are not encrypted";
+    tool.wait_for_line(warning);
+    assert_eq!(tool.terminate().code(), Some(0));
+    assert_eq!(tool.log().text().matches(warning).count(), 1);
 }
 
 #[test]

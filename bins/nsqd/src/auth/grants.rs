@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use nsq_daemon::go_pattern::PatternError;
 use serde_json::{Map, Value};
 
-use super::pattern::{Pattern, PatternError, Patterns};
+use super::pattern::{Pattern, Patterns};
 
 /// What a client may do, and until when that is known.
 #[derive(Debug)]

@@ -28,6 +28,12 @@ impl Config {
         Ok(())
     }
 
+    /// Whether there are options that say how TLS is to be, other than whether. Questions to nsqlookupd by HTTPS follow
+    /// them in any case.
+    pub(crate) fn has_tls_options(&self) -> bool {
+        self.tls_root_ca_file.is_some() || self.tls_cert.is_some() || self.tls_insecure_skip_verify
+    }
+
     pub(super) fn check_ranges(&self) -> Result<(), ConfigError> {
         for (option, value, min, max) in [
             ("read_timeout", self.read_timeout, TENTH, FIVE_MINUTES),
