@@ -13,10 +13,13 @@ use std::time::Duration;
 use crate::batch::BatchProgress;
 use crate::decoder::reader::{Fields, Reader};
 use crate::name::valid_name;
-use crate::{ClientState, Command, CommandError};
+use crate::{ClientState, Command, CommandError, RawMessageId};
 
 /// The longest line, its `\n` included.
 pub const MAX_LINE_BYTES: usize = 16 * 1024;
+
+/// `FIN `, an id, `\n`.
+const FINISH_BYTES: usize = 4 + size_of::<RawMessageId>() + 1;
 
 /// What nsqd's settings allow a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,9 @@ impl Decoder {
         buf: &'a [u8],
         context: &Context<'_>,
     ) -> Result<Option<(Command<'a>, usize)>, DecodeFailure> {
+        if let Some(id) = plain_finish(buf, context) {
+            return Ok(Some((Command::Finish { id }, FINISH_BYTES)));
+        }
         match read_command(&mut self.batch, buf, context) {
             Ok(command) => {
                 self.batch = BatchProgress::default();
@@ -126,6 +132,19 @@ impl From<CommandError> for Stop {
     fn from(error: CommandError) -> Self {
         Self::Failed(error.into())
     }
+}
+
+/// The id of a FIN as clients send it, which is most of what a consumer sends. `None` for everything else, wrong FINs
+/// among it: [`read_command`] has a word for each.
+fn plain_finish(buf: &[u8], context: &Context<'_>) -> Option<RawMessageId> {
+    let line: &[u8; FINISH_BYTES] = buf.first_chunk()?;
+    let may_finish = context.state != ClientState::Init && !context.tls_missing;
+    if !line.starts_with(b"FIN ") || !line.ends_with(b"\n") || !may_finish {
+        return None;
+    }
+    let id: RawMessageId = *line[4..].first_chunk()?;
+    // A space or an end of line in it would end it early.
+    id.iter().all(|&byte| byte > b' ').then_some(id)
 }
 
 fn read_command<'a>(

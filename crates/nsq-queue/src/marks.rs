@@ -32,6 +32,8 @@ pub struct Marks {
     store: Store,
     /// As in the file; kept here too, in case the file becomes unreadable.
     floor: u64,
+    /// From the floor to here nothing is marked: the usual mark, that of the record at the floor, need not look.
+    clear_to: u64,
     started_afresh: bool,
 }
 
@@ -88,6 +90,7 @@ impl Marks {
             path: Some(path.to_path_buf()),
             identity,
             floor: read_floor(map.words()),
+            clear_to: 0,
             store: Store::File(map),
             started_afresh,
         };
@@ -121,6 +124,7 @@ impl Marks {
         let mut marks = Self {
             identity: log_identity,
             floor: read_floor(&words),
+            clear_to: 0,
             store: Store::Memory(words),
             ..Self::in_memory()
         };
@@ -136,6 +140,7 @@ impl Marks {
             identity: 0,
             store: memory(image(0, 0, FIRST_WORDS, |_| 0)),
             floor: 0,
+            clear_to: 0,
             started_afresh: false,
         }
     }
@@ -158,6 +163,7 @@ impl Marks {
             for word in &self.store.words()[HEADER_WORDS..] {
                 word.store(0, Ordering::Release);
             }
+            self.clear_to = floor;
             self.store_floor(floor);
         } else {
             self.advance(floor);
@@ -195,8 +201,13 @@ impl Marks {
             return Ok(());
         }
         if sequence == self.floor {
-            self.advance(sequence + 1);
+            if sequence + 1 < self.clear_to {
+                self.store_floor(sequence + 1);
+            } else {
+                self.advance(sequence + 1);
+            }
         } else {
+            self.clear_to = self.clear_to.min(sequence);
             let span = sequence / BLOCK_MARKS - self.floor / BLOCK_MARKS;
             if span >= self.mark_words() {
                 self.grow(span + 1)?;
@@ -276,6 +287,9 @@ impl Marks {
         if floor != self.floor {
             self.store_floor(floor);
         }
+        let skipped = floor % BLOCK_MARKS;
+        let clear = (self.marks_of(floor / BLOCK_MARKS) >> skipped).trailing_zeros();
+        self.clear_to = floor + u64::from(clear).min(BLOCK_MARKS - skipped);
     }
 
     /// The first record at or above `sequence` without a mark of its own, whatever the floor.

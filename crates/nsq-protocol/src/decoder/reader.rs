@@ -213,7 +213,7 @@ impl<'a> Reader<'a, '_> {
 
     /// The body of an IDENTIFY or AUTH.
     fn body(&mut self, command: CommandName) -> Result<&'a [u8], Stop> {
-        let size = self.length(CommandError::BodySizeMissing { command })?;
+        let size = self.length(|| CommandError::BodySizeMissing { command })?;
         let max = self.context.limits.max_body_size;
         if i64::from(size) > max {
             return Err(CommandError::BodyTooBig {
@@ -226,12 +226,12 @@ impl<'a> Reader<'a, '_> {
         if size <= 0 {
             return Err(CommandError::BodySizeInvalid { command, size }.into());
         }
-        self.bytes(size, CommandError::BodyMissing { command })
+        self.bytes(size, || CommandError::BodyMissing { command })
     }
 
     /// The body of a PUB or DPUB.
     fn message(&mut self, command: CommandName) -> Result<&'a [u8], Stop> {
-        let size = self.length(CommandError::MessageSizeMissing { command })?;
+        let size = self.length(|| CommandError::MessageSizeMissing { command })?;
         if size <= 0 {
             return Err(CommandError::MessageSizeInvalid { command, size }.into());
         }
@@ -239,7 +239,7 @@ impl<'a> Reader<'a, '_> {
         if i64::from(size) > max {
             return Err(CommandError::MessageTooBig { command, size, max }.into());
         }
-        self.bytes(size, CommandError::MessageMissing { command })
+        self.bytes(size, || CommandError::MessageMissing { command })
     }
 
     /// The body of an MPUB, up to the first message's size; `batch` knows where it ends.
@@ -248,7 +248,7 @@ impl<'a> Reader<'a, '_> {
         let limits = self.context.limits;
         let max = limits.max_body_size;
         // Compat: a size within the limits is not compared with what follows (protocol_v2.go, MPUB).
-        let size = self.length(CommandError::BodySizeMissing { command })?;
+        let size = self.length(|| CommandError::BodySizeMissing { command })?;
         if size <= 0 {
             return Err(CommandError::BodySizeInvalid { command, size }.into());
         }
@@ -260,7 +260,7 @@ impl<'a> Reader<'a, '_> {
             }
             .into());
         }
-        let count = self.length(CommandError::CountMissing)?;
+        let count = self.length(|| CommandError::CountMissing)?;
         // The count itself takes 4 bytes, and a message at least 5.
         let max_count = max.saturating_sub(4) / 5;
         let valid_count = u32::try_from(count)
@@ -272,19 +272,23 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A length as upstream reads it: signed. `missing` is what it means if the stream ends here.
-    fn length(&mut self, missing: CommandError) -> Result<i32, Stop> {
+    fn length(&mut self, missing: impl FnOnce() -> CommandError) -> Result<i32, Stop> {
         let rest = self.buf.get(self.position..).unwrap_or_default();
         let Some(length) = rest.first_chunk() else {
-            return Err(Stop::Partial(Some(missing)));
+            return Err(Stop::Partial(Some(missing())));
         };
         self.position += length.len();
         Ok(i32::from_be_bytes(*length))
     }
 
-    fn bytes(&mut self, size: i32, missing: CommandError) -> Result<&'a [u8], Stop> {
+    fn bytes(
+        &mut self,
+        size: i32,
+        missing: impl FnOnce() -> CommandError,
+    ) -> Result<&'a [u8], Stop> {
         let rest = self.buf.get(self.position..).unwrap_or_default();
         let Some(bytes) = usize::try_from(size).ok().and_then(|size| rest.get(..size)) else {
-            return Err(Stop::Partial(Some(missing)));
+            return Err(Stop::Partial(Some(missing())));
         };
         self.position += bytes.len();
         Ok(bytes)

@@ -817,6 +817,30 @@ fn any_input() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
+    fn a_fin_reads_the_same_on_the_short_way_as_on_the_long_one(
+        id in prop::array::uniform16(prop_oneof![
+            8 => Just(b'a'),
+            1 => Just(b' '),
+            1 => Just(b'\n'),
+            1 => Just(b'\r'),
+            1 => any::<u8>(),
+        ]),
+        end in prop::sample::select(vec!["\n", "\r\n", "x\n", " \n", ""]),
+        state in any_state(),
+        tls_missing: bool,
+    ) {
+        let limits = limits();
+        let context = Context { tls_missing, ..context(state, &limits) };
+        let line = [b"FIN ", &id[..], end.as_bytes()].concat();
+        let long = match read_command(&mut BatchProgress::default(), &line, &context) {
+            Ok(command) => Ok(Some(command)),
+            Err(Stop::Partial(_)) => Ok(None),
+            Err(Stop::Failed(failure)) => Err(failure),
+        };
+        prop_assert_eq!(Decoder::new().decode(&line, &context), long);
+    }
+
+    #[test]
     fn arbitrary_bytes_never_panic_and_read_the_same_in_every_chunking(
         bytes in any_input(),
         state in any_state(),
