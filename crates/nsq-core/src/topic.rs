@@ -52,6 +52,8 @@ pub struct Topic {
 
 struct State {
     main: Writer,
+    /// Where the last publish ended.
+    last_segment: u32,
     deferred: Option<Writer>,
     ids: IdGenerator,
     channels: BTreeMap<ChannelName, Arc<ChannelCell>>,
@@ -114,6 +116,7 @@ impl Topic {
             .max();
         let state = State {
             ids: IdGenerator::after(context.settings.node_id, last),
+            last_segment: main.end().position.segment,
             main,
             deferred,
             channels: BTreeMap::new(),

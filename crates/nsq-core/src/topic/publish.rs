@@ -72,7 +72,10 @@ impl Topic {
                 self.trim(state_ref, range.end, now);
             }
         }
-        if range.end > state_ref.main.log().first_sequence() {
+        // Only a segment begun moves it; whoever frees segments notes it too.
+        let segment = state_ref.main.end().position.segment;
+        if segment != state_ref.last_segment {
+            state_ref.last_segment = segment;
             self.note_release_point(state_ref);
         }
         drop(state);
