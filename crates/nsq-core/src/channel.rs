@@ -53,6 +53,9 @@ use crate::error::SubscribeError;
 use crate::latency::{Latencies, PercentileSettings};
 use crate::time::{Now, Tick};
 
+/// Room for so many unwritten notes is kept.
+const KEPT_NOTES: usize = 64;
+
 /// Where a channel keeps its marks and logs; one without lives in memory only.
 #[derive(Debug, Clone)]
 pub(crate) struct Store {
@@ -92,6 +95,10 @@ pub struct Channel {
     /// Copies of stragglers, by id, that a machine crash may still take: until it cannot, the originals count.
     copies: HashMap<u64, Copied>,
     journal: Option<Journal>,
+    /// Notes of the batch of commands that is being carried out, written together when it is [settled](Self::settle).
+    unwritten: Vec<Note>,
+    /// When the last of them was made, in unix nanoseconds.
+    unwritten_at: i64,
     out: OutSet,
     consumers: Consumers,
     paused: bool,
@@ -225,6 +232,7 @@ impl Channel {
         self.private = None;
         self.backlog = None;
         self.journal = None;
+        self.unwritten.clear();
         self.store.folder = None;
     }
 
@@ -246,8 +254,12 @@ impl Channel {
         self.life != Life::Open
     }
 
-    /// Publishes the floors, after a batch of commands. Whether the topic may now free a segment.
+    /// Publishes the floors and writes what is to be noted, after a batch of commands. Whether the topic may now free a
+    /// segment.
     pub fn settle(&mut self) -> bool {
+        if !self.unwritten.is_empty() {
+            self.write_notes();
+        }
         let floor = self.main.marks.floor();
         self.shared.set_main_floor(floor);
         if let Some(source) = &self.deferred {
@@ -277,15 +289,28 @@ impl Channel {
     }
 
     fn take_note(&mut self, notes: &[Note], now: Now) {
-        if notes.is_empty() {
-            return;
+        for &note in notes {
+            self.note_later(note, now);
         }
+        if !notes.is_empty() {
+            self.write_notes();
+        }
+    }
+
+    fn note_later(&mut self, note: Note, now: Now) {
+        self.unwritten.push(note);
+        self.unwritten_at = now.unix_nanos;
+    }
+
+    fn write_notes(&mut self) {
         if self.journal.is_none() {
             self.journal = self.open_journal();
         }
         if let Some(journal) = &mut self.journal {
-            journal.add(notes, now.unix_nanos);
+            journal.add(&self.unwritten, self.unwritten_at);
         }
+        self.unwritten.clear();
+        self.unwritten.shrink_to(KEPT_NOTES);
     }
 
     /// Rings as many waiting clients as there are messages to give them.

@@ -298,7 +298,12 @@ impl House {
         id: MessageId,
         delay: Duration,
     ) -> Result<(), NotInFlight> {
-        self.ring(|wakes| cell.lock().requeue(client, id, delay, self.now, wakes))
+        self.ring(|wakes| {
+            let mut channel = cell.lock();
+            let outcome = channel.requeue(client, id, delay, self.now, wakes);
+            channel.settle();
+            outcome
+        })
     }
 
     pub(crate) fn handle_timeout(&self, cell: &ChannelCell) -> Option<Tick> {

@@ -60,7 +60,7 @@ impl Channel {
         } else {
             now.unix_after(delay)
         };
-        self.take_note(&[Note::of(&message, due)], now);
+        self.note_later(Note::of(&message, due), now);
         if delay.is_zero() {
             self.trim_to_max_depth();
             self.ring_for_depth(wakes);

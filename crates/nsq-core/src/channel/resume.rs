@@ -65,6 +65,8 @@ impl Channel {
             backlog: None,
             copies: HashMap::new(),
             journal: None,
+            unwritten: Vec::new(),
+            unwritten_at: 0,
             out: OutSet::default(),
             consumers: Consumers::default(),
             shared: Arc::new(Shared::default()),

@@ -15,6 +15,8 @@ use crate::time::Now;
 impl Channel {
     /// Writes down what only memory knows: attempts and due times of all that is out. At shutdown.
     pub(crate) fn save(&mut self, now: Now) {
+        // They tell all that was not written yet.
+        self.unwritten.clear();
         let notes = self.living_notes(now);
         if let Some(journal) = &mut self.journal {
             journal.rewrite(&notes, now.unix_nanos);
@@ -33,6 +35,7 @@ impl Channel {
             .as_ref()
             .is_some_and(|journal| journal.wants_rewrite(self.out_count()))
         {
+            self.unwritten.clear();
             let notes = self.living_notes(now);
             if let Some(journal) = &mut self.journal {
                 journal.rewrite(&notes, now.unix_nanos);

@@ -51,6 +51,51 @@ fn attempts_go_on_over_a_restart() {
 }
 
 #[test]
+fn what_a_batch_of_requeues_noted_is_there_after_a_kill_once_it_is_settled() {
+    let mut house = House::new();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 3);
+    house.publish("t", &["at once", "later", "held"]);
+    let got = house.take(&cell, ALICE);
+    let now = house.now;
+    house.ring(|wakes| {
+        let mut channel = cell.lock();
+        let at_once = channel.requeue(ALICE, got[0].id, Duration::ZERO, now, wakes);
+        let later = channel.requeue(ALICE, got[1].id, 10 * SECOND, now, wakes);
+        channel.settle();
+        at_once.and(later).unwrap();
+    });
+    house.kill();
+    let cell = house.channel("t", "c");
+    assert_eq!(counts(&cell.lock()), (2, 0, 1));
+    house.subscribe(&cell, ALICE, 3);
+    let mut attempts: Vec<_> = house.take(&cell, ALICE).into_iter().collect();
+    attempts.sort_by_key(|message| message.id);
+    let attempts: Vec<_> = attempts.iter().map(|message| message.attempts).collect();
+    assert_eq!(attempts, [2, 1]);
+}
+
+#[test]
+fn what_was_not_written_yet_is_written_at_shutdown() {
+    let mut house = House::new();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 1);
+    house.publish("t", &["requeued"]);
+    let got = house.take_one(&cell, ALICE);
+    let now = house.now;
+    house
+        .ring(|wakes| {
+            cell.lock()
+                .requeue(ALICE, got.id, Duration::ZERO, now, wakes)
+        })
+        .unwrap();
+    house.restart();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 1);
+    assert_eq!(house.take_one(&cell, ALICE).attempts, 2);
+}
+
+#[test]
 fn a_delay_goes_on_over_a_kill() {
     let mut house = House::new();
     let cell = house.channel("t", "c");
