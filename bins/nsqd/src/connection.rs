@@ -40,6 +40,8 @@ const READ_BYTES: usize = 128 << 10;
 const OUTBOX_LIMIT: usize = 256 << 10;
 /// Above this many bytes waiting no more messages are taken for the client.
 const DELIVERY_LIMIT: usize = 64 << 10;
+/// What a connection keeps of its inbox, from one large command to the next.
+const KEPT_INBOX_BYTES: usize = 256 << 10;
 /// How long a closing connection may take to deliver its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Input thrown away while closing, so that the last words are not lost to a reset.
@@ -323,8 +325,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn process_inbox(&mut self) -> Next {
         let mut inbox = std::mem::take(&mut self.inbox);
         let (used, next) = self.process(&inbox);
-        if used < inbox.len() {
-            inbox.drain(..used);
+        inbox.drain(..used);
+        // What large commands come in piecemeal to is wanted again at once; a heartbeat gives it back.
+        if !inbox.is_empty() || inbox.capacity() <= KEPT_INBOX_BYTES {
             self.inbox = inbox;
         }
         next
