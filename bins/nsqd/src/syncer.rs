@@ -1,10 +1,14 @@
 //! Makes logs safe against a machine crash: every `--sync-timeout`, every `--sync-every` messages of a topic, and, with
-//! `--sync-publish`, before a publish is answered. Publishers that wait at the same time share one sync.
+//! `--sync-publish`, before a publish is answered.
+//!
+//! Publishers that wait at the same time share one sync. Those that a sync has answered come back while the next one
+//! would already run, and would then wait for two: so a topic's next sync waits for them, though no longer than the last
+//! one took. Whoever syncs a topic stays with it as long as publishers come back.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use nsq_core::{Broker, Topic};
 use nsq_daemon::metrics::Durations;
@@ -13,103 +17,214 @@ use tokio::sync::{Notify, watch};
 
 /// Topics that are synced at the same time.
 const CONCURRENT_SYNCS: usize = 4;
+/// The longest that a sync waits for publishers to come back, however long the last one took.
+const MAX_GATHERING: Duration = Duration::from_millis(5);
 
-/// How the last sync of a topic went.
-#[derive(Debug, Clone, Default)]
-struct Round {
-    number: u64,
-    error: Option<String>,
-}
+/// How a sync went: nothing while it has not been made.
+type Outcome = Option<Result<(), String>>;
 
+/// What is wanted of one topic, from the first who asks until nobody does.
 struct Pending {
     topic: Arc<Topic>,
-    done: watch::Sender<Round>,
+    done: watch::Sender<Outcome>,
+    /// How many publishers wait for it.
+    waiting: usize,
+    /// With so many it begins at once.
+    expected: usize,
+    /// All of the topic is to be synced, and at once: somebody asked who does not wait.
+    is_full: bool,
+}
+
+#[derive(Default)]
+struct Wanted {
+    pending: HashMap<TopicName, Pending>,
+    /// Topics that nobody syncs yet.
+    queue: VecDeque<TopicName>,
+    /// How many topics are being synced.
+    running: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    wanted: Mutex<Wanted>,
+    gathered: Condvar,
+    durations: Arc<Durations>,
+    failures: AtomicU64,
 }
 
 /// Asks for syncs, and waits for them.
 #[derive(Default)]
 pub(crate) struct Syncer {
-    wanted: Mutex<HashMap<TopicName, Pending>>,
+    shared: Arc<Shared>,
     asked: Notify,
-    /// How long each sync of a topic took.
-    pub(crate) durations: Arc<Durations>,
-    failures: Arc<AtomicU64>,
 }
 
 impl Syncer {
-    /// Asks for a sync of `topic`, soon.
+    /// Asks for a sync of `topic` and its channels, soon.
     pub(crate) fn ask(&self, topic: &Arc<Topic>) {
-        self.want(topic);
+        self.want(topic, |pending| pending.is_full = true);
     }
 
-    /// Syncs what `topic` has by now, together with everyone who asks before it begins.
+    /// Syncs what `topic` was given by now, together with everyone who asks before it begins.
     ///
     /// # Errors
     /// What the disk said.
     pub(crate) async fn sync(&self, topic: &Arc<Topic>) -> Result<(), String> {
-        let mut done = self.want(topic);
-        match done.wait_for(|round| round.number > 0).await {
-            Ok(round) => round.error.clone().map_or(Ok(()), Err),
-            Err(_) => Err("exiting".to_owned()),
+        let mut done = self.want(topic, |pending| pending.waiting += 1);
+        let outcome = done.wait_for(Option::is_some).await;
+        match outcome.as_deref() {
+            Ok(Some(outcome)) => outcome.clone(),
+            Ok(None) | Err(_) => Err("exiting".to_owned()),
         }
     }
 
     /// How many syncs failed.
     pub(crate) fn failure_count(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+        self.shared.failures.load(Ordering::Relaxed)
     }
 
-    fn want(&self, topic: &Arc<Topic>) -> watch::Receiver<Round> {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        let pending = wanted
-            .entry(topic.name().clone())
-            .or_insert_with(|| Pending {
-                topic: Arc::clone(topic),
-                done: watch::Sender::new(Round::default()),
-            });
+    /// How long each sync of a topic took.
+    pub(crate) fn durations(&self) -> &Durations {
+        &self.shared.durations
+    }
+
+    fn want(
+        &self,
+        topic: &Arc<Topic>,
+        count: impl FnOnce(&mut Pending),
+    ) -> watch::Receiver<Outcome> {
+        let mut wanted = self.shared.lock();
+        let Wanted { pending, queue, .. } = &mut *wanted;
+        let mut is_new = false;
+        let pending = pending.entry(topic.name().clone()).or_insert_with(|| {
+            is_new = true;
+            queue.push_back(topic.name().clone());
+            Pending::new(Arc::clone(topic))
+        });
+        // The topic of that name may have been deleted, and made anew.
+        pending.topic = Arc::clone(topic);
+        count(pending);
         let done = pending.done.subscribe();
+        let is_gathered = pending.is_ready();
         drop(wanted);
-        self.asked.notify_one();
+        if is_new {
+            self.asked.notify_one();
+        } else if is_gathered {
+            self.shared.gathered.notify_all();
+        }
         done
     }
 
-    fn take(&self) -> Vec<Pending> {
-        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.drain().map(|(_, pending)| pending).collect()
-    }
-
-    /// Runs for ever. What is asked for while a round runs waits for the next one.
+    /// Runs for ever.
     pub(crate) async fn run(&self, broker: &Arc<Broker>) {
         loop {
             self.asked.notified().await;
-            let mut round = self.take().into_iter();
-            let mut running = tokio::task::JoinSet::new();
-            loop {
-                while running.len() < CONCURRENT_SYNCS {
-                    let Some(pending) = round.next() else { break };
-                    let broker = Arc::clone(broker);
-                    let durations = Arc::clone(&self.durations);
-                    let failures = Arc::clone(&self.failures);
-                    running.spawn_blocking(move || {
-                        let began = Instant::now();
-                        let outcome = pending.topic.sync();
-                        durations.record(began.elapsed());
-                        if let Err(error) = &outcome {
-                            failures.fetch_add(1, Ordering::Relaxed);
-                            tracing::error!(
-                                "TOPIC({}): cannot be synced: {error}",
-                                pending.topic.name()
-                            );
-                        }
-                        broker.note_sync(outcome.as_ref().err());
-                        let error = outcome.err().map(|error| error.to_string());
-                        pending.done.send_replace(Round { number: 1, error });
-                    });
-                }
-                if running.join_next().await.is_none() {
-                    break;
-                }
+            while let Some(name) = self.shared.begin() {
+                let (shared, broker) = (Arc::clone(&self.shared), Arc::clone(broker));
+                tokio::task::spawn_blocking(move || shared.work(name, &broker));
             }
         }
     }
 }
+
+impl Pending {
+    fn new(topic: Arc<Topic>) -> Pending {
+        Pending {
+            topic,
+            done: watch::Sender::new(None),
+            waiting: 0,
+            expected: 1,
+            is_full: false,
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_full || self.waiting >= self.expected
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A topic that waits, if one more may be synced now.
+    fn begin(&self) -> Option<TopicName> {
+        let mut wanted = self.lock();
+        if wanted.running == CONCURRENT_SYNCS {
+            return None;
+        }
+        let name = wanted.queue.pop_front()?;
+        wanted.running += 1;
+        Some(name)
+    }
+
+    /// Syncs the topic for as long as it is wanted, and then others that wait.
+    fn work(&self, mut name: TopicName, broker: &Broker) {
+        // When the topic's last sync was made, and no longer waits for publishers to come back.
+        let mut gather_until = None;
+        loop {
+            let Some(round) = self.gather(&name, gather_until) else {
+                let mut wanted = self.lock();
+                let Some(next) = wanted.queue.pop_front() else {
+                    wanted.running -= 1;
+                    return;
+                };
+                drop(wanted);
+                name = next;
+                gather_until = None;
+                continue;
+            };
+            let began = Instant::now();
+            let outcome = if round.is_full {
+                round.topic.sync()
+            } else {
+                round.topic.sync_published()
+            };
+            let took = began.elapsed();
+            self.durations.record(took);
+            if let Err(error) = &outcome {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::error!("TOPIC({name}): cannot be synced: {error}");
+            }
+            broker.note_sync(outcome.as_ref().err());
+            if let Some(pending) = self.lock().pending.get_mut(&name) {
+                // Those who wait already, and those who are answered now and will want the next.
+                pending.expected = pending.waiting + round.waiting;
+            }
+            let outcome = outcome.map_err(|error| error.to_string());
+            round.done.send_replace(Some(outcome));
+            gather_until = Some(Instant::now() + took.min(MAX_GATHERING));
+        }
+    }
+
+    /// Waits until a sync of the topic is worth its while, `until` at the latest, and takes what is wanted of it. `None`
+    /// when nobody wants it any more; and where others wait for their turn, a topic that has had one goes to the end.
+    fn gather(&self, name: &TopicName, until: Option<Instant>) -> Option<Pending> {
+        let mut wanted = self.lock();
+        loop {
+            let must_yield = until.is_some() && !wanted.queue.is_empty();
+            let pending = wanted.pending.get_mut(name)?;
+            let left = until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            });
+            if pending.is_ready() || left.is_zero() || must_yield {
+                if pending.waiting == 0 && !pending.is_full {
+                    wanted.pending.remove(name);
+                    return None;
+                }
+                if must_yield {
+                    wanted.queue.push_back(name.clone());
+                    return None;
+                }
+                let next = Pending::new(Arc::clone(&pending.topic));
+                return Some(std::mem::replace(pending, next));
+            }
+            let waited = self.gathered.wait_timeout(wanted, left);
+            wanted = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,6 @@ impl Drop for Leaving {
 }
 
 fn start_worker(index: usize) -> io::Result<Worker> {
-    // Fewer polls of the clock and the inbox than tokio's default: a batch is worth finishing.
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();

@@ -100,7 +100,7 @@ fn write_nsqd(out: &mut Exposition, nsqd: &Nsqd) {
     let syncer = &nsqd.notes.syncer;
     out.counter("nsqd_sync_errors_total", "Syncs of a topic that failed.")
         .sample(&[], syncer.failure_count());
-    syncer.durations.write(
+    syncer.durations().write(
         &mut out.histogram(
             "nsqd_sync_duration_seconds",
             "Time a sync of a topic to the disk took.",

@@ -99,8 +99,22 @@ impl Topic {
     /// # Errors
     /// [`LogError`] when the disk refuses; what was not synced stays marked as such.
     pub fn sync(&self) -> Result<(), LogError> {
-        // What is deleted meanwhile cannot be synced, and need not.
-        self.sync_files().or_else(|error| {
+        self.sync_published()?;
+        self.unless_discarded(self.sync_channels())
+    }
+
+    /// Makes what was published safe against a machine crash, as [`Topic::sync`] does; what the channels noted of it is
+    /// left for later, since a message that comes back is no message lost.
+    ///
+    /// # Errors
+    /// As [`Topic::sync`].
+    pub fn sync_published(&self) -> Result<(), LogError> {
+        self.unless_discarded(self.sync_logs())
+    }
+
+    /// What is deleted meanwhile cannot be synced, and need not.
+    fn unless_discarded(&self, outcome: Result<(), LogError>) -> Result<(), LogError> {
+        outcome.or_else(|error| {
             if self.lock().life == Life::Discarded {
                 Ok(())
             } else {
@@ -109,8 +123,8 @@ impl Topic {
         })
     }
 
-    fn sync_files(&self) -> Result<(), LogError> {
-        let (logs, cells) = {
+    fn sync_logs(&self) -> Result<(), LogError> {
+        let logs = {
             let mut state = self.lock();
             if state.life == Life::Discarded {
                 return Ok(());
@@ -129,11 +143,19 @@ impl Topic {
             {
                 logs.push(Arc::clone(writer.log()));
             }
-            (logs, state.channels.values().cloned().collect::<Vec<_>>())
+            logs
         };
-        for log in logs {
-            log.sync()?;
-        }
+        logs.iter().try_for_each(|log| log.sync().map(drop))
+    }
+
+    fn sync_channels(&self) -> Result<(), LogError> {
+        let cells = {
+            let state = self.lock();
+            if state.life == Life::Discarded {
+                return Ok(());
+            }
+            state.channels.values().cloned().collect::<Vec<_>>()
+        };
         for cell in cells {
             let (logs, folder) = {
                 let channel = cell.lock();

@@ -46,6 +46,12 @@ impl Durations {
         self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        let counts = self.counts.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// Writes them as one histogram.
     pub fn write(&self, family: &mut HistogramFamily<'_>, labels: Labels<'_>) {
         let counts = self
