@@ -61,7 +61,6 @@ fn serve(mut stream: TcpStream, messages: &[u8]) -> io::Result<()> {
     stream.read_exact(&mut magic)?;
     let mut scanner = Scanner::default();
     let mut buffer = vec![0; BUFFER_BYTES];
-    let mut out = Vec::new();
     let one_bytes = messages.len() / BATCH;
     let (mut ready, mut in_flight) = (0_usize, 0_usize);
     loop {
@@ -69,9 +68,10 @@ fn serve(mut stream: TcpStream, messages: &[u8]) -> io::Result<()> {
         if count == 0 {
             return Ok(());
         }
+        let (mut ok_count, mut is_closing) = (0, false);
         scanner.take(&buffer[..count], |line| match line.first() {
             // PUB, MPUB, DPUB, SUB, IDENTIFY.
-            Some(b'P' | b'M' | b'D' | b'S' | b'I') => out.extend_from_slice(frame::OK),
+            Some(b'P' | b'M' | b'D' | b'S' | b'I') => ok_count += 1,
             Some(b'R') => {
                 ready = std::str::from_utf8(line.get(4..).unwrap_or_default())
                     .ok()
@@ -81,13 +81,16 @@ fn serve(mut stream: TcpStream, messages: &[u8]) -> io::Result<()> {
             Some(b'F') => in_flight = in_flight.saturating_sub(1),
             Some(b'C') => {
                 ready = 0;
-                out.extend_from_slice(CLOSE_WAIT_FRAME);
+                is_closing = true;
             }
             _ => {}
         });
-        if !out.is_empty() {
-            stream.write_all(&out)?;
-            out.clear();
+        // Each by itself: a server that knows nothing of what else came in does no better.
+        for _ in 0..ok_count {
+            stream.write_all(frame::OK)?;
+        }
+        if is_closing {
+            stream.write_all(CLOSE_WAIT_FRAME)?;
         }
         // As a queue would: a part at a time, so that finishing and sending overlap.
         let room = ready.saturating_sub(in_flight);

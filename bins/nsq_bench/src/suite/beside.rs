@@ -173,7 +173,7 @@ fn subjects(suite: &Suite) -> Vec<Subject> {
     if let Some(recipe) = suite.upstream(UPSTREAM_SYNCED, &["--mem-queue-size=0", "--sync-every=1"])
     {
         subjects.push(Subject {
-            divisor: 50,
+            divisor: 500,
             ..subject(recipe)
         });
     }
