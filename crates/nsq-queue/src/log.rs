@@ -54,7 +54,8 @@ impl Log {
             segments: RwLock::new(segments),
             sync: Mutex::new(()),
             synced: Mutex::default(),
-            folder_dirty: AtomicBool::new(false),
+            // What an earlier process created may have been killed before it synced the folder.
+            folder_dirty: AtomicBool::new(true),
         }
     }
 

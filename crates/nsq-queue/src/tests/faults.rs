@@ -192,3 +192,18 @@ fn a_segment_file_cut_short_while_mapped_is_an_io_error_first_and_damage_then() 
     }
     assert_eq!(reader.next(&mut cursor).unwrap().unwrap().sequence, end);
 }
+
+#[test]
+fn the_first_sync_of_a_process_syncs_names_an_earlier_one_made() {
+    let bench = Bench::new();
+    let (mut writer, _) = bench.open();
+    append(&mut writer, &bodies(0..3, 200)).unwrap();
+    // Killed before the file's name was synced.
+    drop(writer);
+    let (mut writer, _) = bench.open();
+    append(&mut writer, &bodies(3..4, 200)).unwrap();
+    // The file's own sync works, the folder's does not.
+    bench.disk.faults.plan(Act::Sync, 1, 1, 0, 5);
+    assert!(writer.log().sync().is_err());
+    assert_eq!(writer.log().sync().unwrap(), 4);
+}
