@@ -80,6 +80,8 @@ impl Marks {
             disk.rename(path, Path::new(&aside))?;
         }
         let map = if let Some(map) = map {
+            // Were the copies left different, a second flipped bit could raise the lower one.
+            write_floor(map.words(), read_floor(map.words()));
             map
         } else {
             let words = image(identity, 0, FIRST_WORDS, |_| 0);
@@ -308,9 +310,7 @@ impl Marks {
     /// The lower of the two copies counts, so a kill in between, or a flipped bit, can only bring the
     /// floor back a little.
     fn store_floor(&mut self, floor: u64) {
-        let words = self.store.words();
-        words[FLOOR_WORD].store(floor, Ordering::Release);
-        words[COMPLEMENT_WORD].store(!floor, Ordering::Release);
+        write_floor(self.store.words(), floor);
         self.floor = floor;
     }
 
@@ -451,6 +451,11 @@ fn adopt_blank(words: &[AtomicU64], identity: u64) -> bool {
         words[1].store(identity, Ordering::Release);
     }
     is_blank
+}
+
+fn write_floor(words: &[AtomicU64], floor: u64) {
+    words[FLOOR_WORD].store(floor, Ordering::Release);
+    words[COMPLEMENT_WORD].store(!floor, Ordering::Release);
 }
 
 fn read_floor(words: &[AtomicU64]) -> u64 {

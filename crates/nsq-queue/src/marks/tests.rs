@@ -58,6 +58,25 @@ fn a_flipped_bit_in_the_floor_never_finishes_a_message() {
 }
 
 #[test]
+fn a_second_flipped_bit_in_the_floor_meets_a_mended_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut marks = open(&folder);
+    marks.set_floor(1000);
+    drop(marks);
+    let path = folder.path().join("marks");
+    let flip = |byte: usize| {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[byte] ^= 0x10;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    // The complement seems higher, which does no harm yet; then the floor does too.
+    flip(24 + 5);
+    assert_eq!(open(&folder).floor(), 1000);
+    flip(16 + 5);
+    assert_eq!(open(&folder).floor(), 1000);
+}
+
+#[test]
 fn a_late_straggler_makes_the_file_grow_and_keeps_every_mark() {
     let folder = tempfile::tempdir().unwrap();
     let mut marks = open(&folder);
