@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use nsq_protocol::{ChannelName, MessageId, TopicName};
-use nsq_queue::{LogOptions, Reader, Writer};
+use nsq_queue::{LogOptions, ReadError, Reader, Writer};
 
 pub use cell::ChannelCell;
 pub(crate) use positions::{DEFERRED_OFFERED, MAIN_OFFERED};
@@ -143,7 +143,7 @@ impl Topic {
     fn resume(&self, channels: Vec<(ChannelName, bool)>, now: Now) -> Result<(), StoreError> {
         let mut state = self.lock();
         let stands_still = channels.is_empty() || state.paused;
-        match self.saved_positions(&state)? {
+        match self.saved_positions(&state, !channels.is_empty())? {
             Some((main, deferred)) if stands_still => {
                 self.offered.set_main(main);
                 self.offered.set_deferred(deferred);
@@ -210,6 +210,9 @@ impl Topic {
         let wakes = self.resume_flow(&state, now);
         self.active.store(true, Ordering::Relaxed);
         drop(state);
+        if paused {
+            self.sync_positions();
+        }
         wakes.ring();
     }
 
@@ -344,17 +347,28 @@ fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>
     Ok((main, deferred))
 }
 
-/// The id of the last record that can be read.
+/// The highest id among the last records that can be read. After a machine crash the very last may be gone: then those
+/// before are asked, farther and farther back, since an id given twice costs the second message.
 fn last_id(writer: &Writer) -> Option<MessageId> {
     let log = writer.log();
-    let last = log.end_sequence().checked_sub(1)?;
-    if last < log.first_sequence() {
-        return None;
-    }
-    let mut cursor = log.seek(last);
+    let (first, end) = (log.first_sequence(), log.end_sequence());
     let mut reader = Reader::new(Arc::clone(log));
-    match reader.next(&mut cursor) {
-        Ok(Some(record)) => Some(MessageId::from_u64(record.id)),
-        _ => None,
+    let mut distance = 1;
+    while first < end {
+        let start = end.saturating_sub(distance).max(first);
+        let mut cursor = log.seek(start);
+        let mut last = None;
+        loop {
+            match reader.next(&mut cursor) {
+                Ok(Some(record)) => last = last.max(Some(record.id)),
+                Err(ReadError::Damaged { .. }) => {}
+                Ok(None) | Err(ReadError::Io(_)) => break,
+            }
+        }
+        if last.is_some() || start == first {
+            return last.map(MessageId::from_u64);
+        }
+        distance *= 2;
     }
+    None
 }

@@ -304,6 +304,8 @@ impl Channel {
                             *bytes += record.body.len();
                             count += 1;
                         }
+                        // This very record, whatever the count said: finishing it here would lose it.
+                        Err(known) if is_out(&known) => {}
                         // Known from before a restart: a copy of it is out already.
                         Err(_) => {
                             let _ = source.marks.mark(sequence);

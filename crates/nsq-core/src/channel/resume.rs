@@ -117,7 +117,10 @@ impl Channel {
             self.journal = Some(journal);
             notes = found;
         }
-        for note in notes.values() {
+        // In the order of their logs, so that what comes back does so as it was published.
+        let mut notes: Vec<_> = notes.into_values().collect();
+        notes.sort_unstable_by_key(|note| (note.log.index(), note.sequence));
+        for note in &notes {
             self.resume_noted(note, now);
         }
         self.take_in(LogKind::Deferred, now);

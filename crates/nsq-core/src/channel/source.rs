@@ -41,7 +41,9 @@ impl Source {
             marks.set_floor(log.first_sequence());
         }
         let cursor = log.seek(marks.floor());
-        let ahead_count = marks.count_marked(marks.floor()..end.max(marks.floor()));
+        // Behind the end too: a machine crash may have taken the topic's note of how far it was offered.
+        let end = end.max(log.end_sequence()).max(marks.floor());
+        let ahead_count = marks.count_marked(marks.floor()..end);
         Source {
             reader: Reader::new(Arc::clone(&log)),
             cursor,

@@ -2,6 +2,9 @@
 //!
 //! Without the files a topic with channels did not stand still: all it has was offered.
 
+use std::fs::File;
+use std::io::ErrorKind;
+
 use nsq_queue::{Log, Marks};
 
 use super::{State, Topic};
@@ -14,7 +17,14 @@ pub(crate) const DEFERRED_OFFERED: &str = "deferred.offered";
 
 impl Topic {
     /// The fan-out positions as they were saved; `None` when the topic did not stand still.
-    pub(super) fn saved_positions(&self, state: &State) -> Result<Option<(u64, u64)>, StoreError> {
+    ///
+    /// What a machine crash took counts as offered where there are channels: what is not offered goes when the topic is
+    /// emptied, and no channel must lose what it had.
+    pub(super) fn saved_positions(
+        &self,
+        state: &State,
+        has_channels: bool,
+    ) -> Result<Option<(u64, u64)>, StoreError> {
         let Some(folder) = &self.folder else {
             return Ok(None);
         };
@@ -23,8 +33,15 @@ impl Topic {
             if !file.exists() {
                 return Ok(None);
             }
-            let saved = Marks::open(&file, log.identity())?.floor();
-            Ok(Some(saved.clamp(log.first_sequence(), log.end_sequence())))
+            let saved = Marks::open(&file, log.identity())?;
+            let position = if saved.started_afresh() && has_channels {
+                log.end_sequence()
+            } else {
+                saved.floor()
+            };
+            Ok(Some(
+                position.clamp(log.first_sequence(), log.end_sequence()),
+            ))
         };
         let Some(main) = position(state.main.log(), MAIN_OFFERED)? else {
             return Ok(None);
@@ -47,6 +64,20 @@ impl Topic {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
+            }
+        }
+    }
+
+    /// Makes the saved fan-out positions safe against a machine crash. No lock need be held.
+    pub(super) fn sync_positions(&self) {
+        let Some(folder) = &self.folder else { return };
+        for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
+            let file = folder.join(name);
+            match File::open(&file).and_then(|file| file.sync_data()) {
+                Ok(()) => {}
+                // Most topics do not stand still.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => tracing::error!("cannot sync {}: {error}", file.display()),
             }
         }
     }

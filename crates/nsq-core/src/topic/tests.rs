@@ -1,5 +1,6 @@
 //! A topic and its channels together.
 
+mod crash;
 mod fan_out;
 mod model;
 mod threads;

@@ -149,13 +149,18 @@ impl Topic {
     }
 
     fn sync_channels(&self) -> Result<(), LogError> {
-        let cells = {
+        let (cells, has_position) = {
             let state = self.lock();
             if state.life == Life::Discarded {
                 return Ok(());
             }
-            state.channels.values().cloned().collect::<Vec<_>>()
+            let has_position = !(state.is_flowing() && state.has_kept_channel());
+            let cells = state.channels.values().cloned();
+            (cells.collect::<Vec<_>>(), has_position)
         };
+        if has_position {
+            self.sync_positions();
+        }
         for cell in cells {
             let (logs, folder) = {
                 let channel = cell.lock();
