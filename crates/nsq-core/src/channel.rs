@@ -31,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use nsq_protocol::ChannelName;
+use nsq_protocol::{ChannelName, MessageId};
 use nsq_queue::{Log, LogOptions, SegmentPool, Writer};
 
 pub(crate) use backlog::BACKLOG;
@@ -109,6 +109,8 @@ pub struct Channel {
     /// Whether the next message given is to be a requeued one, when there are both.
     requeued_first: bool,
     stalled_until: Option<Tick>,
+    /// The highest id that a note of an earlier run tells of, whether its message is still there or not.
+    highest_noted: Option<u64>,
     /// What had been offered when the channel was made or opened.
     main_start: u64,
     deferred_start: u64,
@@ -126,6 +128,11 @@ impl Channel {
     /// The channel's name.
     pub fn name(&self) -> &ChannelName {
         &self.name
+    }
+
+    /// No new message may have this id or a lower one: notes of lost messages would be taken for its own.
+    pub(crate) fn highest_noted(&self) -> Option<MessageId> {
+        self.highest_noted.map(MessageId::from_u64)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

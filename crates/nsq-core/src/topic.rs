@@ -168,6 +168,9 @@ impl Topic {
                 let mut wakes = Wakes::default();
                 cell.lock().set_paused(true, &mut wakes);
             }
+            if let Some(id) = cell.lock().highest_noted() {
+                state.ids.stay_above(id);
+            }
             state.channels.insert(name, cell);
         }
         self.note_release_point(&state);
@@ -352,9 +355,12 @@ fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>
 fn last_id(writer: &Writer) -> Option<MessageId> {
     let log = writer.log();
     let (first, end) = (log.first_sequence(), log.end_sequence());
+    if first == end {
+        return None;
+    }
     let mut reader = Reader::new(Arc::clone(log));
     let mut distance = 1;
-    while first < end {
+    loop {
         let start = end.saturating_sub(distance).max(first);
         let mut cursor = log.seek(start);
         let mut last = None;
@@ -370,5 +376,4 @@ fn last_id(writer: &Writer) -> Option<MessageId> {
         }
         distance *= 2;
     }
-    None
 }

@@ -74,6 +74,7 @@ impl Channel {
             life: Life::Open,
             requeued_first: false,
             stalled_until: None,
+            highest_noted: None,
             main_start: main_end,
             deferred_start: deferred_end,
             requeue_count: 0,
@@ -117,6 +118,7 @@ impl Channel {
             self.journal = Some(journal);
             notes = found;
         }
+        self.highest_noted = notes.keys().copied().max();
         // In the order of their logs, so that what comes back does so as it was published.
         let mut notes: Vec<_> = notes.into_values().collect();
         notes.sort_unstable_by_key(|note| (note.log.index(), note.sequence));

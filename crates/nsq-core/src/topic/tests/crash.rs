@@ -104,3 +104,30 @@ fn ids_go_on_behind_the_last_that_can_be_read_although_the_clock_was_set_back() 
             .all(|message| Some(message.id.as_u64()) > highest)
     );
 }
+
+#[test]
+fn a_new_message_does_not_take_over_the_note_of_a_lost_one() {
+    let mut house = House::new();
+    let cell = house.channel("t", "c");
+    let log = house.topic_folder("t").join("main.00000000.log");
+    house.publish("t", &["kept"]);
+    let without = std::fs::read(&log).unwrap();
+    // A unit of the ids' clock.
+    house.pass(std::time::Duration::from_nanos(1 << 20));
+    house.publish("t", &["lost"]);
+    house.subscribe(&cell, ALICE, 10);
+    let got = house.take(&cell, ALICE);
+    house
+        .requeue(&cell, ALICE, got[1].id, 1000 * SECOND)
+        .unwrap();
+    std::fs::write(&log, without).unwrap();
+    // So that the next id would be the lost message's.
+    house.now.unix_nanos -= 3_600_000_000_000;
+    house.kill();
+
+    house.publish("t", &["new!"]);
+    house.kill();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 10);
+    assert_eq!(house.bodies(&cell, ALICE), ["kept", "new!"]);
+}
