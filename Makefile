@@ -2,12 +2,13 @@
 # make test   everything that can fail: formatting, lints, docs, unit tests, tests of the built daemons
 # make build  the release binaries, in target/release
 # make reference  docs/REFERENCE.md anew from the programs
+# make sim    the simulation of the broker: SEEDS=10000 of them, or SEED=7 alone, with all that it does
 # make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
 #             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint bench instructions instructions-write reference clean
+.PHONY: up test build lint sim bench instructions instructions-write reference clean
 
 CARGO ?= cargo
 
@@ -25,6 +26,10 @@ lint:
 test: lint
 	$(CARGO) build --workspace --bins --locked
 	$(CARGO) test --workspace --locked
+
+SEEDS ?= 3000
+sim:
+	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --locked -p nsq-sim -- --nocapture
 
 # In a quick run the page is a copy: docs/PERFORMANCE.md has full runs only.
 bench: build
