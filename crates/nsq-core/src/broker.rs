@@ -500,6 +500,12 @@ fn plan(
         }
     }
     let folders = Folders::list(folder, ".topic", discarded)?;
+    for deleted in folders.deleted() {
+        // The file may still tell of the deleted topic's channels. Those that a new one of its name has, have folders.
+        if let Some((_, channels)) = topics.get_mut(deleted) {
+            channels.clear();
+        }
+    }
     for gone in folders.gone() {
         topics.remove(gone);
     }

@@ -47,6 +47,11 @@ impl Folders {
         Ok(folders)
     }
 
+    /// The names that were deleted, whether or not they were made again.
+    pub(super) fn deleted(&self) -> impl Iterator<Item = &str> {
+        self.deleted.iter().map(String::as_str)
+    }
+
     /// The names that were deleted and not made again.
     pub(super) fn gone(&self) -> impl Iterator<Item = &str> {
         let deleted = self.deleted.iter().map(String::as_str);

@@ -131,3 +131,18 @@ fn a_new_message_does_not_take_over_the_note_of_a_lost_one() {
     house.subscribe(&cell, ALICE, 10);
     assert_eq!(house.bodies(&cell, ALICE), ["kept", "new!"]);
 }
+
+#[test]
+fn a_topic_made_again_has_none_of_the_deleted_ones_channels_after_a_kill() {
+    let mut house = House::new();
+    house.channel("t", "c");
+    house.broker().save_metadata().unwrap();
+    house.broker().delete_topic("t");
+    house.publish("t", &["a"]);
+    // Before the deletion is written to nsqd.dat.
+    house.kill();
+    assert!(house.topic("t").channels().is_empty());
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 10);
+    assert_eq!(house.bodies(&cell, ALICE), ["a"]);
+}
