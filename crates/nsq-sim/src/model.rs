@@ -966,6 +966,8 @@ impl Model {
             .collect();
         let is_sure = !channel.is_loose
             && self.flips == 0
+            // What cannot be read for a moment is not counted meanwhile.
+            && !self.had_faults
             && open.iter().all(|owed| owed.must)
             && channel
                 .owed
