@@ -594,6 +594,11 @@ impl Model {
         for must in topic.waiting.values_mut() {
             *must = false;
         }
+        if topic.is_position_lost {
+            for channel in topic.channels.values_mut() {
+                channel.loosen();
+            }
+        }
         topic.is_position_lost = true;
     }
 
