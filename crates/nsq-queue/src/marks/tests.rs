@@ -77,6 +77,24 @@ fn a_second_flipped_bit_in_the_floor_meets_a_mended_one() {
 }
 
 #[test]
+fn a_floor_that_no_log_can_have_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("marks");
+    for floor in [u64::MAX, u64::MAX - 1, 1 << 62] {
+        let mut marks = open(&folder);
+        marks.mark(1).unwrap();
+        let words = marks.store.words();
+        words[FLOOR_WORD].store(floor, Ordering::Release);
+        words[COMPLEMENT_WORD].store(!floor, Ordering::Release);
+        drop(marks);
+        assert!(Marks::look(&path, 7).unwrap().started_afresh());
+        let marks = open(&folder);
+        assert!(marks.started_afresh());
+        assert_eq!(marks.floor(), 0);
+    }
+}
+
+#[test]
 fn a_late_straggler_makes_the_file_grow_and_keeps_every_mark() {
     let folder = tempfile::tempdir().unwrap();
     let mut marks = open(&folder);
