@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nsq_tests::{Admin, Fake, Lookupd, Nsqd, PATIENCE, Reply, Start};
+use nsq_tests::{Admin, Exposition, Fake, Lookupd, Nsqd, PATIENCE, Reply, Start};
 use serde_json::{Value, json};
 
 const CREATE: &[u8] = br#"{"topic":"t"}"#;
@@ -96,6 +96,16 @@ fn other_sites_cannot_act_through_a_browser() {
         let reply = admin.request_with("POST", "/api/topics", headers, CREATE);
         check(&reply, 200, "");
     }
+}
+
+#[test]
+fn its_own_figures_are_open_to_a_prometheus() {
+    let nsqd = Nsqd::start(&[]);
+    let admin = Admin::of_nsqds(&[&nsqd], &[ANN]);
+    assert_eq!(admin.get("/api/topics").status, 401);
+    let metrics = Exposition::of(&admin.get("/metrics"));
+    let asked = r#"nsqadmin_http_requests_total{method="GET",path="/ping",code="2xx"}"#;
+    assert!(metrics.value(asked) >= 1.0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod finish;
 mod graphite;
 mod history;
 mod login;
+mod metrics;
 mod reads;
 
 use std::sync::Arc;
@@ -30,12 +31,14 @@ pub(crate) fn router(nsqadmin: Arc<Nsqadmin>) -> Router<Nsqadmin> {
     );
     let (nodes, node) = (path("/api/nodes"), path("/api/nodes/:node"));
     let config = path("/config/:opt");
-    let mut router = Router::new(nsqadmin)
+    let counts = Arc::clone(&nsqadmin.requests);
+    let mut router = Router::counted(nsqadmin, counts)
         .guarded_by(guard)
         .finished_by(finish::finish)
         .route(Method::GET, &path("/ping"), async |_, _| {
             Ok(Reply::plain(StatusCode::OK, "OK"))
         })
+        .quiet_route(Method::GET, &path("/metrics"), metrics::show)
         .route(Method::GET, &topics, reads::topics)
         .route(Method::POST, &topics, actions::create)
         .route(Method::GET, &topic, reads::topic)

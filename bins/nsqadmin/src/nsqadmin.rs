@@ -1,5 +1,8 @@
 //! What all requests share.
 
+use std::sync::Arc;
+
+use nsq_daemon::http::RequestCounts;
 use nsq_daemon::http::header::HeaderValue;
 
 use crate::access::Access;
@@ -23,6 +26,7 @@ pub struct Nsqadmin {
     /// Who may.
     pub access: Access,
     pub(crate) notifier: Notifier,
+    pub(crate) requests: Arc<RequestCounts>,
     pub(crate) graphite: Graphite,
     /// The `Content-Security-Policy` of every answer.
     pub(crate) security_policy: HeaderValue,

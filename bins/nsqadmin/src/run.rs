@@ -123,6 +123,7 @@ pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>
         config_readers,
         graphite,
         notifier,
+        requests: Arc::default(),
         history: History::new(&settings),
         notices: Notices::default(),
         settings,

@@ -1,0 +1,19 @@
+//! `/metrics`: figures of nsqadmin itself in the format of Prometheus. Those of the cluster its nsqds give themselves.
+
+use std::sync::Arc;
+
+use nsq_daemon::http::{ApiError, Reply, Request};
+use nsq_daemon::metrics::{Exposition, write_process};
+
+use crate::Nsqadmin;
+
+pub(super) async fn show(nsqadmin: Arc<Nsqadmin>, _: Request) -> Result<Reply, ApiError> {
+    let mut out = Exposition::default();
+    out.build_info("nsqadmin_build_info");
+    nsqadmin.requests.write(&mut out.counter(
+        "nsqadmin_http_requests_total",
+        "HTTP requests answered, by route and kind of answer.",
+    ));
+    write_process(&mut out);
+    Ok(out.into_reply())
+}
