@@ -31,6 +31,22 @@ fn lookupd_of(ports: &[u16]) -> Fake {
 }
 
 #[test]
+fn a_dead_nsqd_given_by_address_is_listed_with_its_error() {
+    let alive = Nsqd::start(&[]);
+    alive.order("/topic/create?topic=t");
+    let dead = free_port();
+    let admin = Admin::asking("nsqd", [alive.http(), dead].into_iter(), &[]);
+    let nodes = admin.get("/nodes");
+    let page = nodes.text();
+    assert!(page.contains(&format!(r#"data-key="{dead}""#)), "{page}");
+    let why = format!("dial tcp {dead}: connect: connection refused");
+    assert!(page.contains(&why), "{page}");
+    let asked = admin.get("/topics/t?action=delete").text();
+    let named = format!("Nodes that do not answer now: {dead} ({why})");
+    assert!(asked.contains(&named), "{asked}");
+}
+
+#[test]
 fn a_killed_node_is_a_warning_and_the_others_are_the_answer() {
     let lookupd = Lookupd::start();
     let start = || Start::default().registering_with(&[lookupd.tcp()]).now();

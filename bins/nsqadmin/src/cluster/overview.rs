@@ -22,7 +22,7 @@ pub struct Overview {
     pub took: Duration,
     /// As given; empty where nsqds are asked directly.
     pub lookupds: Vec<LookupdReport>,
-    /// By host name, those included that do not answer.
+    /// By host name, those included that do not answer; those last that were given by address and do not answer.
     pub nodes: Vec<NodeReport>,
     /// Topics that some node has, summed over the nodes, by name.
     pub topics: Vec<Arc<Topic>>,
@@ -52,6 +52,17 @@ pub struct NodeReport {
     pub producer: Producer,
     /// What it says, or why it does not.
     pub stats: Result<NodeStats, Failure>,
+}
+
+impl NodeReport {
+    /// An nsqd that was given by its address, and does not say who it is.
+    fn unintroduced(failure: &Failure) -> Self {
+        Self {
+            address: failure.address.as_str().into(),
+            producer: Producer::default(),
+            stats: Err(failure.clone()),
+        }
+    }
 }
 
 impl Overview {
@@ -130,6 +141,7 @@ impl Cluster {
         let started = Instant::now();
         let fetcher = self.fetcher.within(LONGEST_WAIT);
         let mut warnings = Warnings::default();
+        let mut unintroduced = Vec::new();
         let (producers, lookupds, registered) = if self.has_lookupds() {
             let (mut of_nodes, mut of_topics) = (Warnings::default(), Warnings::default());
             let (nodes, topics, versions) = tokio::join!(
@@ -143,6 +155,7 @@ impl Cluster {
             (producers, reports(versions, &counts), topics?)
         } else {
             let producers = self.producers(&fetcher, &mut warnings).await?;
+            unintroduced.extend(warnings.iter().map(NodeReport::unintroduced));
             (producers, Vec::new(), Vec::new())
         };
         let questions = producers.into_iter().map(|producer| {
@@ -165,9 +178,10 @@ impl Cluster {
             }
         });
         let round = ask_all(DaemonKind::Nsqd, questions).await;
-        let nodes = round.any_answers(&mut warnings);
+        let mut nodes = round.any_answers(&mut warnings);
         let silent = nodes.iter().filter_map(|node| node.stats.as_ref().err());
         warnings.add(silent.cloned().collect());
+        nodes.extend(unintroduced);
         let topics = sum_topics(&nodes);
         let active: BTreeSet<&str> = topics.iter().map(|topic| &*topic.topic_name).collect();
         let inactive_topics = registered

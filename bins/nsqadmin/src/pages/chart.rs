@@ -57,8 +57,7 @@ fn area(points: &[(f64, Option<f64>)], height: f64) -> String {
             continue;
         }
         write!(out, "M{} {}", tenth(*first), tenth(height)).expect("a String takes everything");
-        for (x, y) in run {
-            let y = y.expect("a run has no gaps");
+        for (x, y) in run.iter().filter_map(|(x, y)| Some((x, (*y)?))) {
             write!(out, "L{} {}", tenth(*x), tenth(y)).expect("a String takes everything");
         }
         write!(out, "L{} {}Z", tenth(*last), tenth(height)).expect("a String takes everything");

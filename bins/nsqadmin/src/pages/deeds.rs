@@ -17,10 +17,16 @@ use super::notice::{Notice, Tone};
 
 /// What came of a form.
 pub(crate) enum Outcome {
-    /// Done, or failed for good: on to that page, with a notice.
-    Elsewhere { path: String, notice: Notice },
+    /// Done, or failed for good.
+    Elsewhere(Elsewhere),
     /// Not taken as it stands: asked again, with the reason.
     Again { deed: Deed, error: String },
+}
+
+/// On to that page, with a notice.
+pub(crate) struct Elsewhere {
+    pub(crate) path: String,
+    pub(crate) notice: Notice,
 }
 
 /// Carries out what `form` confirms.
@@ -79,10 +85,10 @@ pub(crate) async fn perform(
     };
     let words = Words::of(order);
     let concerned = Concerned::of(order, overview);
-    Outcome::Elsewhere {
+    Outcome::Elsewhere(Elsewhere {
         path: path_after(links, order, done.is_ok()),
         notice: notice(&words.done, &words.failed, done, concerned),
-    }
+    })
 }
 
 /// What is said of a deed.
@@ -153,13 +159,13 @@ pub(crate) async fn publish(
     links: &Links,
     topic: &str,
     form: &Query,
-) -> Outcome {
+) -> Elsewhere {
     let path = links.topic(topic);
     let node = form.first("node").unwrap_or_default();
     let body = form.first("body").unwrap_or_default();
     // Browsers send text fields with CR LF; nobody typed the CR.
     let body = body.replace("\r\n", "\n");
-    let refused = |why: &str| Outcome::Elsewhere {
+    let refused = |why: &str| Elsewhere {
         path: path.clone(),
         notice: Notice::new(Tone::Bad, "Nothing was published.").with_lines([why.to_owned()]),
     };
@@ -199,7 +205,7 @@ pub(crate) async fn publish(
             .map_err(|error| api_error(&error)),
         Concerned::default(),
     );
-    Outcome::Elsewhere { path, notice }
+    Elsewhere { path, notice }
 }
 
 fn target(place: &Place) -> Target<'_> {

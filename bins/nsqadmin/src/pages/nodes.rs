@@ -147,7 +147,7 @@ fn summary(visit: &Visit<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
         .filter(|node| node.stats.is_err())
         .count();
     let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in rows {
+    for row in rows.iter().filter(|row| is_introduced(row.node)) {
         *versions.entry(&row.node.producer.version).or_default() += 1;
     }
     let lookupds_down = overview
@@ -200,8 +200,10 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             |row: &Row<'_>| row.node.address.to_string(),
             |row| {
                 html! {
-                    a href=(visit.links.node(&row.node.address)) { (row.node.address) }
-                    div.muted.small { (row.node.producer.hostname) ", TCP " (row.node.producer.tcp_port) }
+                    @if is_introduced(row.node) {
+                        a href=(visit.links.node(&row.node.address)) { (row.node.address) }
+                        div.muted.small { (row.node.producer.hostname) ", TCP " (row.node.producer.tcp_port) }
+                    } @else { (row.node.address) }
                 }
             },
         ),
@@ -209,7 +211,12 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             "state",
             "State",
             |row: &Row<'_>| state::rank(&row.marks, row.backlog),
-            |row| state::badges(&row.marks),
+            |row| {
+                html! {
+                    (state::badges(&row.marks))
+                    @if let Err(failure) = &row.node.stats { div.small.muted { (failure.cause) } }
+                }
+            },
         ),
         Column::count("waiting", "Waiting", |row: &Row<'_>| row.backlog),
         Column::plain("course", "Course", |row: &Row<'_>| {
@@ -371,6 +378,11 @@ pub(crate) fn lookupds(overview: &Overview) -> Markup {
             }
         }
     }
+}
+
+/// Whether more is known of it than the address that was given for it.
+fn is_introduced(node: &NodeReport) -> bool {
+    !node.producer.broadcast_address.is_empty()
 }
 
 fn count(length: usize) -> i64 {

@@ -10,7 +10,7 @@ use crate::admin::Actor;
 use crate::cluster::ClusterError;
 
 use super::confirm::{self, Deed};
-use super::deeds::{self, Outcome};
+use super::deeds::{self, Elsewhere, Outcome};
 use super::layout::{self, Page, Section};
 use super::links;
 use super::notice::{Notice, Tone};
@@ -185,11 +185,8 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
     let (topic, channel) = (part("topic"), part("channel"));
     let action = form.first("action").unwrap_or_default();
     if let (Some(topic), None, "publish") = (topic, channel, action) {
-        let outcome = deeds::publish(&nsqadmin, &visit.visitor, &visit.links, topic, &form).await;
-        return Ok(match outcome {
-            Outcome::Elsewhere { path, notice } => go_on(&nsqadmin, &path, notice),
-            Outcome::Again { .. } => unreachable!("publishing never asks again"),
-        });
+        let next = deeds::publish(&nsqadmin, &visit.visitor, &visit.links, topic, &form).await;
+        return Ok(go_on(&nsqadmin, next));
     }
     let Some(deed) = Deed::parse(action, topic, channel, form.first("node")) else {
         return Err(ApiError::bad_request("INVALID_ACTION"));
@@ -205,7 +202,7 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
     };
     Ok(
         match deeds::perform(&nsqadmin, &actor, &visit.links, &overview, deed, &form).await {
-            Outcome::Elsewhere { path, notice } => go_on(&nsqadmin, &path, notice),
+            Outcome::Elsewhere(next) => go_on(&nsqadmin, next),
             Outcome::Again { deed, error } => {
                 let page = confirm::page(&visit, &overview, &deed, Some(&error));
                 layout::reply(&visit, &page)
@@ -240,7 +237,7 @@ fn refusal(visit: &Visit<'_>, why: &str) -> Reply {
 }
 
 /// On to a page that shows the notice. A reload of it repeats nothing.
-fn go_on(nsqadmin: &Nsqadmin, path: &str, notice: Notice) -> Reply {
+fn go_on(nsqadmin: &Nsqadmin, Elsewhere { path, notice }: Elsewhere) -> Reply {
     see_other(&format!("{path}?notice={}", nsqadmin.notices.leave(notice)))
 }
 

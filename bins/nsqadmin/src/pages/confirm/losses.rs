@@ -18,8 +18,8 @@ pub(super) struct Losses {
     nodes: Vec<String>,
     /// Whether the deed destroys anything: else only where it takes place is said.
     destroys: bool,
-    /// Nodes that did not answer: what they have is not in the numbers.
-    silent: usize,
+    /// Nodes that did not answer, and why: what they have is not in the numbers.
+    silent: Vec<String>,
 }
 
 impl Losses {
@@ -28,12 +28,13 @@ impl Losses {
             silent: overview
                 .nodes
                 .iter()
-                .filter(|node| node.stats.is_err())
-                .count(),
+                .filter_map(|node| Some((&node.address, node.stats.as_ref().err()?)))
+                .map(|(address, failure)| format!("{address} ({})", failure.cause))
+                .collect(),
             ..Self::default()
         };
         match deed {
-            Deed::CreateTopic | Deed::CreateChannel { .. } => losses.silent = 0,
+            Deed::CreateTopic | Deed::CreateChannel { .. } => losses.silent.clear(),
             Deed::Pause(place) | Deed::Unpause(place) => {
                 for part in parts(overview, place) {
                     losses.nodes.push(part.node.to_string());
@@ -117,7 +118,7 @@ impl Losses {
                     }
                     (self.places())
                 }
-            } @else if !self.nodes.is_empty() || self.silent > 0 {
+            } @else if !self.nodes.is_empty() || !self.silent.is_empty() {
                 ul.losses { (self.places()) }
             }
         }
@@ -128,8 +129,8 @@ impl Losses {
             @if !self.nodes.is_empty() {
                 li { "On " (figures::counted(length(&self.nodes), "node", "nodes")) ": " (few(&self.nodes)) "." }
             }
-            @if self.silent > 0 {
-                li.loud-warn { "Nodes that do not answer now: " (self.silent) ". What they have is not in these numbers." }
+            @if !self.silent.is_empty() {
+                li.loud-warn data-test="silent" { "Nodes that do not answer now: " (few(&self.silent)) ". What they have is not in these numbers." }
             }
         }
     }

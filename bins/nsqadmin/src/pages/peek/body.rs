@@ -35,7 +35,12 @@ pub(super) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
     let shown = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let dumped = u64::try_from(MOST_HEX_BYTES).unwrap_or(u64::MAX);
     html! {
-        pre class=(class) tabindex="0" data-kind=(kind) { (text) }
+        @if let Some((first, lines)) = beginning(&text) {
+            details.fold { summary { "All " (lines) " lines" } pre class=(class) tabindex="0" data-kind=(kind) { (text) } }
+            pre class=(class) data-test="beginning" { (first) }
+        } @else {
+            pre class=(class) tabindex="0" data-kind=(kind) { (text) }
+        }
         div.message-head {
             span { "Shown as " (kind) }
             @if truncated || shown < size {
@@ -49,6 +54,16 @@ pub(super) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
             (widgets::copy(&text, "Copy"))
         }
     }
+}
+
+/// The first lines of a text of many, and how many those are.
+fn beginning(text: &str) -> Option<(&str, usize)> {
+    let lines = text.lines().count();
+    if lines <= MOST_LINES {
+        return None;
+    }
+    let (end, _) = text.match_indices('\n').nth(SHOWN_LINES - 1)?;
+    Some((text.get(..end)?, lines))
 }
 
 fn read(bytes: &[u8], truncated: bool) -> Shown {
@@ -166,6 +181,9 @@ fn hex(bytes: &[u8]) -> String {
     out
 }
 
+/// A text of more lines is folded up to its first ones.
+const MOST_LINES: usize = 8;
+const SHOWN_LINES: usize = 5;
 /// Enough to see what it is.
 const MOST_HEX_BYTES: usize = 4096;
 /// Indentation may not multiply a body without end.
@@ -241,6 +259,25 @@ mod tests {
         assert!(html.len() < 5 << 20);
         let nested = format!("{}{}", "[1,".repeat(100), "1".to_owned() + &"]".repeat(100));
         assert!(matches!(read(nested.as_bytes(), false), Shown::Json(_)));
+    }
+
+    #[test]
+    fn a_long_text_is_folded_up_to_its_first_lines() {
+        let lines = |count: usize| {
+            (1..=count)
+                .map(|n| format!("line {n}\n"))
+                .collect::<String>()
+        };
+        let html = |count| show(Some(lines(count).as_bytes()), 100, false).into_string();
+        assert!(!html(8).contains("<details"), "{}", html(8));
+        let folded = html(9);
+        assert!(folded.contains("All 9 lines"), "{folded}");
+        assert_eq!(
+            folded.matches("line 5").count(),
+            3,
+            "whole, its beginning, to copy: {folded}"
+        );
+        assert_eq!(folded.matches("line 6").count(), 2, "{folded}");
     }
 
     #[test]
