@@ -3,12 +3,13 @@
 # make build  the release binaries, in target/release
 # make reference  docs/REFERENCE.md anew from the programs
 # make sim    the simulation of the broker: SEEDS=10000 of them, or SEED=7 alone, with all that it does
+# make dist   an archive of the release build and Debian packages, with checksums, in target/dist
 # make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
 #             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint sim bench instructions instructions-write reference clean
+.PHONY: up test build lint sim bench instructions instructions-write reference dist clean
 
 CARGO ?= cargo
 
@@ -48,6 +49,9 @@ instructions-write:
 reference:
 	$(CARGO) build --workspace --bins --locked
 	WRITE_REFERENCE=1 $(CARGO) test -p nsq-tests --locked --test operating the_reference
+
+dist: build
+	@bash config/dist.sh
 
 clean:
 	$(CARGO) clean
