@@ -263,11 +263,8 @@ mod tests {
 
     #[test]
     fn a_long_text_is_folded_up_to_its_first_lines() {
-        let lines = |count: usize| {
-            (1..=count)
-                .map(|n| format!("line {n}\n"))
-                .collect::<String>()
-        };
+        let lines =
+            |count: usize| (1..=count).fold(String::new(), |text, n| text + &format!("line {n}\n"));
         let html = |count| show(Some(lines(count).as_bytes()), 100, false).into_string();
         assert!(!html(8).contains("<details"), "{}", html(8));
         let folded = html(9);
