@@ -43,6 +43,21 @@ impl Tool {
         )
     }
 
+    /// As [`Tool::start`], through a program that has its last arguments run as a program of this process.
+    #[track_caller]
+    pub fn start_through(wrapper: &[&str], program: &str, args: &[impl AsRef<OsStr>]) -> Self {
+        let path = path_of(program, &program.to_uppercase());
+        let mut command = Command::new(wrapper[0]);
+        command
+            .args(&wrapper[1..])
+            .arg(path)
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self::spawn(&mut command)
+    }
+
     /// As [`Tool::start`], with something to read on stdin, which then ends.
     #[track_caller]
     pub fn start_reading(program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Self {

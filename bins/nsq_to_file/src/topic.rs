@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nsq_client::{Consumer, ConsumerEvent, Message};
+use nsq_client::{Consumer, ConsumerEvent, Message, Messages};
 use nsq_tools::sources::Sources;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep, sleep_until};
@@ -71,6 +71,7 @@ pub(crate) async fn run(
         consumer: Arc::clone(&consumer),
         archive: Some(archive),
         held: Vec::new(),
+        arrived: Vec::new(),
         sync_due: None,
         most_held: usize::try_from(settings.config.max_in_flight.max(1)).unwrap_or(usize::MAX),
         ticks: ticks(settings.sync_interval),
@@ -148,6 +149,8 @@ struct Writing {
     archive: Option<Archive>,
     /// Written, but not synced.
     held: Vec<Message>,
+    /// Taken while the files were worked on, to be written next.
+    arrived: Vec<Message>,
     /// When half of the time is over that nsqd gives the one of them which has least.
     sync_due: Option<Instant>,
     most_held: usize,
@@ -176,10 +179,10 @@ impl Writing {
     async fn turn(&mut self) -> Result<ControlFlow<()>, ArchiveError> {
         let mut step = Step::default();
         let mut flow = ControlFlow::Continue(());
-        let room = self.most_held - self.held.len();
+        let room = self.most_held.saturating_sub(self.held.len()).max(1);
         let messages = self.consumer.messages();
         tokio::select! {
-            batch = messages.next_many(room) => {
+            batch = next_batch(&mut self.arrived, &messages, room) => {
                 if batch.is_empty() {
                     (step.syncs, step.closes) = (true, true);
                     flow = ControlFlow::Break(());
@@ -236,8 +239,12 @@ impl Writing {
             .map(|message| message.delivery().timeout())
             .min();
         let quarter = shortest.unwrap_or(Duration::MAX) / 4;
+        let messages = self.consumer.messages();
+        let (held, arrived) = (&self.held, &mut self.arrived);
         let (archive, outcome) = meanwhile(working, quarter, || {
-            for message in &self.held {
+            // What comes meanwhile has to wait as well.
+            arrived.extend(messages.take_many(usize::MAX));
+            for message in held.iter().chain(arrived.iter()) {
                 message.touch();
             }
         })
@@ -251,7 +258,7 @@ impl Writing {
         if let Some(mut archive) = self.archive.take() {
             blocking(move || archive.abandon()).await;
         }
-        for message in self.held.drain(..) {
+        for message in self.held.drain(..).chain(self.arrived.drain(..)) {
             message.requeue_without_backoff(Some(Duration::ZERO));
         }
         self.consumer.stop_within(GIVING_BACK).await;
@@ -276,6 +283,15 @@ fn work(archive: &mut Archive, step: &Step) -> Result<bool, ArchiveError> {
         archive.close()?;
     }
     Ok(syncs)
+}
+
+/// What has arrived already, else the next messages; nothing is lost when it is given up.
+async fn next_batch(arrived: &mut Vec<Message>, messages: &Messages, most: usize) -> Vec<Message> {
+    if arrived.is_empty() {
+        messages.next_many(most).await
+    } else {
+        std::mem::take(arrived)
+    }
 }
 
 /// Waits for the end of `work`, and calls `call` every `period` until then.

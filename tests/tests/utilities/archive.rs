@@ -39,6 +39,16 @@ impl Bench {
 
     /// As [`Bench::archive`], with another `--output-dir`.
     pub(crate) fn archive_to(&self, output_dir: &str, flags: &[&str]) -> Tool {
+        Tool::start("nsq_to_file", &self.args(output_dir, flags))
+    }
+
+    /// As [`Bench::archive`], through a wrapper: see [`Tool::start_through`].
+    pub(crate) fn archive_through(&self, wrapper: &[&str], flags: &[&str]) -> Tool {
+        let out = format!("--output-dir={}", self.path("out").display());
+        Tool::start_through(wrapper, "nsq_to_file", &self.args(&out, flags))
+    }
+
+    fn args(&self, output_dir: &str, flags: &[&str]) -> Vec<String> {
         let mut args = vec![
             format!("--topic={TOPIC}"),
             format!("--nsqd-tcp-address={}", self.nsqd.tcp()),
@@ -53,7 +63,7 @@ impl Bench {
             .to_str()
             .expect("temporary paths are text");
         args.extend(flags.iter().map(|flag| flag.replace("{folder}", folder)));
-        Tool::start("nsq_to_file", &args)
+        args
     }
 
     #[track_caller]

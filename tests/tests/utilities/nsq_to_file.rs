@@ -1,8 +1,9 @@
 //! nsq_to_file: what it writes, where, and when.
 
 use std::fs;
+use std::process::Command;
 
-use nsq_tests::PATIENCE;
+use nsq_tests::{PATIENCE, say_loudly};
 use rustix::process::Signal;
 
 use crate::archive::{Bench, CHANNEL, TOPIC};
@@ -99,6 +100,36 @@ fn messages_are_synced_in_time_however_long_the_interval() {
     let mut tool = bench.archive(&["--sync-interval=1h"]);
     bench.publish([1, 2, 3]);
     // None of the reasons to sync comes before nsqd's patience of two seconds ends.
+    bench.wait_until_all_is_finished();
+    let channel = bench.nsqd.channel(TOPIC, CHANNEL);
+    assert_eq!(channel["timeout_count"], 0, "{channel}");
+    assert!(tool.terminate().success());
+    bench.wait_for_files("out", &[("numbers.here.now.log", "1\n2\n3\n")]);
+}
+
+/// strace makes every sync take longer than nsqd waits for an answer.
+#[test]
+fn what_waits_for_a_slow_disk_does_not_come_twice() {
+    const SLOW: [&str; 8] = [
+        "strace",
+        "-D",
+        "-f",
+        "-qq",
+        "-o/dev/null",
+        "-etrace=fsync,fdatasync",
+        "-einject=fsync,fdatasync:delay_enter=2500000",
+        "--",
+    ];
+    let can_trace = Command::new(SLOW[0]).args(&SLOW[1..]).arg("true").status();
+    if !can_trace.is_ok_and(|status| status.success()) {
+        say_loudly("NO STRACE: nsq_to_file on a slow disk was not tried");
+        return;
+    }
+    let bench = Bench::new();
+    let mut tool = bench.archive_through(&SLOW, &[]);
+    bench.publish([1]);
+    tool.wait_for_line("syncing 1 records to disk");
+    bench.publish([2, 3]);
     bench.wait_until_all_is_finished();
     let channel = bench.nsqd.channel(TOPIC, CHANNEL);
     assert_eq!(channel["timeout_count"], 0, "{channel}");

@@ -52,6 +52,18 @@ impl Messages {
         taken
     }
 
+    /// Takes up to `most` of those that are there, without waiting.
+    pub fn take_many(&self, most: usize) -> Vec<Message> {
+        let mut taken = Vec::new();
+        while taken.len() < most {
+            let Taken::Message(message) = self.take() else {
+                break;
+            };
+            taken.push(message);
+        }
+        taken
+    }
+
     /// The same as a [`Stream`].
     pub fn into_stream(self) -> impl Stream<Item = Message> + Send {
         stream::unfold(self, |messages| async {
