@@ -224,10 +224,18 @@ impl Suite {
                 self.say(&format!("FAILED: {error}"));
                 self.results.add(Line::Failure {
                     part: part.to_owned(),
-                    text: error.to_string(),
+                    text: self.without_folder(&error.to_string()),
                 })?;
                 Ok(None)
             }
+        }
+    }
+
+    /// A text for the page, which is nobody's business where the servers lay.
+    fn without_folder(&self, text: &str) -> String {
+        match self.folder.path().to_str() {
+            Some(folder) => text.replace(folder, "..."),
+            None => text.to_owned(),
         }
     }
 

@@ -29,7 +29,7 @@ fn start() -> Result<(), Stop> {
         &settings.log_level,
         settings.log_format,
     );
-    limits::raise_open_files();
+    limits::raise_open_files_or_warn();
     let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_name("http")

@@ -35,7 +35,7 @@ fn start() -> Result<ExitCode, Stop> {
         return Ok(look_only(export::run(&settings, &mut io::stdout().lock())));
     }
     let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
-    limits::raise_open_files();
+    limits::raise_open_files_or_warn();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
