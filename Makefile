@@ -3,13 +3,15 @@
 # make build  the release binaries, in target/release
 # make reference  docs/REFERENCE.md anew from the programs
 # make sim    the simulation of the broker: SEEDS=10000 of them, or SEED=7 alone, with all that it does
+# make kills  the release build killed under load: KILLS=500 times in each of three modes, and ended by SIGTERM as often
+# make soak   the release build under mixed traffic for SOAK_MINUTES=30, with its memory, handles and disk every 10 seconds
 # make dist   an archive of the release build and Debian packages, with checksums, in target/dist
 # make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
 #             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint sim bench instructions instructions-write reference dist clean
+.PHONY: up test build lint sim kills soak bench instructions instructions-write reference dist clean
 
 CARGO ?= cargo
 
@@ -31,6 +33,16 @@ test: lint
 SEEDS ?= 3000
 sim:
 	SEEDS=$(SEEDS) SEED=$(SEED) $(CARGO) test --locked -p nsq-sim -- --nocapture
+
+KILLS ?= 500
+kills: build
+	KILLS=$(KILLS) NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test faults under_load \
+	    -- --nocapture --test-threads=1
+
+SOAK_MINUTES ?= 30
+soak: build
+	SOAK_MINUTES=$(SOAK_MINUTES) NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test faults soak \
+	    -- --nocapture
 
 # In a quick run the page is a copy: docs/PERFORMANCE.md has full runs only.
 bench: build

@@ -185,7 +185,8 @@ impl Daemon {
     }
 
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    #[track_caller]
+    pub fn id(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
 

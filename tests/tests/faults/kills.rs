@@ -13,6 +13,8 @@ use crate::load::{consume, publish};
 const TOPIC: &str = "killed";
 const PUBLISHERS: usize = 3;
 const FEW_KILLS: u64 = 5;
+/// Between two publishes: leaves the two cores of a small machine some time for others.
+const PAUSE: Duration = Duration::from_millis(1);
 /// How long the last messages may take: several message timeouts.
 const PATIENCE_AT_THE_END: Duration = Duration::from_secs(40);
 
@@ -80,7 +82,7 @@ impl Campaign {
             // The scope waits for its threads: they must be told to end also when a step here fails.
             let end = ledger.ends_all();
             let publishers: Vec<_> = (0..PUBLISHERS)
-                .map(|number| scope.spawn(move || publish(address, TOPIC, number, ledger)))
+                .map(|number| scope.spawn(move || publish(address, TOPIC, number, ledger, PAUSE)))
                 .collect();
             for (index, channel) in self.channels.into_iter().enumerate() {
                 for number in [10, 20] {

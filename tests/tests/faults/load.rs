@@ -8,8 +8,15 @@ use nsq_tests::{Frame, PATIENCE, RawClient, ReadEnd};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 
-/// Publishes by PUB, MPUB and DPUB until told to stop, connecting anew when nsqd is gone.
-pub(crate) fn publish(address: SocketAddr, topic: &str, number: usize, ledger: &Ledger) {
+/// Publishes by PUB, MPUB and DPUB until told to stop, connecting anew when nsqd is gone. It rests for `pause` between
+/// two commands.
+pub(crate) fn publish(
+    address: SocketAddr,
+    topic: &str,
+    number: usize,
+    ledger: &Ledger,
+    pause: Duration,
+) {
     let mut dice = Dice::of(number as u64);
     while ledger.is_publishing() {
         let Some(mut client) = connect(address) else {
@@ -44,13 +51,13 @@ pub(crate) fn publish(address: SocketAddr, topic: &str, number: usize, ledger: &
                 Err(ReadEnd::Closed) => break,
                 other => panic!("a publish was answered by {other:?}"),
             }
-            // Leaves the two cores of a small machine some time for others.
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(pause);
         }
     }
 }
 
-/// Consumes and finishes until told to stop; a few messages it requeues, touches or forgets.
+/// Consumes and finishes until told to stop; a few messages it requeues, touches or forgets,
+/// and now and then it vanishes with all that it holds.
 pub(crate) fn consume(
     address: SocketAddr,
     topic: &str,
@@ -79,11 +86,15 @@ pub(crate) fn consume(
                 Err(ReadEnd::Closed) => break,
             };
             let id = &message.id;
-            let answer = match dice.below(100) {
-                0 => Some(format!("REQ {id} 0\n")),
-                1 => Some(format!("REQ {id} 200\n")),
-                2 => None,
-                3 => Some(format!("TOUCH {id}\nFIN {id}\n")),
+            let answer = match dice.below(1000) {
+                0 => {
+                    ledger.deliver(channel, &message.text(), false);
+                    break;
+                }
+                1..=10 => Some(format!("REQ {id} 0\n")),
+                11..=20 => Some(format!("REQ {id} 200\n")),
+                21..=30 => None,
+                31..=40 => Some(format!("TOUCH {id}\nFIN {id}\n")),
                 _ => Some(format!("FIN {id}\n")),
             };
             let is_finished = answer.as_ref().is_some_and(|text| text.contains("FIN"));
@@ -96,7 +107,7 @@ pub(crate) fn consume(
     }
 }
 
-fn connect(address: SocketAddr) -> Option<RawClient> {
+pub(crate) fn connect(address: SocketAddr) -> Option<RawClient> {
     let mut client = RawClient::try_connect(address).ok();
     if client
         .as_mut()

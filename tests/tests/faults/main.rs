@@ -5,3 +5,4 @@ mod dice;
 mod kills;
 mod ledger;
 mod load;
+mod soak;
