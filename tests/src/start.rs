@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::lookupd::Lookupd;
+use crate::network::Network;
 use crate::nsqd::Nsqd;
 
 /// How to start an nsqd, which [`Start::now`] does, or an nsqlookupd.
@@ -15,6 +16,8 @@ pub struct Start {
     flags: Vec<String>,
     /// TCP and HTTP; `None` has every start choose its own.
     kept_ports: Option<[SocketAddr; 2]>,
+    /// Where it listens; `None` for loopback.
+    ip: Option<Ipv4Addr>,
     wrapper: Vec<String>,
     contents: Option<PathBuf>,
 }
@@ -34,6 +37,16 @@ impl Start {
         self
     }
 
+    /// On a host of this network: listening at its address, and having clients and nsqlookupds call it there.
+    #[must_use]
+    pub fn on_host(mut self, network: &Network, host: u8) -> Self {
+        let ip = Network::address(host);
+        self.flags.push(format!("--broadcast-address={ip}"));
+        self.ip = Some(ip);
+        self.wrapper = network.wrapper(host).to_vec();
+        self
+    }
+
     /// Through a program that ends by replacing itself with its last arguments, such as `prlimit`.
     /// `{folder}` in an argument stands for the data folder.
     #[must_use]
@@ -42,10 +55,12 @@ impl Start {
         self
     }
 
-    /// Told to register with these, and to have clients call it on loopback.
+    /// Told to register with these, and to have clients call it on loopback, unless it is on a host of its own.
     #[must_use]
     pub fn registering_with(mut self, nsqlookupds: &[SocketAddr]) -> Self {
-        self.flags.push("--broadcast-address=127.0.0.1".into());
+        if self.ip.is_none() {
+            self.flags.push("--broadcast-address=127.0.0.1".into());
+        }
         let lookups = nsqlookupds.iter();
         self.flags
             .extend(lookups.map(|address| format!("--lookupd-tcp-address={address}")));
@@ -133,7 +148,11 @@ impl Start {
     }
 
     fn command(&self, wrapper: &[String], program: &Path) -> Command {
-        let [tcp, http] = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let addresses = self.kept_ports.unwrap_or([ANY_PORT; 2]);
+        let [tcp, http] = addresses.map(|mut address| {
+            address.set_ip(self.ip.unwrap_or(Ipv4Addr::LOCALHOST).into());
+            address
+        });
         let mut command = Self::bare_command(wrapper, program);
         command
             .arg(format!("--tcp-address={tcp}"))

@@ -42,6 +42,7 @@ var scenarios = map[string]func(setup) error{
 	"touch":            touch,
 	"timeout":          timeout,
 	"reconnect":        reconnect,
+	"kills":            kills,
 	"large-body":       largeBody,
 	"heartbeat":        heartbeat,
 	"discover":         discover,
@@ -288,6 +289,77 @@ func reconnect(s setup) error {
 	return seen.wait()
 }
 
+// kills publishes and consumes while the test kills nsqd again and again. What was answered must come, sooner or later.
+func kills(s setup) error {
+	config := nsq.NewConfig()
+	config.LookupdPollInterval = 50 * time.Millisecond // also how often a lost nsqd is tried again
+	config.LookupdPollJitter = 0
+	config.MsgTimeout = time.Second
+	config.DefaultRequeueDelay = 50 * time.Millisecond
+	config.MaxBackoffDuration = 0
+	config.MaxAttempts = 0
+	config.MaxInFlight = 100
+	var seen sync.Map
+	var deliveries, requeued atomic.Int64
+	consumer, err := s.consumer(config, 4, func(message *nsq.Message) error {
+		count := deliveries.Add(1)
+		seen.Store(string(message.Body), true)
+		if count%50 == 0 {
+			requeued.Add(1)
+			return fmt.Errorf("again, please")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	defer consumer.Stop()
+	producer := s.producer(nsq.NewConfig())
+	defer producer.Stop()
+	count, failures := 0, 0
+	for tell("more") == "yes" {
+		// Half a second's work; a kill falls anywhere in it.
+		for round := range 60 {
+			batch := bodies(count, []int{1, 1, 20}[round%3])
+			count += len(batch)
+			deadline := time.Now().Add(patience)
+			for {
+				var err error
+				switch round % 3 {
+				case 0:
+					err = producer.Publish(topic, batch[0])
+				case 1:
+					err = producer.DeferredPublish(topic, 20*time.Millisecond, batch[0])
+				default:
+					err = producer.MultiPublish(topic, batch)
+				}
+				if err == nil {
+					break
+				}
+				failures++
+				if time.Now().After(deadline) {
+					return fmt.Errorf("the producer does not come back: %w", err)
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
+	missing := func() int {
+		missing := 0
+		for i := range count {
+			if _, came := seen.Load(string(body(i))); !came {
+				missing++
+			}
+		}
+		return missing
+	}
+	err = until("all messages come", func() bool { return missing() == 0 })
+	fmt.Printf("%d published, %d publishes tried again, %d deliveries, %d requeued, %d lost\n",
+		count, failures, deliveries.Load(), requeued.Load(), missing())
+	return err
+}
+
 func largeBody(s setup) error {
 	sent := bytes.Repeat([]byte("0123456789"), 10_000)
 	if err := s.publishAll([][]byte{sent}); err != nil {
@@ -528,7 +600,12 @@ func finish(consumer *nsq.Consumer) error {
 
 // restart has the test kill nsqd and start it again, and returns what the test says then.
 func restart() string {
-	fmt.Println("restart")
+	return tell("restart")
+}
+
+// tell says something to the test, and returns what it answers.
+func tell(what string) string {
+	fmt.Println(what)
 	answer := bufio.NewScanner(os.Stdin)
 	if !answer.Scan() {
 		fail(fmt.Errorf("the test is gone"))

@@ -53,7 +53,6 @@ struct Campaign {
 
 impl Campaign {
     fn new(what: &'static str, flags: &[&'static str], end: fn(&mut Nsqd)) -> Self {
-        let kills = std::env::var("KILLS");
         // What lives in memory has a bound that slow consumers shall not meet.
         let own = ["--msg-timeout=1s", "--mem-queue-size=1000000"];
         Self {
@@ -61,7 +60,7 @@ impl Campaign {
             flags: [&own, flags].concat(),
             end,
             channels: ["one", "two"],
-            kills: kills.map_or(FEW_KILLS, |text| text.parse().expect("KILLS is a number")),
+            kills: kill_count(),
         }
     }
 
@@ -129,6 +128,12 @@ impl Campaign {
         );
         ledger.balance(&what, since.each_ref());
     }
+}
+
+/// How often nsqd is killed in each campaign.
+pub(crate) fn kill_count() -> u64 {
+    let kills = std::env::var("KILLS");
+    kills.map_or(FEW_KILLS, |text| text.parse().expect("KILLS is a number"))
 }
 
 /// Waits until publishing has gone on for a while.

@@ -1,0 +1,67 @@
+//! An nsqd at the limit of its open files: who is there is served, who comes waits, and nothing spins.
+
+use std::fs;
+use std::time::Duration;
+
+use nsq_tests::{Frame, Nsqd, PATIENCE, RawClient, Start, wait_until};
+
+/// nsqd itself takes some thirty.
+const LIMIT: &str = "--nofile=80:80";
+const TOO_MANY: usize = 100;
+/// What a loop that never waits takes of the processor in [`A_WHILE`] is more than ten times that.
+const IDLE_TICKS: u64 = 15;
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+#[test]
+fn without_a_handle_left_clients_are_served_and_newcomers_wait() {
+    let nsqd = Start::default().through(&["prlimit", LIMIT]).now();
+    let mut client = nsqd.subscribe("t", "c", 10);
+    client.publish("t", "before");
+    let message = client.expect_body("before");
+    client.finish(&message);
+
+    // The kernel takes them in, nsqd cannot.
+    let crowd: Vec<_> = (0..TOO_MANY)
+        .map(|_| RawClient::connect(nsqd.tcp()))
+        .collect();
+    nsqd.wait_for_line("too many open files");
+    let before = processor_ticks(&nsqd);
+    std::thread::sleep(A_WHILE);
+    let spent = processor_ticks(&nsqd) - before;
+    assert!(spent < IDLE_TICKS, "{spent} ticks of doing nothing");
+
+    // Who is connected goes on with what is open; what would need a file is refused, and said why.
+    client.publish("t", "meanwhile");
+    let message = client.expect_body("meanwhile");
+    client.finish(&message);
+    client.send_with_body("PUB other", b"x");
+    match client.next_frame(PATIENCE) {
+        Ok(Frame::Error(text)) => {
+            assert!(text.starts_with("E_PUB_FAILED PUB failed "), "{text}");
+            assert!(
+                text.to_lowercase().contains("too many open files"),
+                "{text}"
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+
+    drop(crowd);
+    wait_until("newcomers are served again", PATIENCE, || {
+        nsqd.try_request("GET", "/ping", b"")
+            .is_ok_and(|reply| reply.status == 200)
+    });
+    nsqd.connect().publish("other", "x");
+    nsqd.subscribe("other", "c", 1).expect_body("x");
+}
+
+/// User and system time of all its threads so far, in hundredths of a second.
+fn processor_ticks(nsqd: &Nsqd) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", nsqd.id())).expect("it runs");
+    let behind_name = stat.rsplit(')').next().unwrap_or_default();
+    let fields: Vec<_> = behind_name.split_whitespace().collect();
+    [fields[11], fields[12]]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().expect("a number"))
+        .sum()
+}
