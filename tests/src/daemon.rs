@@ -212,8 +212,9 @@ impl Daemon {
             .unwrap_or_else(|_| panic!("no address at the end of {line:?}"))
     }
 
+    /// Waits until it ends by itself.
     #[track_caller]
-    fn wait_for_exit(&mut self) -> ExitStatus {
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
         let process = self.process.as_mut().expect("it runs");
         let mut status = None;
         wait_until("it ends", PATIENCE, || {

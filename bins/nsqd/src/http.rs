@@ -7,6 +7,7 @@
 mod batch;
 mod config;
 mod debug;
+mod drain;
 mod manage;
 mod metrics;
 mod peek;
@@ -44,7 +45,8 @@ pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
         .quiet_route(Method::GET, "/metrics", metrics::metrics)
         .route(Method::GET, "/config/:opt", at_once(config::show))
         .route(Method::PUT, "/config/:opt", config::change);
-    debug::add_routes(peek::add_routes(manage::add_routes(router)))
+    let router = drain::add_routes(manage::add_routes(router));
+    debug::add_routes(peek::add_routes(router))
 }
 
 /// What plain HTTP answers to everything while TLS is required. `port` is that of HTTPS, 0 when it is off.
@@ -88,6 +90,7 @@ async fn wanted_topic(nsqd: &Nsqd, query: &Query) -> Result<Arc<Topic>, ApiError
 fn not_made(what: &str, error: &StoreError) -> ApiError {
     match error {
         StoreError::Exiting => exiting(),
+        StoreError::Draining => drain::draining(),
         StoreError::Io { .. } | StoreError::Log(_) => {
             tracing::error!("{what}: cannot be made: {error}");
             internal_error()

@@ -7,6 +7,7 @@ mod check;
 mod client;
 mod clock;
 mod connection;
+mod drain;
 mod export;
 mod http;
 mod nsqd;

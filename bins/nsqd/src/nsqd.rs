@@ -17,6 +17,7 @@ use crate::auth::Authorizer;
 use crate::client::Client;
 use crate::clock;
 use crate::connection::Subscription;
+use crate::drain::Drain;
 use crate::http::Metrics;
 use crate::settings::Settings;
 use crate::syncer::Syncer;
@@ -84,6 +85,9 @@ pub(crate) struct Nsqd {
     clients: Mutex<HashMap<ClientId, Arc<Client>>>,
     client_gone: Notify,
     is_exiting: AtomicBool,
+    pub(crate) drain: Drain,
+    /// Tells this process from every other nsqd.
+    pub(crate) process: String,
     /// Held while changed settings are put into effect.
     applying: Mutex<()>,
 }
@@ -127,6 +131,8 @@ impl Nsqd {
             clients: Mutex::default(),
             client_gone: Notify::new(),
             is_exiting: AtomicBool::new(false),
+            drain: Drain::default(),
+            process: random_name(),
             applying: Mutex::new(()),
         }
     }
@@ -163,12 +169,17 @@ impl Nsqd {
         Ok(topic)
     }
 
-    /// An option was changed while nsqd runs.
+    /// An option was changed while nsqd runs, or whether it drains.
     pub(crate) fn settings_changed(&self) {
         // Of two changes at once the later must be the one that stays.
         let _applying = self.applying.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(lookup) = self.notes.lookup.get() {
-            lookup.set_addresses(&self.settings.nsqlookupd_tcp_addresses.current());
+            if self.broker.is_draining() {
+                // Whose connection ends is forgotten by nsqlookupd, and nothing registers again.
+                lookup.set_addresses(&[]);
+            } else {
+                lookup.set_addresses(&self.settings.nsqlookupd_tcp_addresses.current());
+            }
         }
     }
 
@@ -250,4 +261,9 @@ impl Nsqd {
             nsq_core::ClientHandle::close(&*client);
         }
     }
+}
+
+fn random_name() -> String {
+    use std::hash::{BuildHasher as _, RandomState};
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }

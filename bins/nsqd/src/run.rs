@@ -14,6 +14,7 @@ use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_daemon::http::{Listener, Router, TlsListener};
 use nsq_daemon::listen::{self, AnyBound, Bound, ListenError};
 use nsq_daemon::reload::ReloadWatch;
+use nsq_daemon::signals::UserSignal;
 use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http as daemon_http, version};
 use nsq_queue::LogOptions;
@@ -21,13 +22,15 @@ use nsq_transport::tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::connection::Connection;
+use crate::drain::target::Address;
 use crate::nsqd::{Notes, Nsqd, Ports};
 use crate::settings::{Settings, TlsRequired};
 use crate::statsd::Statsd;
 use crate::workers::Workers;
-use crate::{clock, http, registration};
+use crate::{clock, drain, http, registration};
 
 /// How long clients may take to leave at shutdown.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -61,6 +64,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
     let data_path = data_path(&settings);
+    // Before anything is opened: it must never end the process.
+    let order_signal = UserSignal::catch()?;
     let _lock = DataPathLock::acquire(&data_path)?;
     settings.log_notices();
     tracing::info!("{}", version::line("nsqd"));
@@ -103,7 +108,14 @@ pub async fn run(
     let reload = watch_for_changes(&nsqd)?;
     let watchdog = Watchdog::start(workers.answering());
     supervisor::ready();
-    accept(&nsqd, &workers, tcp, shutdown).await?;
+    let order = watch_for_order(&nsqd, order_signal);
+    let drained_or_told = async {
+        tokio::select! {
+            () = shutdown => {}
+            () = drain::run(&nsqd) => {}
+        }
+    };
+    accept(&nsqd, &workers, tcp, drained_or_told).await?;
 
     supervisor::stopping();
     tracing::info!("NSQ: closing clients");
@@ -113,6 +125,7 @@ pub async fn run(
         tracing::warn!("{} clients did not leave in time", nsqd.all_clients().len());
     }
     drop(http_servers);
+    order.abort();
     drop((reload, watchdog));
     if let Err(error) = nsqd.broker.save_metadata() {
         tracing::error!("failed to persist metadata - {error}");
@@ -303,6 +316,22 @@ fn watch_for_changes(nsqd: &Arc<Nsqd>) -> io::Result<Option<ReloadWatch>> {
         nsqd.settings_changed();
     };
     ReloadWatch::start(reload).map(Some)
+}
+
+/// Begins to drain at each SIGUSR1, as `POST /drain` does.
+fn watch_for_order(nsqd: &Arc<Nsqd>, mut signal: UserSignal) -> JoinHandle<()> {
+    let nsqd = Arc::clone(nsqd);
+    tokio::spawn(async move {
+        loop {
+            signal.received().await;
+            let to = Some(nsqd.settings.drain_to.as_str()).filter(|to| !to.is_empty());
+            // It was checked with the other settings.
+            let to = to.and_then(|to| Address::parse(to).ok());
+            if let Err(error) = drain::begin(&nsqd, to).await {
+                tracing::error!("SIGUSR1: cannot drain: {error}");
+            }
+        }
+    })
 }
 
 /// The tasks that run beside the connections.

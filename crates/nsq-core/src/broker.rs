@@ -86,6 +86,7 @@ pub(crate) struct Context {
     pub(crate) pool: Arc<SegmentPool>,
     pub(crate) surroundings: Arc<dyn Surroundings>,
     is_healthy: AtomicBool,
+    is_draining: AtomicBool,
     fault: Mutex<String>,
     failed_appends: AtomicU64,
     /// What deleted topics and channels had counted.
@@ -103,6 +104,11 @@ impl Context {
         if cell.arm(at) {
             self.surroundings.arm(cell, at);
         }
+    }
+
+    /// Whether nothing new is taken in, because nsqd is leaving.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
     }
 
     /// Takes note of how an append went.
@@ -183,6 +189,7 @@ impl Broker {
             pool,
             surroundings,
             is_healthy: AtomicBool::new(true),
+            is_draining: AtomicBool::new(false),
             fault: Mutex::new(String::new()),
             failed_appends: AtomicU64::new(0),
             departed: Mutex::default(),
@@ -263,6 +270,9 @@ impl Broker {
         }
         if self.is_exiting.load(Ordering::Acquire) {
             return Err(StoreError::Exiting);
+        }
+        if self.context.is_draining() {
+            return Err(StoreError::Draining);
         }
         let opening = Opening {
             name: name.clone(),
@@ -383,6 +393,19 @@ impl Broker {
     /// What every topic shares: the most a channel in memory holds, and the like.
     pub fn settings(&self) -> &Settings {
         &self.context.settings
+    }
+
+    /// Refuses publishes, new topics and new channels from now on, or takes them again. Nothing else changes. A publish
+    /// under way may still be accepted, until its topic has been looked at once.
+    pub fn set_draining(&self, is_draining: bool) {
+        self.context
+            .is_draining
+            .store(is_draining, Ordering::Release);
+    }
+
+    /// Whether publishes, new topics and new channels are refused because nsqd is leaving.
+    pub fn is_draining(&self) -> bool {
+        self.context.is_draining()
     }
 
     /// Asks for `channel` to be looked at by `at`, unless that is planned anyway.

@@ -14,6 +14,7 @@ mod consumer;
 mod deadlines;
 mod delivery;
 mod figures;
+mod handover;
 mod journal;
 mod line;
 mod offered;
@@ -38,6 +39,7 @@ pub(crate) use backlog::BACKLOG;
 use consumer::Consumers;
 pub use consumer::Subscription;
 pub use delivery::{Budget, Delivery, Taken};
+pub use handover::{Moving, SetAside};
 use journal::Journal;
 pub(crate) use journal::{Note, read_notes};
 pub use line::Locality;
@@ -109,7 +111,8 @@ pub struct Channel {
     /// Whether the next message given is to be a requeued one, when there are both.
     requeued_first: bool,
     stalled_until: Option<Tick>,
-    /// The highest id that a note of an earlier run tells of, whether its message is still there or not.
+    /// The highest id that a note or a log of the channel's own tells of from an earlier run, whether its message is
+    /// still there or not.
     highest_noted: Option<u64>,
     /// What had been offered when the channel was made or opened.
     main_start: u64,

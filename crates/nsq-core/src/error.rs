@@ -19,6 +19,9 @@ pub enum PublishError {
     /// The topic is being deleted, or nsqd is stopping.
     #[error("exiting")]
     Exiting,
+    /// nsqd is leaving: the message is to go to another one.
+    #[error("draining")]
+    Draining,
     /// The log could not take the messages; none of them is in it.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -57,6 +60,9 @@ pub enum StoreError {
     /// nsqd is stopping.
     #[error("exiting")]
     Exiting,
+    /// nsqd is leaving: the topic or channel is to be made at another one.
+    #[error("draining")]
+    Draining,
 }
 
 impl StoreError {

@@ -2,7 +2,13 @@
 //!
 //! Invariant: a generator never returns the same id twice, and its ids only grow, whatever the clock does.
 
+use std::sync::Arc;
+
 use nsq_protocol::MessageId;
+use nsq_queue::{ReadError, Reader, Writer};
+
+/// Ids from here on are not of upstream's form: its are positive as signed numbers. Ours never come so far.
+pub(crate) const FIRST_FOREIGN_ID: u64 = 1 << 63;
 
 /// Upstream's start of time, in units of 2^20 nanoseconds (`nsqEpoch`, guid.go).
 const EPOCH: i64 = 1_288_834_974_288;
@@ -57,6 +63,34 @@ impl IdGenerator {
             self.time += 1;
         }
         MessageId::from_u64(id)
+    }
+}
+
+/// The highest id among the last records that can be read. After a machine crash the very last may be gone: then those
+/// before are asked, farther and farther back, since an id given twice costs the second message.
+pub(crate) fn last_id(writer: &Writer) -> Option<MessageId> {
+    let log = writer.log();
+    let (first, end) = (log.first_sequence(), log.end_sequence());
+    if first == end {
+        return None;
+    }
+    let mut reader = Reader::new(Arc::clone(log));
+    let mut distance = 1;
+    loop {
+        let start = end.saturating_sub(distance).max(first);
+        let mut cursor = log.seek(start);
+        let mut last = None;
+        loop {
+            match reader.next(&mut cursor) {
+                Ok(Some(record)) => last = last.max(Some(record.id)),
+                Err(ReadError::Damaged { .. }) => {}
+                Ok(None) | Err(ReadError::Io(_)) => break,
+            }
+        }
+        if last.is_some() || start == first {
+            return last.map(MessageId::from_u64);
+        }
+        distance *= 2;
     }
 }
 

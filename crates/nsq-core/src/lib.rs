@@ -21,7 +21,7 @@ pub mod time;
 pub mod topic;
 
 pub use broker::{Broker, Settings};
-pub use channel::{Channel, Delivery, Locality, Subscription, Taken};
+pub use channel::{Channel, Delivery, Locality, Moving, SetAside, Subscription, Taken};
 pub use client::{ClientHandle, ClientId, Wakes};
 pub use error::{NotInFlight, PublishError, StoreError, SubscribeError};
 pub use peek::{Peek, PeekLimits};

@@ -9,6 +9,7 @@
 mod cell;
 mod channels;
 mod figures;
+mod handover;
 mod imported;
 mod positions;
 mod publish;
@@ -22,10 +23,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use nsq_protocol::{ChannelName, MessageId, TopicName};
-use nsq_queue::{LogOptions, ReadError, Reader, Writer};
+use nsq_protocol::{ChannelName, TopicName};
+use nsq_queue::{LogOptions, Writer};
 
 pub use cell::ChannelCell;
+pub use handover::{Left, Unoffered};
 pub(crate) use positions::{DEFERRED_OFFERED, MAIN_OFFERED};
 pub use publish::Published;
 
@@ -33,7 +35,7 @@ use crate::broker::Context;
 use crate::channel::{Life, LogKind, Offered, has_log};
 use crate::client::Wakes;
 use crate::error::StoreError;
-use crate::ids::IdGenerator;
+use crate::ids::{IdGenerator, last_id};
 use crate::time::Now;
 
 /// Segments of a log in memory stay small: all they hold is soon gone.
@@ -229,13 +231,16 @@ impl Topic {
     /// # Errors
     /// [`StoreError`] when the log's files refuse.
     pub fn empty(&self) -> Result<(), StoreError> {
-        let mut state = self.lock();
+        self.drop_waiting(&mut self.lock())
+    }
+
+    fn drop_waiting(&self, state: &mut State) -> Result<(), StoreError> {
         state.main.truncate(self.offered.end(LogKind::Main))?;
         let deferred_end = self.offered.end(LogKind::Deferred);
         if let Some(deferred) = &mut state.deferred {
             deferred.truncate(deferred_end)?;
         }
-        self.note_release_point(&state);
+        self.note_release_point(state);
         Ok(())
     }
 
@@ -348,32 +353,4 @@ fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>
         None
     };
     Ok((main, deferred))
-}
-
-/// The highest id among the last records that can be read. After a machine crash the very last may be gone: then those
-/// before are asked, farther and farther back, since an id given twice costs the second message.
-fn last_id(writer: &Writer) -> Option<MessageId> {
-    let log = writer.log();
-    let (first, end) = (log.first_sequence(), log.end_sequence());
-    if first == end {
-        return None;
-    }
-    let mut reader = Reader::new(Arc::clone(log));
-    let mut distance = 1;
-    loop {
-        let start = end.saturating_sub(distance).max(first);
-        let mut cursor = log.seek(start);
-        let mut last = None;
-        loop {
-            match reader.next(&mut cursor) {
-                Ok(Some(record)) => last = last.max(Some(record.id)),
-                Err(ReadError::Damaged { .. }) => {}
-                Ok(None) | Err(ReadError::Io(_)) => break,
-            }
-        }
-        if last.is_some() || start == first {
-            return last.map(MessageId::from_u64);
-        }
-        distance *= 2;
-    }
 }

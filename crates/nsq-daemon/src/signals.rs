@@ -1,4 +1,5 @@
-//! SIGINT and SIGTERM, which ask a daemon to end; SIGHUP, which asks it to read its certificates again.
+//! SIGINT and SIGTERM, which ask a daemon to end; SIGHUP, which asks it to read its certificates again; SIGUSR1,
+//! which means what the daemon says.
 
 use std::io;
 
@@ -46,6 +47,25 @@ impl Hangup {
     /// When the operating system refuses the handler.
     pub fn catch() -> io::Result<Self> {
         Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one; those that come close together are one.
+    pub async fn received(&mut self) {
+        self.0.recv().await;
+    }
+}
+
+/// SIGUSR1, caught from the moment this exists.
+#[derive(Debug)]
+pub struct UserSignal(Signal);
+
+impl UserSignal {
+    /// Catches the signal. Called within a tokio runtime that has its I/O driver on.
+    ///
+    /// # Errors
+    /// When the operating system refuses the handler.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::user_defined1())?))
     }
 
     /// Waits for the next one; those that come close together are one.

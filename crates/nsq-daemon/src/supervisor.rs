@@ -20,6 +20,11 @@ pub fn reloading() {
     }
 }
 
+/// What the daemon is at, for whoever asks the service manager.
+pub fn status(text: &str) {
+    tell(&[NotifyState::Status(text)]);
+}
+
 /// The daemon is about to end.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);

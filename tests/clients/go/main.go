@@ -46,6 +46,7 @@ var scenarios = map[string]func(setup) error{
 	"large-body":       largeBody,
 	"heartbeat":        heartbeat,
 	"discover":         discover,
+	"drain":            drain,
 }
 
 func main() {
@@ -466,6 +467,61 @@ func discover(s setup) error {
 		return err
 	}
 	return finish(consumer)
+}
+
+// drain knows only nsqlookupds. The nsqd that has the messages is drained into another one meanwhile; the test says how
+// many messages there are. Reports how many came more than once.
+func drain(s setup) error {
+	var mutex sync.Mutex
+	seen := map[string]map[string]int{}
+	least := func() int {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return min(len(seen["one"]), len(seen["two"]))
+	}
+	for _, channel := range []string{"one", "two"} {
+		config := nsq.NewConfig()
+		config.LookupdPollInterval = 100 * time.Millisecond
+		config.LookupdPollJitter = 0
+		config.MaxInFlight = 20
+		consumer, err := nsq.NewConsumer(topic, channel, config)
+		if err != nil {
+			return err
+		}
+		seen[channel] = map[string]int{}
+		consumer.AddHandler(nsq.HandlerFunc(func(message *nsq.Message) error {
+			time.Sleep(100 * time.Microsecond)
+			mutex.Lock()
+			defer mutex.Unlock()
+			seen[channel][string(message.Body)]++
+			return nil
+		}))
+		if err := consumer.ConnectToNSQLookupds(s.addresses); err != nil {
+			return err
+		}
+		defer consumer.Stop()
+	}
+	if err := until("some come", func() bool { return least() >= 100 }); err != nil {
+		return err
+	}
+	published, err := strconv.Atoi(restart())
+	if err != nil {
+		return err
+	}
+	err = until(fmt.Sprintf("%d messages come", published), func() bool { return least() == published })
+	if err != nil {
+		return err
+	}
+	mutex.Lock()
+	defer mutex.Unlock()
+	repeats := 0
+	for _, bodies := range seen {
+		for _, times := range bodies {
+			repeats += times - 1
+		}
+	}
+	fmt.Printf("%d messages to each of 2 channels, %d repeats\n", published, repeats)
+	return nil
 }
 
 func until(what string, holds func() bool) error {

@@ -2,6 +2,7 @@
 //! having a service manager watch them.
 
 mod config;
+mod drain;
 mod reference;
 mod reload;
 mod supervised;

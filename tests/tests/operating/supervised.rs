@@ -72,6 +72,20 @@ fn nsqd_tells_when_it_serves_lives_reads_again_and_ends() {
 }
 
 #[test]
+fn nsqd_tells_how_a_drain_goes_and_ends_well() {
+    let manager = Manager::start();
+    let wrapper = manager.wrapper(1_000_000);
+    let wrapper: Vec<_> = wrapper.iter().map(String::as_str).collect();
+    let mut nsqd = Start::default().through(&wrapper).now();
+    manager.hears("READY=1", &["WATCHDOG=1"]);
+    nsqd.notify(Signal::USR1);
+    let status = "STATUS=draining: 0 messages left (0 of them held by clients), 0 forwarded";
+    manager.hears(status, &["WATCHDOG=1"]);
+    manager.hears("STOPPING=1", &["WATCHDOG=1", status]);
+    assert_eq!(nsqd.wait_for_exit().code(), Some(0));
+}
+
+#[test]
 fn nsqlookupd_tells_too() {
     let manager = Manager::start();
     let wrapper = manager.wrapper(1_000_000);

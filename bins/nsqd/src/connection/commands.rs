@@ -342,7 +342,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(Next::CreateTopic(topic.name().clone()))
             }
             Err(error) => {
-                if !matches!(error, PublishError::Exiting) {
+                if matches!(error, PublishError::Log(_)) {
                     tracing::error!("TOPIC({}): publish failed: {error}", topic.name());
                 }
                 Err(self.refuse(&CommandError::PublishFailed {

@@ -45,6 +45,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     topic = made.map_err(|_| CommandError::SubscribeExiting)?.0;
                     continue;
                 }
+                Err(nsq_core::StoreError::Draining) => {
+                    return Err(CommandError::SubscribeExiting);
+                }
                 Err(error) => {
                     tracing::error!(
                         "TOPIC({}): channel {name} cannot be made: {error}",

@@ -7,6 +7,7 @@ use nsq_core::topic::Published;
 use nsq_core::{Now, PublishError, Topic};
 use nsq_daemon::http::{ApiError, BodyError, Query, Reply, Request};
 
+use super::drain::draining;
 use super::{batch, exiting, internal_error, wanted_topic};
 use crate::clock;
 use crate::nsqd::Nsqd;
@@ -94,6 +95,7 @@ async fn enqueue(
             Ok(Reply::text("OK"))
         }
         Err(PublishError::Exiting) => Err(exiting()),
+        Err(PublishError::Draining) => Err(draining()),
         Err(PublishError::Log(error)) => {
             tracing::error!("TOPIC({}): publish failed: {error}", topic.name());
             Err(internal_error())
@@ -129,7 +131,7 @@ fn is_binary(query: &Query) -> bool {
     }
 }
 
-fn unreadable(error: &BodyError, too_big: &'static str) -> ApiError {
+pub(super) fn unreadable(error: &BodyError, too_big: &'static str) -> ApiError {
     match error {
         BodyError::TooBig { .. } => ApiError::too_large(too_big),
         BodyError::Read(_) => internal_error(),

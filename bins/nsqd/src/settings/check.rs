@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use nsq_daemon::go_duration::GoDuration;
 
+use crate::drain::target::Address;
+
 use super::{NsqdOptions, TlsRequired};
 
 /// Settings nsqd does not start with.
@@ -52,6 +54,12 @@ pub(super) fn check(options: &mut NsqdOptions) -> Result<(), SettingsError> {
         if !(percentile > 0.0 && percentile <= 1.0) {
             return Err(SettingsError::Percentile(percentile));
         }
+    }
+    if !options.drain_to.is_empty()
+        && let Err(rule) = Address::parse(&options.drain_to)
+    {
+        let (flag, value) = ("drain-to", options.drain_to.clone());
+        return Err(SettingsError::OutOfRange { flag, value, rule });
     }
     check_ranges(options)
 }

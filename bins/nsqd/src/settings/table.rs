@@ -67,6 +67,9 @@ nsq_daemon::options! {
         "http-client-connect-timeout" => http_client_connect_timeout: Duration = Duration::from_secs(2),
         /// longest time for a whole HTTP request to either
         "http-client-request-timeout" => http_client_request_timeout: Duration = Duration::from_secs(5),
+        /// HTTP address, host:port or URL, of the nsqd that takes over what is left here when this one is told to drain, by
+        /// SIGUSR1 or by HTTP without another address
+        "drain-to" => drain_to: String = String::new(),
         /// region this node is in, of one or more zones; consumers nearby are preferred
         "topology-region" => topology_region: String = String::new(),
         /// zone this node is in, within its region; consumers nearby are preferred

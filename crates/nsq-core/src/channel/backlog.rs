@@ -1,9 +1,9 @@
 //! What an upstream nsqd had queued for one channel, moved into a log of the channel's own.
 //!
-//! Only an import appends to it. It is read in order like the topic's main log, and before that, since it is older;
-//! so its length costs no memory. Once all of it is finished, the next start removes it.
+//! What another nsqd hands over when it is drained comes here too. It is read in order like the topic's main log, and
+//! before that, since it is older; so its length costs no memory. Once all of it is finished, the next start removes it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nsq_queue::{LogError, NewRecord};
 
@@ -55,7 +55,7 @@ impl Channel {
         Ok(self.backlog_mut()?.writer.end().sequence)
     }
 
-    /// Appends messages to the backlog. They can be had at once: before clients are let in, nobody does.
+    /// Appends messages to the backlog. They can be had at once; an import does it before clients are let in.
     pub(crate) fn append_to_backlog<'a>(
         &mut self,
         records: impl ExactSizeIterator<Item = NewRecord<'a>>,
@@ -72,12 +72,17 @@ impl Channel {
 
     fn backlog_mut(&mut self) -> Result<&mut OwnLog, StoreError> {
         if self.backlog.is_none() {
-            let folder = self.store.folder.clone().ok_or_else(|| {
-                let source = std::io::ErrorKind::Unsupported.into();
-                StoreError::io("keep a backlog for", Path::new(self.name.as_str()), source)
-            })?;
+            let folder = self.kept_folder()?;
             self.backlog = Some(self.open_own(&folder, BACKLOG, LogKind::Backlog)?);
         }
         Ok(self.backlog.as_mut().expect("made just now"))
+    }
+
+    /// The channel's folder, of which one in memory has none.
+    pub(super) fn kept_folder(&self) -> Result<PathBuf, StoreError> {
+        self.store.folder.clone().ok_or_else(|| {
+            let source = std::io::ErrorKind::Unsupported.into();
+            StoreError::io("keep a backlog for", Path::new(self.name.as_str()), source)
+        })
     }
 }

@@ -309,6 +309,26 @@ impl OutSet {
         })
     }
 
+    /// Takes the first requeued message out of everybody's reach; no attempt is counted.
+    pub(crate) fn set_first_requeued_aside(
+        &mut self,
+        holder: ClientId,
+        until: Tick,
+    ) -> Option<OutMessage> {
+        let first = self.first_requeued()?;
+        self.requeued.pop_front();
+        self.shift(first.id, State::InFlight, until, |message| {
+            message.client = holder;
+        })
+    }
+
+    /// The same with a deferred message.
+    pub(crate) fn set_deferred_aside(&mut self, id: u64, holder: ClientId, until: Tick) {
+        self.shift(id, State::InFlight, until, |message| {
+            message.client = holder;
+        });
+    }
+
     /// Moves the message's record: it now lies elsewhere.
     pub(crate) fn relocate(&mut self, id: u64, log: LogKind, sequence: u64, position: Position) {
         if let Some(entry) = self.table.find_mut(hash_of(id), |entry| entry.id == id) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use nsq_protocol::ChannelName;
+use nsq_protocol::{ChannelName, MessageId};
 use nsq_queue::{Log, LogError, Marks, Writer};
 
 use super::consumer::Consumers;
@@ -16,6 +16,7 @@ use super::out_set::{LogKind, OutMessage, OutSet, State};
 use super::source::{Source, Step};
 use super::{Channel, Life, Offered, OwnLog, Shared, Store};
 use crate::client::ClientId;
+use crate::ids::{FIRST_FOREIGN_ID, last_id};
 use crate::latency::PercentileSettings;
 use crate::time::{Now, Tick};
 
@@ -33,7 +34,7 @@ pub(crate) struct Parts {
     pub(crate) percentiles: Option<Arc<PercentileSettings>>,
 }
 
-const NOBODY: ClientId = ClientId(0);
+pub(super) const NOBODY: ClientId = ClientId(0);
 
 impl Channel {
     /// Makes the channel of `parts`, or opens it with everything that was not finished.
@@ -127,7 +128,21 @@ impl Channel {
         }
         self.take_in(LogKind::Deferred, now);
         self.take_in(LogKind::Private, now);
+        self.stay_above_adopted();
         Ok(())
+    }
+
+    /// Adopted messages have ids of this nsqd's, and need not stand in any log of the topic's.
+    fn stay_above_adopted(&mut self) {
+        let backlog = self.backlog.as_ref().and_then(|own| last_id(&own.writer));
+        let private = self
+            .out
+            .iter()
+            .filter(|message| message.log == LogKind::Private);
+        let ids = private.map(|message| message.id);
+        let ids = ids.chain(backlog.map(MessageId::as_u64));
+        let highest = ids.filter(|id| *id < FIRST_FOREIGN_ID).max();
+        self.highest_noted = self.highest_noted.max(highest);
     }
 
     /// Puts back a message of which a note tells, if the note still speaks of it.
@@ -168,14 +183,22 @@ impl Channel {
 
     /// Takes every record of `log` that is new to the channel into the out-set: logs that are not read in order.
     pub(super) fn take_in(&mut self, log: LogKind, now: Now) {
-        let end = match (log, &self.private) {
-            (LogKind::Private, Some(private)) => private.writer.end().sequence,
-            _ => self.offered.end(log),
+        self.take_in_some(log, usize::MAX, now);
+    }
+
+    /// As [`Channel::take_in`], and of any log, but no more than `most` of them.
+    pub(super) fn take_in_some(&mut self, log: LogKind, most: usize, now: Now) {
+        let end = match log {
+            LogKind::Private => self.private.as_ref().map(|own| own.writer.end().sequence),
+            LogKind::Backlog => self.backlog.as_ref().map(|own| own.writer.end().sequence),
+            LogKind::Main | LogKind::Deferred => None,
         };
+        let end = end.unwrap_or_else(|| self.offered.end(log));
         let Channel {
             main,
             deferred,
             private,
+            backlog,
             out,
             consumers,
             max_depth,
@@ -186,11 +209,11 @@ impl Channel {
             LogKind::Main => Some(main),
             LogKind::Deferred => deferred.as_mut(),
             LogKind::Private => private.as_mut().map(|private| &mut private.source),
-            // Of any length, and so read as clients ask.
-            LogKind::Backlog => None,
+            LogKind::Backlog => backlog.as_mut().map(|backlog| &mut backlog.source),
         };
         let Some(source) = source else { return };
-        loop {
+        let mut left = most;
+        while left > 0 {
             match source.next(end) {
                 Step::Record(record) => {
                     let sequence = record.sequence;
@@ -218,7 +241,7 @@ impl Channel {
                         },
                     };
                     match out.insert(message) {
-                        Ok(()) => {}
+                        Ok(()) => left -= 1,
                         Err(known) if known.log == log && known.sequence == sequence => {
                             source.ahead_count = source.ahead_count.saturating_sub(1);
                         }

@@ -10,6 +10,7 @@ use nsq_queue::diskqueue::{Message, QueueReader, Step};
 use super::report::{QueueReport, Report};
 use super::{ImportError, Queue, Target, step};
 use crate::error::StoreError;
+use crate::ids::FIRST_FOREIGN_ID;
 use crate::time::Now;
 use crate::topic::{ChannelCell, Topic};
 
@@ -17,8 +18,6 @@ use crate::topic::{ChannelCell, Topic};
 const BATCH_MESSAGES: usize = 8192;
 /// The same in bytes of bodies; the message that passes it is still taken.
 const BATCH_BYTES: usize = 1 << 20;
-/// Ids from here on are not of upstream's form: its are positive as signed numbers. Ours never come so far.
-const FIRST_FOREIGN_ID: u64 = 1 << 63;
 
 /// A queue and the log it goes to.
 pub(super) struct Work<'a> {

@@ -39,6 +39,9 @@ impl Topic {
         if state.life != Life::Open {
             return Err(StoreError::Exiting);
         }
+        if self.context.is_draining() {
+            return Err(StoreError::Draining);
+        }
         let cell = self.open_channel(&state, name, now)?;
         state.channels.insert(name.clone(), Arc::clone(&cell));
         let wakes = self.resume_flow(&state, now);

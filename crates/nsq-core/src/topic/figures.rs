@@ -62,7 +62,7 @@ impl Topic {
     }
 
     /// Messages not yet offered.
-    fn waiting_count(&self, state: &State) -> u64 {
+    pub(super) fn waiting_count(&self, state: &State) -> u64 {
         let main = state
             .main
             .end()

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use nsq_queue::{NewRecord, Writer};
 
 use super::{ChannelCell, State, Topic, memory_options};
-use crate::channel::{Life, LogKind};
+use crate::channel::{Life, LogKind, Moving};
 use crate::client::Wakes;
 use crate::error::PublishError;
 use crate::time::Now;
@@ -36,9 +36,7 @@ impl Topic {
     ) -> Result<Published, PublishError> {
         let mut waiting: Vec<Arc<ChannelCell>> = Vec::new();
         let mut state = self.lock();
-        if state.life != Life::Open {
-            return Err(PublishError::Exiting);
-        }
+        self.accepts(&state)?;
         let accepted = self.accepted_count(&state, bodies.len());
         let state_ref = &mut *state;
         let State { main, ids, .. } = state_ref;
@@ -104,10 +102,14 @@ impl Topic {
         now: Now,
     ) -> Result<Published, PublishError> {
         let mut state = self.lock();
-        if state.life != Life::Open {
-            return Err(PublishError::Exiting);
-        }
-        let appended = self.append_deferred(&mut state, body, due, now);
+        self.accepts(&state)?;
+        let message = Moving {
+            timestamp: now.unix_nanos,
+            attempts: 0,
+            due,
+            body,
+        };
+        let appended = self.append_deferred(&mut state, &message, now);
         self.context.note_append(appended.as_ref().err());
         let end = appended?;
         let sync_due = self.count(&mut state, 1, body.len() as u64);
@@ -124,11 +126,22 @@ impl Topic {
         })
     }
 
-    fn append_deferred(
+    /// Whether messages may be published.
+    fn accepts(&self, state: &State) -> Result<(), PublishError> {
+        if state.life != Life::Open {
+            return Err(PublishError::Exiting);
+        }
+        // Looked at with the topic locked: once a drain has locked the topic, nothing more comes.
+        if self.context.is_draining() {
+            return Err(PublishError::Draining);
+        }
+        Ok(())
+    }
+
+    pub(super) fn append_deferred(
         &self,
         state: &mut State,
-        body: &[u8],
-        due: i64,
+        message: &Moving<'_>,
         now: Now,
     ) -> Result<u64, nsq_queue::LogError> {
         if let Some(deferred) = &state.deferred {
@@ -154,10 +167,10 @@ impl Topic {
         };
         let record = NewRecord {
             id,
-            timestamp: now.unix_nanos,
-            due,
-            attempts: 0,
-            body,
+            timestamp: message.timestamp,
+            due: message.due,
+            attempts: message.attempts,
+            body: message.body,
         };
         Ok(writer.append([record].into_iter())?.end)
     }
@@ -189,7 +202,7 @@ impl Topic {
         Some(self.context.settings.mem_queue_size.saturating_sub(waiting))
     }
 
-    fn count(&self, state: &mut State, messages: u64, bytes: u64) -> bool {
+    pub(super) fn count(&self, state: &mut State, messages: u64, bytes: u64) -> bool {
         self.active.store(true, Ordering::Relaxed);
         state.message_count += messages;
         state.message_bytes += bytes;

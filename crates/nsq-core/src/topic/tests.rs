@@ -2,5 +2,6 @@
 
 mod crash;
 mod fan_out;
+mod handover;
 mod model;
 mod threads;
