@@ -17,6 +17,8 @@ pub struct TopicStats {
     pub message_count: u64,
     /// Bytes of their bodies.
     pub message_bytes: u64,
+    /// Messages for which a topic in memory had no room, before there was a channel that could have had them.
+    pub dropped_count: u64,
     /// Whether fan-out is stopped.
     pub paused: bool,
     /// Its channels, by name.

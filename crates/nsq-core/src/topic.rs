@@ -65,6 +65,8 @@ struct State {
     life: Life,
     message_count: u64,
     message_bytes: u64,
+    /// Messages that found no room before a channel could have them; only in memory.
+    dropped_count: u64,
     unsynced_count: u64,
 }
 
@@ -127,6 +129,7 @@ impl Topic {
             life: Life::Open,
             message_count: 0,
             message_bytes: 0,
+            dropped_count: 0,
             unsynced_count: 0,
         };
         let topic = Topic {

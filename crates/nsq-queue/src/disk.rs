@@ -86,6 +86,15 @@ impl Disk {
         file.write_all_at(bytes, offset).context("write", path)
     }
 
+    /// Writes a small file, new or anew.
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
+        if self.is_read_only {
+            return Ok(());
+        }
+        self.gate(Act::Create, path)?;
+        std::fs::write(path, bytes).context("write", path)
+    }
+
     pub(crate) fn sync(&self, file: &File, path: &Path) -> Result<(), FileError> {
         self.gate(Act::Sync, path)?;
         file.sync_data().context("sync", path)

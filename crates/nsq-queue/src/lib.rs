@@ -28,6 +28,7 @@ mod record;
 mod recovery;
 mod segment;
 mod supply;
+mod sync_note;
 #[cfg(test)]
 mod tests;
 mod writer;

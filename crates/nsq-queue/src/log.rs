@@ -12,6 +12,7 @@ use crate::header::{HEADER_BYTES, Seal};
 use crate::listing::Listing;
 use crate::recovery::{self, Recovery};
 use crate::segment::{Segment, lock};
+use crate::sync_note::SyncNote;
 use crate::{Cursor, LogError, Position};
 
 /// One log, seen by all but its writer.
@@ -28,6 +29,7 @@ pub struct Log {
     synced: Mutex<Synced>,
     /// Whether files were created, renamed or removed since the folder was synced.
     folder_dirty: AtomicBool,
+    pub(crate) sync_note: SyncNote,
 }
 
 /// What is known to be on the disk.
@@ -45,7 +47,13 @@ impl Log {
         identity: u64,
         segments: Vec<Arc<Segment>>,
         end: u64,
+        sync_note: SyncNote,
     ) -> Self {
+        for segment in &segments {
+            if sync_note.doubts(segment.ordinal()) {
+                segment.note_sync_failure();
+            }
+        }
         Self {
             disk,
             folder,
@@ -56,6 +64,7 @@ impl Log {
             synced: Mutex::default(),
             // What an earlier process created may have been killed before it synced the folder.
             folder_dirty: AtomicBool::new(true),
+            sync_note,
         }
     }
 
@@ -78,8 +87,16 @@ impl Log {
             end: found.end,
             damaged: found.damaged,
         };
+        let note = SyncNote::none();
         let folder = Some(folder.to_path_buf());
-        let log = Self::new(disk, folder, found.identity, found.segments, found.end);
+        let log = Self::new(
+            disk,
+            folder,
+            found.identity,
+            found.segments,
+            found.end,
+            note,
+        );
         Ok((Arc::new(log), recovery))
     }
 
@@ -168,8 +185,8 @@ impl Log {
     /// May run beside the writer; several at once take turns.
     ///
     /// # Errors
-    /// When the disk does not take it. What was not synced will be written again by the next call,
-    /// since the kernel may have dropped its own note that the pages are dirty.
+    /// When the disk does not take it. What was not synced will be written again by the next call, of this process or
+    /// a later one, since the kernel may have dropped its own note that the pages are dirty.
     pub fn sync(&self) -> Result<u64, LogError> {
         let _turn = lock(&self.sync);
         let epoch = lock(&self.synced).epoch;
@@ -179,7 +196,10 @@ impl Log {
             dirty.cloned().collect()
         });
         for segment in &dirty {
-            self.sync_segment(segment)?;
+            if let Err(error) = self.sync_segment(segment) {
+                self.sync_note.leave(&self.disk, segment.ordinal());
+                return Err(error);
+            }
         }
         if let Some(folder) = &self.folder
             && self.folder_dirty.swap(false, Ordering::AcqRel)
@@ -188,6 +208,7 @@ impl Log {
             self.folder_dirty.store(true, Ordering::Release);
             return Err(error.into());
         }
+        self.sync_note.remove(&self.disk);
         let mut synced = lock(&self.synced);
         if synced.epoch == epoch {
             synced.sequence = end;

@@ -16,6 +16,7 @@ use crate::pool::SegmentPool;
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
 use crate::supply::{GROWTH, Supply};
+use crate::sync_note::SyncNote;
 use crate::{Cursor, Log, LogError, LogOptions, NewRecord, Position};
 
 /// Appends to one log.
@@ -125,8 +126,16 @@ impl Writer {
         });
         let supply = Supply::in_folder(folder, name, pool);
         let last_capacity = found.segments.last().map_or(0, |last| last.header.capacity);
+        let note = SyncNote::read(folder, name);
         let folder = Some(folder.to_path_buf());
-        let log = Log::new(disk, folder, found.identity, found.segments, found.end);
+        let log = Log::new(
+            disk,
+            folder,
+            found.identity,
+            found.segments,
+            found.end,
+            note,
+        );
         let mut writer = Self::new(log, supply, options);
         writer.active = active;
         writer.next_ordinal = found.next_ordinal;
@@ -136,7 +145,8 @@ impl Writer {
 
     /// A log in memory, which ends with its writer and readers.
     pub fn in_memory(options: LogOptions) -> Self {
-        let log = Log::new(Disk::default(), None, header::random(), Vec::new(), 0);
+        let (disk, note) = (Disk::default(), SyncNote::none());
+        let log = Log::new(disk, None, header::random(), Vec::new(), 0, note);
         Self::new(log, Supply::in_memory(), options)
     }
 
@@ -411,6 +421,7 @@ impl Writer {
         for path in paths.chain(self.supply.leaving_paths()) {
             result = result.and(disk.remove(&path));
         }
+        self.log.sync_note.remove(&disk);
         result.map_err(std::io::Error::other)
     }
 

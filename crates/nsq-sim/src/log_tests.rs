@@ -237,3 +237,51 @@ fn a_log_survives_a_kill_and_a_power_cut_at_each_of_its_operations() {
         "{operations} operations are hardly a test"
     );
 }
+
+#[test]
+fn what_a_process_synced_after_anothers_failed_sync_survives_a_power_cut() {
+    for seed in 0..20 {
+        let folder = tempfile::tempdir_in(fast_folder()).unwrap();
+        disk::insert(folder.path().to_path_buf(), Random::new(seed));
+        std::fs::create_dir_all(folder.path().join("free")).unwrap();
+        std::fs::create_dir_all(folder.path().join("log")).unwrap();
+        disk::with(|disk| disk.medium.sync_folder(""));
+        let body = body_of(1, 500);
+        let append = |writer: &mut Writer| {
+            let record = NewRecord {
+                id: 1,
+                timestamp: 1,
+                due: 0,
+                attempts: 0,
+                body: &body,
+            };
+            writer.append([record].into_iter()).unwrap();
+        };
+        let (mut writer, _) = open(folder.path());
+        append(&mut writer);
+        let fault = disk::Fault {
+            act: disk::Act::Sync,
+            after: 0,
+            errno: libc::EIO,
+        };
+        disk::with(|disk| disk.fault = Some(fault));
+        writer.log().sync().unwrap_err();
+        disk::with(|disk| disk.fault = None);
+        // Killed before its next sync.
+        drop(writer);
+        let (mut writer, _) = open(folder.path());
+        append(&mut writer);
+        assert_eq!(writer.log().sync().unwrap(), 2);
+        let mut medium = disk::with(|disk| disk.medium.clone()).unwrap();
+        drop(writer);
+        disk::with(disk::Disk::end_process);
+        disk::remove();
+
+        medium.cut_power(&mut Random::new(seed));
+        let left = tempfile::tempdir_in(fast_folder()).unwrap();
+        medium.write_out(left.path());
+        let (_, recovery) = open(left.path());
+        assert_eq!((recovery.records, recovery.end), (2, 2), "seed {seed}");
+        assert!(recovery.damaged.is_empty(), "seed {seed}: {recovery:?}");
+    }
+}

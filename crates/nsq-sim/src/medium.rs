@@ -222,6 +222,22 @@ impl Medium {
         }
     }
 
+    /// Whether a log's file has sectors that a failed sync left, and no note beside it tells the next process.
+    pub(crate) fn has_forgotten_records(&self) -> bool {
+        self.live.iter().any(|(name, node)| {
+            let Node::File(inode) = node else {
+                return false;
+            };
+            let stem = name.strip_suffix(".log");
+            let Some((log, _)) = stem.and_then(|stem| stem.rsplit_once('.')) else {
+                return false;
+            };
+            let mut unsynced = self.files[*inode].unsynced.values();
+            unsynced.any(|sector| !sector.is_dirty)
+                && !self.live.contains_key(&format!("{log}.unsynced"))
+        })
+    }
+
     pub(crate) fn sync_folder(&mut self, folder: &str) {
         let last = self
             .changes

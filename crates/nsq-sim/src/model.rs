@@ -134,9 +134,11 @@ pub(crate) struct Model {
     last_cut: Option<u64>,
     /// File operations failed in this life.
     pub(crate) had_faults: bool,
-    /// A sync failed in an earlier life. What it left is not written again by a process that does not know of it, so
-    /// a later power cut may take what was synced since.
-    pub(crate) is_sync_doubtful: bool,
+    /// A sync failed in an earlier life. What it left of marks and positions is not written again, so a later power cut
+    /// may take what was synced since.
+    pub(crate) had_failed_sync: bool,
+    /// The same of records: the process died before it could leave a note of it.
+    pub(crate) has_forgotten_records: bool,
     /// Bits flipped since the last drain: each may cost one message of a channel.
     pub(crate) flips: u64,
     pub(crate) delivered_count: u64,
@@ -812,8 +814,8 @@ impl Model {
         self.last_cut = Some(self.life);
         self.end_life(|model, owed, is_synced| {
             owed.attempts = None;
-            owed.may_return |= owed.finished == Finished::Unsynced || model.is_sync_doubtful;
-            owed.must &= is_synced && !model.is_sync_doubtful;
+            owed.may_return |= owed.finished == Finished::Unsynced || model.had_failed_sync;
+            owed.must &= is_synced && !model.has_forgotten_records;
             owed.due = None;
         });
         let deleted = std::mem::take(&mut self.deleted);
@@ -834,7 +836,7 @@ impl Model {
                 topic.is_position_lost = true;
             }
             for (number, must) in &mut topic.waiting {
-                *must &= topic.messages[number].is_synced && !self.is_sync_doubtful;
+                *must &= topic.messages[number].is_synced && !self.had_failed_sync;
             }
             for (name, mut channel) in std::mem::take(&mut topic.deleted) {
                 channel.may_be_missing = true;

@@ -584,6 +584,7 @@ impl World {
                 self.change_faults();
             }
             let limits = self.limits.clone();
+            let was_forgotten = disk::with(|disk| disk.medium.has_forgotten_records());
             let opened = Server::open(settings, limits, self.profile.sync_publish, self.now);
             disk::with(disk::Disk::observe);
             let killed = disk::with(disk::Disk::take_killed).flatten();
@@ -607,7 +608,8 @@ impl World {
             };
             let found = server.found();
             let had_failed_sync = disk::with(|disk| disk.failed_sync_count > 0);
-            self.model.is_sync_doubtful = had_failed_sync == Some(true);
+            self.model.had_failed_sync = had_failed_sync == Some(true);
+            self.model.has_forgotten_records = was_forgotten == Some(true);
             let had_faults = disk::with(|disk| disk.is_full || disk.fault.is_some());
             self.model.reopened(&found, self.now);
             self.model.had_faults = had_faults == Some(true);

@@ -14,9 +14,25 @@ const A_WHILE: Duration = Duration::from_millis(1500);
 
 #[test]
 fn without_a_handle_left_clients_are_served_and_newcomers_wait() {
-    let nsqd = Start::default().through(&["prlimit", LIMIT]).now();
-    let mut client = nsqd.subscribe("t", "c", 10);
-    client.publish("t", "before");
+    check(&[], "t");
+}
+
+#[test]
+fn without_a_handle_left_an_ephemeral_topic_goes_on() {
+    check(&[], "t#ephemeral");
+}
+
+#[test]
+fn without_a_handle_left_synced_publishes_are_answered_or_refused() {
+    check(&["--sync-publish"], "t");
+}
+
+/// Uses `topic` and wants to make another, while others have taken all handles.
+#[track_caller]
+fn check(flags: &[&str], topic: &str) {
+    let nsqd = Start::with(flags).through(&["prlimit", LIMIT]).now();
+    let mut client = nsqd.subscribe(topic, "c", 10);
+    client.publish(topic, "before");
     let message = client.expect_body("before");
     client.finish(&message);
 
@@ -31,7 +47,7 @@ fn without_a_handle_left_clients_are_served_and_newcomers_wait() {
     assert!(spent < IDLE_TICKS, "{spent} ticks of doing nothing");
 
     // Who is connected goes on with what is open; what would need a file is refused, and said why.
-    client.publish("t", "meanwhile");
+    client.publish(topic, "meanwhile");
     let message = client.expect_body("meanwhile");
     client.finish(&message);
     client.send_with_body("PUB other", b"x");

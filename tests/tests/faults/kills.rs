@@ -34,6 +34,12 @@ fn terminations_under_load_lose_nothing() {
     Campaign::new("SIGTERM", &[], terminate).run();
 }
 
+#[test]
+fn terminations_under_load_with_synced_publishes_lose_nothing() {
+    let terminate = |nsqd: &mut Nsqd| assert!(nsqd.terminate().success());
+    Campaign::new("SIGTERM, synced", &["--sync-publish"], terminate).run();
+}
+
 /// What an ephemeral channel had goes with the process; it works as ever in the next, and costs its neighbour nothing.
 #[test]
 fn kills_under_load_take_from_ephemeral_channels_only_what_they_had() {

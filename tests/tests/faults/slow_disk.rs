@@ -121,3 +121,21 @@ fn a_failed_write_refuses_the_publish_and_loses_nothing_before_or_after() {
     }
     consumer.expect_silence();
 }
+
+/// What is ephemeral is in memory only: whatever the disk does is nothing to it.
+#[test]
+fn an_ephemeral_topic_needs_no_disk() {
+    let inject = "pwrite64,fallocate,ftruncate,fdatasync,msync:error=EIO";
+    let Some(nsqd) = nsqd_with(inject, &["--sync-publish"]) else {
+        return;
+    };
+    let mut client = nsqd.subscribe("t#ephemeral", "c#ephemeral", 10);
+    for index in 0..100 {
+        let body = format!("{index}");
+        client.publish("t#ephemeral", &body);
+        let message = client.expect_body(&body);
+        client.finish(&message);
+    }
+    client.send_with_body("PUB t", b"on the disk");
+    assert!(matches!(client.next_frame(PATIENCE), Ok(Frame::Error(_))));
+}

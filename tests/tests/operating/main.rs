@@ -4,5 +4,6 @@
 mod config;
 mod drain;
 mod reference;
+mod reliability;
 mod reload;
 mod supervised;

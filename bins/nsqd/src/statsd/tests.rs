@@ -23,6 +23,7 @@ fn topic(name: &str, channels: &[&str]) -> TopicStats {
         backend_depth: 2,
         message_count: 3,
         message_bytes: 4,
+        dropped_count: 0,
         paused: false,
         channels: channels.iter().map(|name| channel(name)).collect(),
         latency: None,

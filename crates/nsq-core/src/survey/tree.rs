@@ -72,7 +72,11 @@ fn is_channels(name: &str) -> bool {
             .is_some_and(|log| matches!(log, "main" | "deferred" | "private" | "backlog"))
 }
 
+/// A segment of one of these logs, or the note that it could not be synced.
 fn is_log(name: &str, logs: &[&str]) -> bool {
+    if let Some(log) = name.strip_suffix(".unsynced") {
+        return logs.contains(&log);
+    }
     let stem = name.strip_suffix(".log");
     let parts = stem.and_then(|stem| stem.split_once('.'));
     parts.is_some_and(|(log, number)| {

@@ -33,6 +33,7 @@ impl Topic {
                 },
                 message_count: state.message_count,
                 message_bytes: state.message_bytes,
+                dropped_count: state.dropped_count,
                 paused: state.paused,
                 channels: Vec::with_capacity(state.channels.len()),
                 latency: None,

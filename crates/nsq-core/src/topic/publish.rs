@@ -37,7 +37,8 @@ impl Topic {
         let mut waiting: Vec<Arc<ChannelCell>> = Vec::new();
         let mut state = self.lock();
         self.accepts(&state)?;
-        let accepted = self.accepted_count(&state, bodies.len());
+        let offered = bodies.len();
+        let accepted = self.accepted_count(&state, offered);
         let state_ref = &mut *state;
         let State { main, ids, .. } = state_ref;
         let mut bytes = 0;
@@ -59,6 +60,7 @@ impl Topic {
         self.context.note_append(appended.as_ref().err());
         let range = appended?;
         let sync_due = self.count(state_ref, accepted as u64, bytes);
+        self.note_dropped(state_ref, (offered - accepted) as u64);
         if state_ref.is_flowing() {
             self.offered.set_main(range.end);
             for cell in state_ref.channels.values() {
@@ -147,6 +149,7 @@ impl Topic {
         if let Some(deferred) = &state.deferred {
             let end = deferred.end().sequence;
             if self.room(state, LogKind::Deferred, end) == Some(0) {
+                self.note_dropped(state, 1);
                 return Ok(end);
             }
         }
@@ -215,6 +218,23 @@ impl Topic {
             state.unsynced_count = 0;
         }
         sync_due
+    }
+
+    /// Counts what a topic in memory had no room for, and tells of it: at first, and whenever it has doubled.
+    fn note_dropped(&self, state: &mut State, messages: u64) {
+        if messages == 0 {
+            return;
+        }
+        let told = state.dropped_count.checked_ilog2();
+        state.dropped_count += messages;
+        if state.dropped_count.checked_ilog2() != told {
+            tracing::warn!(
+                "TOPIC({}): {} messages dropped so far: no channel takes them, and no more than --mem-queue-size may wait \
+                 in a topic without a disk",
+                self.name,
+                state.dropped_count
+            );
+        }
     }
 
     /// Keeps a topic in memory within its bound while nobody reads it.

@@ -171,6 +171,43 @@ fn what_a_failed_sync_may_have_dropped_is_written_again() {
     assert_eq!(bench.disk.faults.written_bytes() - before, 64 + 5 * 232);
 }
 
+/// The kernel keeps no note of them, so somebody has to.
+#[test]
+fn what_a_failed_sync_left_is_written_again_by_the_next_process_too() {
+    let bench = Bench::new();
+    let (mut writer, _) = bench.open();
+    append(&mut writer, &bodies(0..40, 200)).unwrap();
+    assert_eq!(writer.log().sync().unwrap(), 40);
+    append(&mut writer, &bodies(40..45, 200)).unwrap();
+    bench.disk.faults.plan(Act::Sync, 0, 1, 0, EIO);
+    writer.log().sync().unwrap_err();
+    // Killed before it could write them again.
+    drop(writer);
+    for _ in 0..2 {
+        // A process that does not come to a sync leaves it to the next one.
+        let (mut writer, _) = bench.open();
+        append(&mut writer, &bodies(7..8, 200)).unwrap();
+    }
+    let (writer, _) = bench.open();
+    let before = bench.disk.faults.written_bytes();
+    assert_eq!(writer.log().sync().unwrap(), 47);
+    let last = writer.log().last_segment().unwrap();
+    let written = bench.disk.faults.written_bytes() - before;
+    assert_eq!(
+        written,
+        last.written() as usize,
+        "the one in doubt, and no other"
+    );
+    assert!(writer.log().segment_count() > 1);
+    drop(writer);
+    // And then it is forgotten.
+    let (writer, _) = bench.open();
+    let before = bench.disk.faults.written_bytes();
+    writer.log().sync().unwrap();
+    assert_eq!(bench.disk.faults.written_bytes(), before);
+    assert!(!bench.files().contains(&"log.unsynced".to_owned()));
+}
+
 #[test]
 fn a_segment_file_cut_short_while_mapped_is_an_io_error_first_and_damage_then() {
     let bench = Bench::new();

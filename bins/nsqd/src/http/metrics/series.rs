@@ -49,6 +49,7 @@ const TOPIC_GAUGES: &[Row<TopicStats>] = &[
 const TOPIC_COUNTERS: &[Row<TopicStats>] = &[
     ("nsqd_topic_published_messages_total", "Messages published to the topic.", |topic| topic.message_count),
     ("nsqd_topic_published_bytes_total", "Bytes of the bodies published to the topic.", |topic| topic.message_bytes),
+    ("nsqd_topic_dropped_messages_total", "Messages dropped by a topic in memory without a channel, bounded by --mem-queue-size.", |topic| topic.dropped_count),
 ];
 
 #[rustfmt::skip]

@@ -30,6 +30,7 @@ fn topic(name: &str, channels: &[&str]) -> TopicStats {
         backend_depth: 0,
         message_count: 0,
         message_bytes: 0,
+        dropped_count: 0,
         paused: false,
         channels: channels.collect(),
         latency: None,

@@ -29,6 +29,7 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         backend_depth: 2,
         message_count: 3,
         message_bytes: 4,
+        dropped_count: 0,
         paused: false,
         channels: Vec::new(),
         latency: None,
