@@ -5,13 +5,14 @@
 # make sim    the simulation of the broker: SEEDS=10000 of them, or SEED=7 alone, with all that it does
 # make kills  the release build killed under load: KILLS=500 times in each of three modes, and ended by SIGTERM as often
 # make soak   the release build under mixed traffic for SOAK_MINUTES=30, with its memory, handles and disk every 10 seconds
+# make leaks  a million connects and subscribes to the release build, and what it holds before and after
 # make dist   an archive of the release build and Debian packages, with checksums, in target/dist
 # make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
 #             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint sim kills soak bench instructions instructions-write reference dist clean
+.PHONY: up test build lint sim kills soak leaks bench instructions instructions-write reference dist clean
 
 CARGO ?= cargo
 
@@ -43,6 +44,11 @@ SOAK_MINUTES ?= 30
 soak: build
 	SOAK_MINUTES=$(SOAK_MINUTES) NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test faults soak \
 	    -- --nocapture
+
+LEAK_CYCLES ?= 1000000
+leaks: build
+	LEAK_CYCLES=$(LEAK_CYCLES) NSQD=$(CURDIR)/target/release/nsqd NSQLOOKUPD=$(CURDIR)/target/release/nsqlookupd \
+	    $(CARGO) test --locked -p nsq-tests --test hostile leaks -- --nocapture
 
 # In a quick run the page is a copy: docs/PERFORMANCE.md has full runs only.
 bench: build

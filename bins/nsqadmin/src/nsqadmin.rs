@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use nsq_daemon::http::RequestCounts;
 use nsq_daemon::http::header::HeaderValue;
+use nsq_daemon::http::{HttpLimits, RequestCounts};
 
 use crate::access::Access;
 use crate::cidr::Cidr;
@@ -27,6 +27,8 @@ pub struct Nsqadmin {
     pub access: Access,
     pub(crate) notifier: Notifier,
     pub(crate) requests: Arc<RequestCounts>,
+    /// What its clients may take.
+    pub http_limits: HttpLimits,
     pub(crate) graphite: Graphite,
     /// The `Content-Security-Policy` of every answer.
     pub(crate) security_policy: HeaderValue,

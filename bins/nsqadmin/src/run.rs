@@ -5,7 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use nsq_daemon::http::header::HeaderValue;
-use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::http::{BODY_TIMEOUT, HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES};
+use nsq_daemon::limits::OpenFiles;
+use nsq_daemon::listen::{self, Bound, Bounds, Gate, ListenError, PER_ADDRESS};
+use nsq_daemon::refusals::{OPEN_FILES, Refusals};
 use nsq_daemon::reload::{Configured, ReloadWatch};
 use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http, version};
@@ -68,6 +71,7 @@ pub async fn run(
     let delivery = delivery.map(|delivery| tokio::spawn(delivery.run()));
     let nsqadmin = Arc::new(nsqadmin);
     let router = Arc::new(crate::http::router(Arc::clone(&nsqadmin)));
+    let limits = nsqadmin.http_limits.clone();
     let reload = watch_for_changes(&nsqadmin, args)?;
     let poll = tokio::spawn(history::poll(nsqadmin));
     tracing::info!("HTTP: listening on {address}");
@@ -78,7 +82,7 @@ pub async fn run(
         supervisor::stopping();
         tracing::info!("HTTP: closing {address}");
     };
-    http::serve(listener, router, shutdown).await;
+    http::serve(listener, router, limits, shutdown).await;
     drop((reload, watchdog));
     poll.abort();
     if let Some(delivery) = delivery {
@@ -124,11 +128,40 @@ pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>
         graphite,
         notifier,
         requests: Arc::default(),
+        http_limits: http_limits(&settings),
         history: History::new(&settings),
         notices: Notices::default(),
         settings,
     };
     Ok((nsqadmin, delivery))
+}
+
+fn http_limits(settings: &Settings) -> HttpLimits {
+    let flag = "max-http-connections";
+    let limits = [
+        flag,
+        PER_ADDRESS,
+        OPEN_FILES,
+        HEADER_TIMEOUT,
+        BODY_TIMEOUT,
+        MAX_HEADER_BYTES,
+    ];
+    let refusals = Arc::new(Refusals::of(&limits));
+    let bounds = Bounds {
+        flag,
+        total: settings.max_http_connections.clone(),
+        per_address: settings.max_connections_per_address.clone(),
+        is_for_operators: true,
+    };
+    HttpLimits {
+        gate: Gate::new(bounds, OpenFiles::of_this_process(), Arc::clone(&refusals)),
+        refusals,
+        header_timeout: settings.http_header_timeout,
+        body_timeout: settings.http_body_timeout,
+        idle_timeout: settings.http_idle_timeout,
+        max_header_bytes: settings.http_max_header_bytes,
+        max_headers: settings.http_max_headers,
+    }
 }
 
 /// What a browser may load for a page, and where from: only from here, and graphite's images.

@@ -7,9 +7,13 @@ mod tests;
 use std::ffi::OsString;
 use std::time::Duration;
 
+use nsq_daemon::http::{
+    DEFAULT_BODY_TIMEOUT, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_HEADER_BYTES,
+    DEFAULT_MAX_HEADERS,
+};
 use nsq_daemon::log_level::LiveLevel;
 use nsq_daemon::logging::LogFormat;
-use nsq_daemon::options::{LiveList, StringList};
+use nsq_daemon::options::{LiveList, LiveNumber, StringList};
 use nsq_daemon::stop::Stop;
 use nsq_daemon::{options, resolve};
 
@@ -97,6 +101,21 @@ options! {
         "history-retention" => history_retention: Duration = Duration::from_hours(6),
         /// most memory the graphs' numbers may take, in bytes
         "history-memory" => history_memory: u64 = 128 << 20,
+
+        /// most HTTP connections at a time, 0 for as many as there are file handles
+        "max-http-connections" => max_http_connections: LiveNumber = LiveNumber::default(),
+        /// most connections at a time from one address (one network of 64 bits in IPv6), 0 for no limit
+        "max-connections-per-address" => max_connections_per_address: LiveNumber = LiveNumber::default(),
+        /// time an HTTP request's head may take, 0 for no limit
+        "http-header-timeout" => http_header_timeout: Duration = DEFAULT_HEADER_TIMEOUT,
+        /// time an HTTP request's body may take, 0 for no limit
+        "http-body-timeout" => http_body_timeout: Duration = DEFAULT_BODY_TIMEOUT,
+        /// time an HTTP connection may be idle between requests, 0 for no limit
+        "http-idle-timeout" => http_idle_timeout: Duration = DEFAULT_IDLE_TIMEOUT,
+        /// largest head of an HTTP request in bytes, at least 8192
+        "http-max-header-bytes" => http_max_header_bytes: u32 = DEFAULT_MAX_HEADER_BYTES,
+        /// most headers of an HTTP request
+        "http-max-headers" => http_max_headers: u16 = DEFAULT_MAX_HEADERS,
     }
 }
 

@@ -20,12 +20,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use nsq_core::{StoreError, Topic, Wakes};
+use nsq_daemon::go_duration::GoDuration;
 use nsq_protocol::identify::{ClientSettings, Negotiation};
 use nsq_protocol::{ClientState, CommandError, Decoder, TopicName, frame};
 use nsq_transport::Transport;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::admission::FIRST_COMMAND_TIMEOUT;
 use crate::client::Client;
 use crate::nsqd::Nsqd;
 use crate::settings::TlsRequired;
@@ -85,6 +87,8 @@ pub(crate) struct Connection<S> {
     next_heartbeat: Instant,
     /// When the last whole command had been read.
     last_command: Instant,
+    /// By when there must be a first one; `None` once there was.
+    first_command_deadline: Option<Instant>,
 }
 
 /// What woke the connection.
@@ -128,6 +132,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let next_heartbeat = settings
             .heartbeat_interval
             .map_or_else(|| far_from(now), |interval| now + interval);
+        let patience = nsqd.settings.first_command_timeout;
+        let first_command_deadline = (!patience.is_zero()).then(|| now + patience);
+        let timer = first_command_deadline.map_or(next_heartbeat, |at| at.min(next_heartbeat));
         Connection {
             stream: Transport::plain(stream),
             client,
@@ -146,9 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             unsynced: Vec::new(),
             batch_mark: 0,
             wants_delivery: false,
-            timer: Box::pin(tokio::time::sleep_until(next_heartbeat)),
+            timer: Box::pin(tokio::time::sleep_until(timer)),
             next_heartbeat,
             last_command: now,
+            first_command_deadline,
             nsqd,
         }
     }
@@ -182,6 +190,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Next::Wait
                 }
                 Event::Timer => {
+                    if self.is_first_command_late() {
+                        return true;
+                    }
                     if !self.handle_timer() {
                         return false;
                     }
@@ -214,7 +225,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Next::CreateTopic(name) => match self.create_topic(&name).await {
                         Some(Ok(_)) => {}
                         Some(Err(error)) => {
-                            self.refuse_topic(&error.to_string());
+                            self.refuse_topic(&error);
                             return true;
                         }
                         None => return false,
@@ -333,6 +344,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         next
     }
 
+    /// Whether the client has not said anything in time, which it is told then.
+    fn is_first_command_late(&mut self) -> bool {
+        let now = Instant::now();
+        if self.first_command_deadline.is_none_or(|by| now < by) {
+            return false;
+        }
+        let limit = GoDuration::from(self.nsqd.settings.first_command_timeout);
+        let cause = format!("no command within {limit} (--{FIRST_COMMAND_TIMEOUT})");
+        let client = &self.client.remote_address;
+        self.nsqd.notes.admission.refusals.note(
+            FIRST_COMMAND_TIMEOUT,
+            format_args!("PROTOCOL(V2): [{client}] - {cause}"),
+        );
+        self.outbox
+            .write(|out| frame::write_error(out, &CommandError::Silent { cause }));
+        true
+    }
+
     /// Heartbeats and deadlines. `false` when the client has been silent for too long, or does not read.
     fn handle_timer(&mut self) -> bool {
         let now = Instant::now();
@@ -362,7 +391,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.outbox.extend(frame::HEARTBEAT);
             }
         }
-        self.timer.as_mut().reset(deadline.min(self.next_heartbeat));
+        let next = deadline.min(self.next_heartbeat);
+        let next = self.first_command_deadline.map_or(next, |by| by.min(next));
+        self.timer.as_mut().reset(next);
         true
     }
 

@@ -91,6 +91,10 @@ fn not_made(what: &str, error: &StoreError) -> ApiError {
     match error {
         StoreError::Exiting => exiting(),
         StoreError::Draining => drain::draining(),
+        StoreError::Refused(why) => {
+            let code = format!("LIMIT_REACHED: {why}");
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, code)
+        }
         StoreError::Io { .. } | StoreError::Log(_) => {
             tracing::error!("{what}: cannot be made: {error}");
             internal_error()

@@ -2,6 +2,7 @@
 //!
 //! A message's way: socket, connection, decoder, topic, log; then channel, `take`, frames, one write.
 
+mod admission;
 mod auth;
 mod check;
 mod client;

@@ -13,6 +13,7 @@ use nsq_transport::tls::Acceptor;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use crate::admission::Admission;
 use crate::auth::Authorizer;
 use crate::client::Client;
 use crate::clock;
@@ -23,9 +24,9 @@ use crate::settings::Settings;
 use crate::syncer::Syncer;
 use crate::timers::Timers;
 
-/// What the core asks of this program, noted down for the tasks that do it.
-#[derive(Default)]
+/// What the core asks of this program: what may be made, and what is noted down for the tasks that do it.
 pub(crate) struct Notes {
+    pub(crate) admission: Admission,
     pub(crate) timers: Timers,
     pub(crate) syncer: Syncer,
     /// `nsqd.dat` is out of date.
@@ -34,7 +35,27 @@ pub(crate) struct Notes {
     pub(crate) lookup: OnceLock<LookupHandle>,
 }
 
+impl Notes {
+    pub(crate) fn new(admission: Admission) -> Notes {
+        Notes {
+            admission,
+            timers: Timers::default(),
+            syncer: Syncer::default(),
+            registry_changed: Notify::new(),
+            lookup: OnceLock::new(),
+        }
+    }
+}
+
 impl Surroundings for Notes {
+    fn may_make_topic(&self, topic_count: usize) -> Result<(), String> {
+        self.admission.may_make_topic(topic_count)
+    }
+
+    fn may_make_channel(&self, channel_count: usize) -> Result<(), String> {
+        self.admission.may_make_channel(channel_count)
+    }
+
     fn arm(&self, channel: &Arc<ChannelCell>, at: Tick) {
         self.timers.plan(channel, at);
     }

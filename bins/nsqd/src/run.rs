@@ -3,7 +3,8 @@
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use std::time::Duration;
 use nsq_core::broker::OpenError;
 use nsq_core::{Broker, Settings as CoreSettings};
 use nsq_daemon::data_path::{DataPathLock, LockError};
-use nsq_daemon::http::{Listener, Router, TlsListener};
-use nsq_daemon::listen::{self, AnyBound, Bound, ListenError};
+use nsq_daemon::http::{HttpLimits, Listener, Router, TlsListener};
+use nsq_daemon::listen::{self, Admitted, AnyBound, Bound, Gate, ListenError};
 use nsq_daemon::reload::ReloadWatch;
 use nsq_daemon::signals::UserSignal;
 use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http as daemon_http, version};
+use nsq_protocol::{CommandError, frame};
 use nsq_queue::LogOptions;
 use nsq_transport::tls::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::drain::target::Address;
 use crate::nsqd::{Notes, Nsqd, Ports};
@@ -87,7 +90,7 @@ pub async fn run(
     settings.fill_in_ports(ports.tcp.unwrap_or(0), ports.http.unwrap_or(0));
     warn_of_hidden_ports(&settings);
 
-    let notes = Arc::new(Notes::default());
+    let notes = Arc::new(Notes::new(Admission::new(&settings)));
     let broker = {
         let core = core_settings(&settings, data_path);
         let notes = Arc::clone(&notes);
@@ -96,6 +99,7 @@ pub async fn run(
             .await
             .map_err(io::Error::other)??
     };
+    notes.admission.begin();
     broker.save_metadata()?;
     let nsqd = Arc::new(Nsqd::new(settings, Arc::new(broker), notes, &ports));
     let workers = Workers::start(std::thread::available_parallelism().map_or(1, usize::from))?;
@@ -177,18 +181,22 @@ async fn accept(
     bound: AnyBound,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
+    let gate = &nsqd.notes.admission.tcp;
     // A socket moves to its worker's runtime by way of the standard library's.
     let (outcome, address) = match bound {
         AnyBound::Tcp(Bound { socket, address }) => {
             let listener = TcpListener::from_std(socket)?;
             tracing::info!("TCP: listening on {address}");
             let serve = |stream: TcpStream, peer: SocketAddr| {
+                let Some((stream, admitted)) = admit(gate, stream, Some(peer.ip()), &peer) else {
+                    return;
+                };
                 let Ok(stream) = stream.into_std() else {
                     return;
                 };
                 let (name, ip) = (peer.to_string(), peer.ip().to_string());
                 let stream = || TcpStream::from_std(stream);
-                workers.spawn(welcome(Arc::clone(nsqd), stream, name, ip));
+                workers.spawn(welcome(Arc::clone(nsqd), stream, admitted, name, ip));
             };
             let outcome = listen::accept_loop(listener, shutdown, serve).await;
             (outcome, address.to_string())
@@ -198,11 +206,15 @@ async fn accept(
             let listener = bound.into_listener()?;
             tracing::info!("TCP: listening on {path}");
             let serve = |stream: UnixStream, peer: String| {
+                let Some((stream, admitted)) = admit(gate, stream, None, &peer) else {
+                    return;
+                };
                 let Ok(stream) = stream.into_std() else {
                     return;
                 };
                 let stream = || UnixStream::from_std(stream);
-                workers.spawn(welcome(Arc::clone(nsqd), stream, peer, String::new()));
+                let nsqd = Arc::clone(nsqd);
+                workers.spawn(welcome(nsqd, stream, admitted, peer, String::new()));
             };
             (listen::accept_loop(listener, shutdown, serve).await, path)
         }
@@ -211,10 +223,33 @@ async fn accept(
     Ok(outcome?)
 }
 
+/// Lets a connection in, or tells it why not.
+fn admit<S>(
+    gate: &Arc<Gate>,
+    stream: S,
+    ip: Option<IpAddr>,
+    peer: &dyn Display,
+) -> Option<(S, Admitted)>
+where
+    S: AsRawFd + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    match gate.enter(ip, stream.as_raw_fd(), peer) {
+        Ok(admitted) => Some((stream, admitted)),
+        Err(denial) => {
+            let cause = denial.to_string();
+            let mut answer = Vec::new();
+            frame::write_error(&mut answer, &CommandError::TooManyConnections { cause });
+            gate.turn_away(stream, answer);
+            None
+        }
+    }
+}
+
 /// Serves a client whose connection comes from `address`, and from `ip` if it has one.
 async fn welcome<S: AsyncRead + AsyncWrite + Unpin>(
     nsqd: Arc<Nsqd>,
     stream: impl FnOnce() -> io::Result<S>,
+    _admitted: Admitted,
     address: String,
     ip: String,
 ) {
@@ -254,14 +289,15 @@ fn start_http(nsqd: &Arc<Nsqd>, bound: Option<AnyBound>) -> Result<Option<HttpSe
     if nsqd.settings.tls_required == TlsRequired::Yes {
         router = router.refuse_all(http::tls_required(nsqd.https_port));
     }
+    let limits = nsqd.notes.admission.http_limits(&nsqd.settings);
     Ok(Some(match bound {
         AnyBound::Tcp(Bound { socket, address }) => {
             let listener = TcpListener::from_std(socket)?;
-            HttpServer::start("HTTP", address, listener, router)
+            HttpServer::start("HTTP", address, listener, router, limits)
         }
         AnyBound::Unix(bound) => {
             let path = bound.path.clone();
-            HttpServer::start("HTTP", path, bound.into_listener()?, router)
+            HttpServer::start("HTTP", path, bound.into_listener()?, router, limits)
         }
     }))
 }
@@ -275,7 +311,9 @@ fn start_https(
     };
     let listener = TlsListener::new(TcpListener::from_std(socket)?, acceptor);
     let router = http::router(Arc::clone(nsqd));
-    Ok(Some(HttpServer::start("HTTPS", address, listener, router)))
+    let limits = nsqd.notes.admission.http_limits(&nsqd.settings);
+    let server = HttpServer::start("HTTPS", address, listener, router, limits);
+    Ok(Some(server))
 }
 
 impl HttpServer {
@@ -284,6 +322,7 @@ impl HttpServer {
         address: impl Display + Send + 'static,
         listener: L,
         router: Router<Nsqd>,
+        limits: HttpLimits,
     ) -> Self
     where
         L: Listener + 'static,
@@ -295,7 +334,7 @@ impl HttpServer {
                 // The sender never sends: its end is the sign.
                 let _ = stopped.changed().await;
             };
-            daemon_http::serve(listener, Arc::new(router), shutdown).await;
+            daemon_http::serve(listener, Arc::new(router), limits, shutdown).await;
             tracing::info!("{name}: closing {address}");
         });
         Self { _stop: stop }

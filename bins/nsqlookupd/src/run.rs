@@ -8,13 +8,20 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use nsq_daemon::listen::{self, Bound, ListenError};
+use nsq_daemon::http::{BODY_TIMEOUT, HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES};
+use nsq_daemon::limits::OpenFiles;
+use nsq_daemon::listen::{self, Bound, Bounds, Gate, ListenError, PER_ADDRESS};
 use nsq_daemon::node_id::hostname;
+use nsq_daemon::options::LiveNumber;
+use nsq_daemon::refusals::{OPEN_FILES, Refusals};
 use nsq_daemon::reload::{Configured, ReloadWatch};
 use nsq_daemon::supervisor::{self, Watchdog};
 use nsq_daemon::{http, version};
 use nsq_lookup::registry::Visibility;
-use nsq_lookup::{Admission, Introduction, Lookupd, Registry, api, server};
+use nsq_lookup::{
+    Admission, FIRST_COMMAND_TIMEOUT, Introduction, LookupLimits, Lookupd, MAX_CHANNELS,
+    MAX_TOPICS, Registry, api, server,
+};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -76,7 +83,9 @@ pub async fn run(
         tcp_port: tcp_address.port(),
         version: version::VERSION,
     };
-    let lookupd = Arc::new(Lookupd::new(registry, introduction));
+    let limits = limits(&settings);
+    let http_limits = limits.http.clone();
+    let lookupd = Arc::new(Lookupd::new(registry, introduction, limits));
 
     tracing::info!("TCP: listening on {tcp_address}");
     tracing::info!("HTTP: listening on {http_address}");
@@ -86,7 +95,7 @@ pub async fn run(
         let listener = TcpListener::from_std(socket).map_err(RunError::System)?;
         // Nothing is ever sent: the end of the sender is the sign.
         let shutdown = async { drop(stopped.changed().await) };
-        http::serve(listener, router, shutdown).await;
+        http::serve(listener, router, http_limits, shutdown).await;
         tracing::info!("HTTP: closing {http_address}");
         Ok::<_, RunError>(())
     });
@@ -107,6 +116,49 @@ pub async fn run(
         .await
         .map_err(|error| RunError::System(error.into()))??;
     outcome.map_err(RunError::Accept)
+}
+
+/// What others may take, as the settings have it.
+fn limits(settings: &Settings) -> LookupLimits {
+    let (tcp, http) = ("max-connections", "max-http-connections");
+    let limits = [
+        tcp,
+        http,
+        PER_ADDRESS,
+        OPEN_FILES,
+        MAX_TOPICS,
+        MAX_CHANNELS,
+        FIRST_COMMAND_TIMEOUT,
+        HEADER_TIMEOUT,
+        BODY_TIMEOUT,
+        MAX_HEADER_BYTES,
+    ];
+    let refusals = Arc::new(Refusals::of(&limits));
+    let gate = |flag, total: &LiveNumber, is_for_operators| {
+        let bounds = Bounds {
+            flag,
+            total: total.clone(),
+            per_address: settings.max_connections_per_address.clone(),
+            is_for_operators,
+        };
+        Gate::new(bounds, OpenFiles::of_this_process(), Arc::clone(&refusals))
+    };
+    LookupLimits {
+        gate: gate(tcp, &settings.max_connections, false),
+        first_command_timeout: settings.first_command_timeout,
+        max_topics: settings.max_topics.clone(),
+        max_channels: settings.max_channels.clone(),
+        http: HttpLimits {
+            gate: gate(http, &settings.max_http_connections, true),
+            refusals: Arc::clone(&refusals),
+            header_timeout: settings.http_header_timeout,
+            body_timeout: settings.http_body_timeout,
+            idle_timeout: settings.http_idle_timeout,
+            max_header_bytes: settings.http_max_header_bytes,
+            max_headers: settings.http_max_headers,
+        },
+        refusals,
+    }
 }
 
 /// Reads config file and certificates again at each SIGHUP. With neither the signal keeps its default.

@@ -3,11 +3,17 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use nsq_daemon::http::{
+    DEFAULT_BODY_TIMEOUT, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_HEADER_BYTES,
+    DEFAULT_MAX_HEADERS, HttpLimits,
+};
 use nsq_daemon::log_level::LiveLevel;
 use nsq_daemon::logging::LogFormat;
 use nsq_daemon::node_id::hostname;
+use nsq_daemon::options::LiveNumber;
 use nsq_daemon::stop::Stop;
 use nsq_daemon::{options, resolve};
+use nsq_lookup::DEFAULT_FIRST_COMMAND_TIMEOUT;
 
 /// The program's name, in usage, version line and start-up failures.
 pub const PROGRAM: &str = "nsqlookupd";
@@ -54,6 +60,30 @@ options! {
         "inactive-producer-timeout" => inactive_producer_timeout: Duration = Duration::from_mins(5),
         /// how long a tombstone hides an nsqd that keeps its registration
         "tombstone-lifetime" => tombstone_lifetime: Duration = Duration::from_secs(45),
+
+        /// most TCP connections at a time, 0 for as many as there are file handles
+        "max-connections" => max_connections: LiveNumber = LiveNumber::default(),
+        /// most HTTP connections at a time, 0 for as many as there are file handles
+        "max-http-connections" => max_http_connections: LiveNumber = LiveNumber::default(),
+        /// most connections at a time from one address (one network of 64 bits in IPv6), for TCP and HTTP each, 0 for
+        /// no limit
+        "max-connections-per-address" => max_connections_per_address: LiveNumber = LiveNumber::default(),
+        /// most topics registered, 0 for no limit
+        "max-topics" => max_topics: LiveNumber = LiveNumber::default(),
+        /// most channels of one topic registered, 0 for no limit
+        "max-channels" => max_channels: LiveNumber = LiveNumber::default(),
+        /// time a new TCP connection has for its first command, 0 for no limit
+        "first-command-timeout" => first_command_timeout: Duration = DEFAULT_FIRST_COMMAND_TIMEOUT,
+        /// time an HTTP request's head may take, 0 for no limit
+        "http-header-timeout" => http_header_timeout: Duration = DEFAULT_HEADER_TIMEOUT,
+        /// time an HTTP request's body may take, 0 for no limit
+        "http-body-timeout" => http_body_timeout: Duration = DEFAULT_BODY_TIMEOUT,
+        /// time an HTTP connection may be idle between requests, 0 for no limit
+        "http-idle-timeout" => http_idle_timeout: Duration = DEFAULT_IDLE_TIMEOUT,
+        /// largest head of an HTTP request in bytes, at least 8192
+        "http-max-header-bytes" => http_max_header_bytes: u32 = DEFAULT_MAX_HEADER_BYTES,
+        /// most headers of an HTTP request
+        "http-max-headers" => http_max_headers: u16 = DEFAULT_MAX_HEADERS,
     }
 }
 
@@ -61,10 +91,16 @@ impl Settings {
     /// Resolves `args`, the command line without the program's own name.
     ///
     /// # Errors
-    /// [`Stop`] for `--version`, `--help` and `--print-config`, for misuse, and for a config file that cannot be taken.
+    /// [`Stop`] for `--version`, `--help` and `--print-config`, for misuse, for a config file that cannot be taken, and
+    /// for settings nsqlookupd cannot run with.
     pub fn load(args: impl IntoIterator<Item = OsString>) -> Result<Self, Stop> {
         let mut settings = Self::default();
         resolve::resolve(PROGRAM, args, &mut settings)?;
+        let (header_bytes, headers) = (settings.http_max_header_bytes, settings.http_max_headers);
+        if let Some((flag, value, rule)) = HttpLimits::wrong(header_bytes, headers) {
+            let text = format!("failed to instantiate {PROGRAM} - --{flag}={value}: {rule}");
+            return Err(Stop::Fatal(text));
+        }
         Ok(settings)
     }
 }

@@ -72,8 +72,24 @@ pub enum Change {
     ChannelDeleted(TopicName, ChannelName),
 }
 
-/// What the core asks of the program around it. The calls only leave a note.
+/// What the core asks of the program around it. The calls only leave a note, or answer at once.
 pub trait Surroundings: Send + Sync {
+    /// Whether a topic may be made where there are `topic_count`; else why not.
+    ///
+    /// # Errors
+    /// Why not: whoever wanted it is told.
+    fn may_make_topic(&self, _topic_count: usize) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Whether a channel may be made in a topic that has `channel_count`.
+    ///
+    /// # Errors
+    /// Why not: whoever wanted it is told.
+    fn may_make_channel(&self, _channel_count: usize) -> Result<(), String> {
+        Ok(())
+    }
+
     /// `channel` has to be looked at, by `handle_timeout`, at `at`.
     fn arm(&self, channel: &Arc<ChannelCell>, at: Tick);
     /// Topics or channels changed: `nsqd.dat` is to be written, nsqlookupd to be told.
@@ -250,7 +266,7 @@ impl Broker {
     /// [`Topic::start`].
     ///
     /// # Errors
-    /// [`StoreError`] when nsqd is stopping or the topic's files cannot be made.
+    /// [`StoreError`] when nsqd is stopping, the topic's files cannot be made, or no more topics are wanted.
     pub fn get_or_create_topic(
         &self,
         name: &TopicName,
@@ -274,6 +290,13 @@ impl Broker {
         if self.context.is_draining() {
             return Err(StoreError::Draining);
         }
+        let topic_count = self
+            .topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len();
+        let allowed = self.context.surroundings.may_make_topic(topic_count);
+        allowed.map_err(StoreError::Refused)?;
         let opening = Opening {
             name: name.clone(),
             paused: false,

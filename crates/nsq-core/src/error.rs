@@ -63,6 +63,9 @@ pub enum StoreError {
     /// nsqd is leaving: the topic or channel is to be made at another one.
     #[error("draining")]
     Draining,
+    /// The program around the core wants no more of them; the text says why.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl StoreError {

@@ -73,7 +73,7 @@ fn hint(source: &StoreError) -> &'static str {
             source.kind(),
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
         ),
-        StoreError::Exiting | StoreError::Draining => false,
+        StoreError::Exiting | StoreError::Draining | StoreError::Refused(_) => false,
     };
     if is_full {
         " (nothing is lost; an import needs as much space again as the files take: make room and start again)"

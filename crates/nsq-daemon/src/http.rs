@@ -5,12 +5,13 @@
 //! ```
 //!
 //! A daemon builds a [`Router`] over its shared state and hands it to [`serve`] with a listener. Requests
-//! are bounded before they are held: the head by the server, the body by [`Request::read_body`].
+//! are bounded before they are held: the head by [`HttpLimits`], the body by [`Request::read_body`].
 
 pub mod client;
 pub mod json;
 
 mod counts;
+mod limits;
 mod path;
 mod query;
 mod reply;
@@ -24,6 +25,11 @@ mod tests;
 pub use hyper::{HeaderMap, Method, StatusCode, header};
 
 pub use counts::RequestCounts;
+pub use limits::{
+    BODY_TIMEOUT, DEFAULT_BODY_TIMEOUT, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT,
+    DEFAULT_MAX_HEADER_BYTES, DEFAULT_MAX_HEADERS, HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES,
+    MAX_HEADERS,
+};
 pub use query::{BadQuery, Query};
 pub use reply::{ApiError, Reply};
 pub use request::{BodyError, Remote, Request};

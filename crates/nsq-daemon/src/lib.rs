@@ -19,6 +19,7 @@ pub mod options;
 pub mod os_error;
 pub mod process;
 pub mod reference;
+pub mod refusals;
 pub mod reload;
 pub mod resolve;
 pub mod signals;

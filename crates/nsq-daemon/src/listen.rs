@@ -4,9 +4,11 @@
 //! can be bound again at once after a crash; the backlog is 4096.
 
 mod accept;
+mod gate;
 mod unix;
 
 pub use self::accept::{Accept, accept_loop, remote_address};
+pub use self::gate::{Admitted, Bounds, Denial, Gate, PER_ADDRESS};
 pub use self::unix::{UnixBound, UnixSocket, bind_unix};
 
 use std::fmt;

@@ -11,10 +11,12 @@
 //! refuses a flag given twice).
 
 mod lists;
+mod live_number;
 mod numbers;
 mod words;
 
 pub use self::lists::{FloatList, LiveList, StringList};
+pub use self::live_number::LiveNumber;
 pub use self::numbers::parse_integer;
 pub use self::words::{go_quote, parse_bool};
 /// A value of a config file.

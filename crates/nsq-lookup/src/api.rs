@@ -151,7 +151,9 @@ async fn create_topic(lookupd: Arc<Lookupd>, mut request: Request) -> Answer {
     let query = read(&mut request).await?;
     let topic = topic_argument(&query)?;
     tracing::info!("DB: adding topic({topic})");
-    lookupd.registry().create_topic(&topic);
+    let mut registry = lookupd.registry();
+    lookupd.limits().check(&registry, &topic, None)?;
+    registry.create_topic(&topic);
     Ok(Reply::empty())
 }
 
@@ -173,7 +175,9 @@ async fn create_channel(lookupd: Arc<Lookupd>, mut request: Request) -> Answer {
     let (topic, channel) = channel_arguments(&query)?;
     tracing::info!("DB: adding channel({channel}) in topic({topic})");
     tracing::info!("DB: adding topic({topic})");
-    lookupd.registry().create_channel(&topic, &channel);
+    let mut registry = lookupd.registry();
+    lookupd.limits().check(&registry, &topic, Some(&channel))?;
+    registry.create_channel(&topic, &channel);
     Ok(Reply::empty())
 }
 

@@ -5,6 +5,7 @@
 
 mod admission;
 pub mod api;
+mod limits;
 mod lookupd;
 mod metrics;
 mod node;
@@ -19,6 +20,10 @@ mod tls_tests;
 mod wire;
 
 pub use admission::Admission;
+pub use limits::{
+    DEFAULT_FIRST_COMMAND_TIMEOUT, FIRST_COMMAND_TIMEOUT, Full, LookupLimits, MAX_CHANNELS,
+    MAX_TOPICS,
+};
 pub use lookupd::{Introduction, Lookupd};
 pub use node::Node;
 pub use registry::Registry;

@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use nsq_daemon::http::RequestCounts;
 use serde::Serialize;
 
-use crate::Registry;
+use crate::{LookupLimits, Registry};
 
 /// The state of one nsqlookupd.
 #[derive(Debug)]
 pub struct Lookupd {
     registry: Mutex<Registry>,
     introduction: Introduction,
+    limits: LookupLimits,
     opened: AtomicU64,
     closed: AtomicU64,
     /// Of HTTP.
@@ -37,10 +38,11 @@ pub struct Introduction {
 
 impl Lookupd {
     /// An nsqlookupd with what it knows so far.
-    pub fn new(registry: Registry, introduction: Introduction) -> Self {
+    pub fn new(registry: Registry, introduction: Introduction, limits: LookupLimits) -> Self {
         Self {
             registry: Mutex::new(registry),
             introduction,
+            limits,
             opened: AtomicU64::new(0),
             closed: AtomicU64::new(0),
             requests: Arc::default(),
@@ -64,6 +66,11 @@ impl Lookupd {
         let closed = self.closed.load(Ordering::Acquire);
         let opened = self.opened.load(Ordering::Acquire);
         (opened, opened.saturating_sub(closed))
+    }
+
+    /// What others may take of it.
+    pub fn limits(&self) -> &LookupLimits {
+        &self.limits
     }
 
     /// How it introduces itself.

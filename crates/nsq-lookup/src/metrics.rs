@@ -62,6 +62,13 @@ pub(crate) fn reply(lookupd: &Lookupd) -> Reply {
         "TCP connections accepted.",
     )
     .sample(&[], opened);
+    let limits = lookupd.limits();
+    out.gauge("nsqlookupd_http_connections", "HTTP connections.")
+        .sample(&[], limits.http.gate.open_count());
+    limits.refusals.write(&mut out.counter(
+        "nsqlookupd_refusals_total",
+        "Connections, registrations and requests refused, by the limit (its flag).",
+    ));
     lookupd.requests.write(&mut out.counter(
         "nsqlookupd_http_requests_total",
         "HTTP requests answered, by route and kind of answer.",

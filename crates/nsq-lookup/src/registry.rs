@@ -189,6 +189,23 @@ impl Registry {
         self.topic_mut(topic_id).is_registered = true;
     }
 
+    /// How many topics there are.
+    pub fn topic_count(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// How many channels the topic has; `None` if it is not known.
+    pub fn topic_size(&self, topic: &TopicName) -> Option<usize> {
+        let id = self.by_name.get(topic.as_str())?;
+        Some(self.topics[topic_key(id)].channels().len())
+    }
+
+    /// Whether the topic has the channel.
+    pub fn has_channel(&self, topic: &TopicName, channel: &ChannelName) -> bool {
+        let id = self.by_name.get(topic.as_str());
+        id.is_some_and(|id| self.topics[topic_key(id)].has_channel(channel))
+    }
+
     /// Registers a channel, and its topic, that no node needs to have.
     pub fn create_channel(&mut self, topic: &TopicName, channel: &ChannelName) {
         let topic_id = self.topic_or_new(topic);

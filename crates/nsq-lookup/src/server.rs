@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use tokio::time::timeout_at;
 use crate::registry::{NodeId, Removed};
 use crate::session::{Command, ProtocolError, Session};
 use crate::wire::{self, MAGIC_V1};
-use crate::{Admission, Lookupd, Node};
+use crate::{Admission, FIRST_COMMAND_TIMEOUT, Full, Lookupd, Node};
 
 /// Serves connections until `shutdown` is done; then closes them all and returns when they are gone.
 ///
@@ -37,24 +38,36 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let outcome = accept_loop(listener, shutdown, |stream, remote| {
         while connections.try_join_next().is_some() {}
+        let gate = &lookupd.limits().gate;
+        let admitted = match gate.enter(Some(remote.ip()), stream.as_raw_fd(), remote) {
+            Ok(admitted) => admitted,
+            Err(denial) => {
+                let mut answer = BytesMut::new();
+                let text = format!("E_TOO_MANY_CONNECTIONS {denial}");
+                wire::put_sized(&mut answer, text.as_bytes());
+                gate.turn_away(stream, answer);
+                return;
+            }
+        };
         let lookupd = Arc::clone(&lookupd);
         let admission = Arc::clone(&admission);
         let mut closed = closed.clone();
         connections.spawn(async move {
+            let _admitted = admitted;
             let _open = lookupd.connection_opened();
             tracing::info!("TCP: new client({remote})");
-            let deadline = tokio::time::Instant::now() + FIRST_COMMAND_LIMIT;
-            let admitted = tokio::select! {
-                admitted = timeout_at(deadline, admission.admit(stream)) => admitted,
+            let deadline = Deadline::of(lookupd.limits().first_command_timeout);
+            let ready = tokio::select! {
+                ready = until(deadline, async { Ok(admission.admit(stream).await) }) => ready,
                 _ = closed.wait_for(|closing| *closing) => return,
             };
-            match admitted {
+            match ready {
                 Ok(Ok(stream)) => {
                     let connection = Connection::new(lookupd, stream, remote, deadline);
                     connection.run(closed).await;
                 }
                 Ok(Err(refusal)) => tracing::error!("client({remote}) - {refusal}"),
-                Err(_) => tracing::error!("client({remote}) - {}", End::Silence),
+                Err(end) => note_end(&lookupd, remote, &end),
             }
         });
     })
@@ -71,7 +84,22 @@ struct Connection {
     remote: SocketAddr,
     node: Option<NodeId>,
     /// By when the first command must be there; `None` once it was.
-    deadline: Option<tokio::time::Instant>,
+    deadline: Option<Deadline>,
+}
+
+/// A moment, and how long was given until then.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: tokio::time::Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// After `limit` from now, unless that is zero.
+    fn of(limit: Duration) -> Option<Self> {
+        let at = tokio::time::Instant::now() + limit;
+        (!limit.is_zero()).then_some(Self { at, limit })
+    }
 }
 
 /// How a conversation ends.
@@ -83,8 +111,8 @@ enum End {
     Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    #[error("no command within {}", GoDuration::from(FIRST_COMMAND_LIMIT))]
-    Silence,
+    #[error("no command within {} (--{FIRST_COMMAND_TIMEOUT})", GoDuration::from(*.0))]
+    Silence(Duration),
 }
 
 impl Connection {
@@ -92,14 +120,14 @@ impl Connection {
         lookupd: Arc<Lookupd>,
         stream: Stream,
         remote: SocketAddr,
-        deadline: tokio::time::Instant,
+        deadline: Option<Deadline>,
     ) -> Self {
         Self {
             lookupd,
             stream,
             remote,
             node: None,
-            deadline: Some(deadline),
+            deadline,
         }
     }
 
@@ -111,7 +139,7 @@ impl Connection {
         };
         self.forget_node().await;
         if let Some(end) = end {
-            tracing::error!("client({remote}) - {end}");
+            note_end(&self.lookupd, remote, &end);
         }
     }
 
@@ -123,6 +151,7 @@ impl Connection {
         if let Err(end) = read.await {
             let end = match end {
                 End::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Eof,
+                end @ End::Silence(_) => return Some(self.tell_silence(end).await),
                 end => end,
             };
             tracing::error!("failed to read protocol version - {end}");
@@ -168,9 +197,18 @@ impl Connection {
                     return End::Protocol(error);
                 }
                 Ok(_) => {}
+                Err(end @ End::Silence(_)) => return self.tell_silence(end).await,
                 Err(end) => return end,
             }
         }
+    }
+
+    /// Answers that the first command did not come in time, as far as the other side listens.
+    async fn tell_silence(&mut self, end: End) -> End {
+        let mut answer = BytesMut::new();
+        wire::put_sized(&mut answer, format!("E_TIMEOUT {end}").as_bytes());
+        let _ = tokio::time::timeout(TELLING_LIMIT, self.write(&answer)).await;
+        end
     }
 
     async fn write(&mut self, answers: &[u8]) -> io::Result<()> {
@@ -187,7 +225,13 @@ impl Connection {
     ) -> Result<(), ProtocolError> {
         loop {
             match session.next_command(input) {
-                Ok(Some(command)) => self.apply(command, answers),
+                Ok(Some(command)) => {
+                    if let Err(full) = self.apply(command, answers) {
+                        let error = ProtocolError::Full(full);
+                        self.refuse(&error, answers);
+                        return Err(error);
+                    }
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     self.refuse(&error, answers);
@@ -204,7 +248,7 @@ impl Connection {
         wire::put_sized(answers, error.to_string().as_bytes());
     }
 
-    fn apply(&mut self, command: Command, answers: &mut BytesMut) {
+    fn apply(&mut self, command: Command, answers: &mut BytesMut) -> Result<(), Full> {
         self.deadline = None;
         match command {
             Command::Ping => {
@@ -220,9 +264,9 @@ impl Connection {
                 let introduction = json::to_vec(self.lookupd.introduction())
                     .expect("texts and numbers are always JSON");
                 wire::put_sized(answers, &introduction);
-                return;
+                return Ok(());
             }
-            Command::Register(topic, channel) => self.register(&topic, channel.as_ref()),
+            Command::Register(topic, channel) => self.register(&topic, channel.as_ref())?,
             Command::Unregister(topic, Some(channel)) => {
                 let id = self.identified();
                 let removed = self
@@ -249,6 +293,7 @@ impl Connection {
             }
         }
         wire::put_sized(answers, wire::OK);
+        Ok(())
     }
 
     fn identify(&mut self, node: Node) {
@@ -265,15 +310,19 @@ impl Connection {
         self.log_db("REGISTER", "client", "", "");
     }
 
-    fn register(&self, topic: &TopicName, channel: Option<&ChannelName>) {
+    fn register(&self, topic: &TopicName, channel: Option<&ChannelName>) -> Result<(), Full> {
         let id = self.identified();
-        let added = self.lookupd.registry().register(id, topic, channel);
+        let mut registry = self.lookupd.registry();
+        self.lookupd.limits().check(&registry, topic, channel)?;
+        let added = registry.register(id, topic, channel);
+        drop(registry);
         if let Some(channel) = channel.filter(|_| added.channel) {
             self.log_db("REGISTER", "channel", topic.as_str(), channel.as_str());
         }
         if added.topic {
             self.log_db("REGISTER", "topic", topic.as_str(), "");
         }
+        Ok(())
     }
 
     /// Takes the node out of the registry, a page at a time: an nsqd may have very many topics.
@@ -317,20 +366,29 @@ impl Connection {
 
 /// What `read` reads, unless the deadline passes first.
 async fn until<T>(
-    deadline: Option<tokio::time::Instant>,
+    deadline: Option<Deadline>,
     read: impl Future<Output = io::Result<T>>,
 ) -> Result<T, End> {
     match deadline {
         None => Ok(read.await?),
-        Some(deadline) => Ok(timeout_at(deadline, read)
+        Some(Deadline { at, limit }) => Ok(timeout_at(at, read)
             .await
-            .map_err(|_| End::Silence)??),
+            .map_err(|_| End::Silence(limit))??),
     }
 }
 
-/// An nsqd identifies itself as soon as it is connected. Whoever has nothing to say takes a file handle for nothing;
-/// once it has, it may be silent for ever.
-const FIRST_COMMAND_LIMIT: Duration = Duration::from_mins(1);
+/// Logs how a conversation ended.
+fn note_end(lookupd: &Lookupd, remote: SocketAddr, end: &End) {
+    if let End::Silence(_) = end {
+        let what = format_args!("client({remote}) - {end}");
+        lookupd.limits().refusals.note(FIRST_COMMAND_TIMEOUT, what);
+    } else {
+        tracing::error!("client({remote}) - {end}");
+    }
+}
+
+/// How long one who said nothing may take to hear why that is the end.
+const TELLING_LIMIT: Duration = Duration::from_secs(1);
 
 /// A few commands' worth, and most of a line from the longest names.
 const READ_BYTES: usize = 512;

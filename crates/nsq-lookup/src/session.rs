@@ -6,6 +6,7 @@ use bytes::{Buf, BytesMut};
 use nsq_protocol::{ChannelName, TopicName};
 
 use crate::Node;
+use crate::limits::Full;
 use crate::node::IdentifyError;
 use crate::wire::SIZE_BYTES;
 
@@ -55,6 +56,8 @@ pub(crate) enum ProtocolError {
     NotIdentified,
     #[error("E_INVALID {0} insufficient number of params")]
     NoParams(Verb),
+    #[error("E_LIMIT_REACHED REGISTER failed {0}")]
+    Full(Full),
     #[error("E_BAD_TOPIC {verb} topic name '{name}' is not valid")]
     BadTopic { verb: Verb, name: String },
     #[error("E_BAD_CHANNEL {verb} channel name '{name}' is not valid")]

@@ -1,7 +1,7 @@
 //! Every error nsqd answers a command with.
 //!
 //! Source: nsqd/protocol_v2.go, nsq 1.3.0. The texts are part of the protocol: clients match on
-//! them, so they are upstream's to the byte.
+//! them, so they are upstream's to the byte, but for the few that upstream never has to say.
 
 use std::fmt;
 
@@ -13,6 +13,12 @@ use crate::{ChannelName, CommandName, RawMessageId, TopicName, go_quote};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are what the text shows")]
 pub enum CommandError {
+    /// There are as many connections as there may be, or file handles for. Not upstream's.
+    #[error("E_TOO_MANY_CONNECTIONS {cause}")]
+    TooManyConnections { cause: String },
+    /// A connection without a command. Not upstream's.
+    #[error("E_TIMEOUT {cause}")]
+    Silent { cause: String },
     /// The first four bytes of a connection are not a protocol we speak.
     #[error("E_BAD_PROTOCOL")]
     BadProtocol,
@@ -172,6 +178,9 @@ pub enum CommandError {
     /// A SUB to a channel that is being deleted, or while nsqd shuts down.
     #[error("E_SUB_FAILED SUB failed exiting")]
     SubscribeExiting,
+    /// A SUB to a topic or channel that is not there and is not made.
+    #[error("E_SUB_FAILED SUB failed {cause}")]
+    SubscribeFailed { cause: String },
     /// A SUB to a channel that has all the consumers it may have.
     #[error("E_SUB_FAILED SUB failed consumers for {topic}:{channel} exceeds limit of {max}")]
     TooManyConsumers {

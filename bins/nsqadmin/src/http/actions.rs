@@ -115,6 +115,7 @@ async fn read<T: DeserializeOwned + Default>(request: &mut Request) -> Result<T,
     let body = body.map_err(|error| match error {
         BodyError::TooBig { .. } => ApiError::too_large("BODY_TOO_BIG"),
         BodyError::Read(_) => ApiError::bad_request("unexpected EOF"),
+        BodyError::Late(answer) => answer,
     })?;
     let mut values = serde_json::Deserializer::from_slice(&body).into_iter::<Option<T>>();
     match values.next() {

@@ -27,6 +27,7 @@ pub(super) async fn change(
     let body = body.map_err(|error| match error {
         BodyError::TooBig { .. } => bad_size(),
         BodyError::Read(_) => ApiError::internal("INTERNAL_ERROR"),
+        BodyError::Late(answer) => answer,
     })?;
     if body.is_empty() {
         return Err(bad_size());

@@ -14,6 +14,13 @@ pub(super) async fn show(nsqadmin: Arc<Nsqadmin>, _: Request) -> Result<Reply, A
         "nsqadmin_http_requests_total",
         "HTTP requests answered, by route and kind of answer.",
     ));
+    let limits = &nsqadmin.http_limits;
+    out.gauge("nsqadmin_http_connections", "HTTP connections.")
+        .sample(&[], limits.gate.open_count());
+    limits.refusals.write(&mut out.counter(
+        "nsqadmin_refusals_total",
+        "Connections and requests refused, by the limit (its flag).",
+    ));
     write_process(&mut out);
     Ok(out.into_reply())
 }

@@ -159,6 +159,7 @@ async fn post(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Answer {
         Ok(body) => body,
         Err(BodyError::TooBig { .. }) => return Err(ApiError::too_large("BODY_TOO_BIG")),
         Err(BodyError::Read(_)) => return Err(ApiError::bad_request("INVALID_REQUEST")),
+        Err(BodyError::Late(answer)) => return Err(answer),
     };
     let visit = visit(&nsqadmin, &request);
     let form = std::str::from_utf8(&body)

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::future::pending;
 use std::sync::Arc;
 
-use nsq_daemon::http::{self, Method, Reply, Request, Router};
+use nsq_daemon::http::{self, HttpLimits, Method, Reply, Request, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -53,7 +53,12 @@ async fn nsqd(script: Script) -> String {
                 Ok(Reply::empty())
             },
         );
-    tokio::spawn(http::serve(listener, Arc::new(router), pending()));
+    tokio::spawn(http::serve(
+        listener,
+        Arc::new(router),
+        HttpLimits::default(),
+        pending(),
+    ));
     address.to_string()
 }
 
@@ -71,7 +76,12 @@ async fn serve(nsqd: &str, flags: &[&str]) -> String {
     let settings = Settings::load(args.map(OsString::from)).unwrap();
     let (nsqadmin, _) = assemble(settings).unwrap();
     let router = Arc::new(crate::http::router(Arc::new(nsqadmin)));
-    tokio::spawn(http::serve(listener, router, pending()));
+    tokio::spawn(http::serve(
+        listener,
+        router,
+        HttpLimits::default(),
+        pending(),
+    ));
     address
 }
 

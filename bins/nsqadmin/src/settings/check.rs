@@ -4,6 +4,7 @@ use std::net::ToSocketAddrs as _;
 use std::time::Duration;
 
 use nsq_daemon::go_duration::GoDuration;
+use nsq_daemon::http::HttpLimits;
 use nsq_daemon::listen::split_host_port;
 
 use super::Settings;
@@ -80,6 +81,10 @@ fn check_ranges(settings: &Settings) -> Result<(), SettingsError> {
             value: settings.base_path.clone(),
             rule: "no part of it may begin with : or *",
         });
+    }
+    let (header_bytes, headers) = (settings.http_max_header_bytes, settings.http_max_headers);
+    if let Some((flag, value, rule)) = HttpLimits::wrong(header_bytes, headers) {
+        return Err(SettingsError::OutOfRange { flag, value, rule });
     }
     let too_short = |flag, value: Duration, rule| {
         let value = GoDuration::from(value).to_string();

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use nsq_core::{Channel, NotInFlight, Now, PublishError, Topic, Wakes};
+use nsq_core::{Channel, NotInFlight, Now, PublishError, StoreError, Topic, Wakes};
 use nsq_protocol::identify::{ClientSettings, Compression, IdentifyRequest, Negotiation};
 use nsq_protocol::{
     ClientState, Command, CommandError, CommandName, Context, DecodeFailure, FailureReason,
@@ -162,6 +162,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         wakes.ring();
         if at > begin {
             self.last_command = Instant::now();
+            self.first_command_deadline = None;
             self.wants_delivery |= self.subscription.is_some();
         }
         (at, next)
@@ -417,25 +418,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// The topic of the command at the front of the input could not be made.
-    pub(super) fn refuse_topic(&mut self, cause: &str) {
+    pub(super) fn refuse_topic(&mut self, error: &StoreError) {
+        let cause = error.to_string();
         let name = self
             .inbox
             .split(|byte| *byte == b' ')
             .next()
             .unwrap_or_default();
         let error = match name {
-            b"SUB" => CommandError::SubscribeExiting,
+            b"SUB" => match error {
+                StoreError::Refused(_) => CommandError::SubscribeFailed { cause },
+                _ => CommandError::SubscribeExiting,
+            },
             b"MPUB" => CommandError::PublishFailed {
                 command: CommandName::PublishMany,
-                cause: cause.to_owned(),
+                cause,
             },
             b"DPUB" => CommandError::PublishFailed {
                 command: CommandName::PublishDeferred,
-                cause: cause.to_owned(),
+                cause,
             },
             _ => CommandError::PublishFailed {
                 command: CommandName::Publish,
-                cause: cause.to_owned(),
+                cause,
             },
         };
         self.refuse(&error);

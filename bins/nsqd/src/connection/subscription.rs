@@ -48,6 +48,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Err(nsq_core::StoreError::Draining) => {
                     return Err(CommandError::SubscribeExiting);
                 }
+                Err(nsq_core::StoreError::Refused(cause)) => {
+                    return Err(CommandError::SubscribeFailed { cause });
+                }
                 Err(error) => {
                     tracing::error!(
                         "TOPIC({}): channel {name} cannot be made: {error}",

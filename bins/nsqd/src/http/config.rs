@@ -22,6 +22,7 @@ pub(super) async fn change(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Repl
     let body = body.map_err(|error| match error {
         BodyError::TooBig { .. } => bad_size(),
         BodyError::Read(_) => internal_error(),
+        BodyError::Late(answer) => answer,
     })?;
     if body.is_empty() {
         return Err(bad_size());

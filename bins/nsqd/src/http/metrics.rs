@@ -114,6 +114,13 @@ fn write_nsqd(out: &mut Exposition, nsqd: &Nsqd) {
         "TCP connections of clients accepted.",
     )
     .sample(&[], nsqd.opened_count());
+    let admission = &nsqd.notes.admission;
+    out.gauge("nsqd_http_connections", "HTTP and HTTPS connections.")
+        .sample(&[], admission.http.open_count());
+    admission.refusals.write(&mut out.counter(
+        "nsqd_refusals_total",
+        "Connections, topics, channels and requests refused, by the limit (its flag).",
+    ));
     nsqd.metrics.requests.write(&mut out.counter(
         "nsqd_http_requests_total",
         "HTTP requests answered, by route and kind of answer.",

@@ -135,6 +135,7 @@ pub(super) fn unreadable(error: &BodyError, too_big: &'static str) -> ApiError {
     match error {
         BodyError::TooBig { .. } => ApiError::too_large(too_big),
         BodyError::Read(_) => internal_error(),
+        BodyError::Late(answer) => answer.clone(),
     }
 }
 

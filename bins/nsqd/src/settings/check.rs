@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use nsq_daemon::go_duration::GoDuration;
+use nsq_daemon::http::HttpLimits;
 
 use crate::drain::target::Address;
 
@@ -77,6 +78,10 @@ fn check_ranges(options: &NsqdOptions) -> Result<(), SettingsError> {
             let rule = "must not be negative";
             return Err(SettingsError::OutOfRange { flag, value, rule });
         }
+    }
+    let (header_bytes, headers) = (options.http_max_header_bytes, options.http_max_headers);
+    if let Some((flag, value, rule)) = HttpLimits::wrong(header_bytes, headers) {
+        return Err(SettingsError::OutOfRange { flag, value, rule });
     }
     let wrong_duration = |flag, value: Duration, rule| {
         let value = GoDuration::from(value).to_string();

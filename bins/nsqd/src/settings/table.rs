@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use nsq_daemon::http::{
+    DEFAULT_BODY_TIMEOUT, DEFAULT_HEADER_TIMEOUT, DEFAULT_IDLE_TIMEOUT, DEFAULT_MAX_HEADER_BYTES,
+    DEFAULT_MAX_HEADERS,
+};
 use nsq_daemon::log_level::LiveLevel;
 use nsq_daemon::logging::LogFormat;
 use nsq_daemon::node_id::{default_node_id, hostname};
-use nsq_daemon::options::{FloatList, LiveList, StringList};
+use nsq_daemon::options::{FloatList, LiveList, LiveNumber, StringList};
 
 use super::tls_words::{TlsMinVersion, TlsRequired};
 
@@ -124,6 +128,30 @@ nsq_daemon::options! {
         "output-buffer-timeout" => output_buffer_timeout: Duration = Duration::from_millis(250),
         /// most consumers of one channel, 0 for no limit
         "max-channel-consumers" => max_channel_consumers: i64 = 0,
+
+        /// most TCP connections at a time, 0 for as many as there are file handles
+        "max-connections" => max_connections: LiveNumber = LiveNumber::default(),
+        /// most HTTP connections at a time, HTTPS included, 0 for as many as there are file handles
+        "max-http-connections" => max_http_connections: LiveNumber = LiveNumber::default(),
+        /// most connections at a time from one address (one network of 64 bits in IPv6), for TCP and HTTP each, 0 for
+        /// no limit
+        "max-connections-per-address" => max_connections_per_address: LiveNumber = LiveNumber::default(),
+        /// most topics, 0 for as many as there are file handles
+        "max-topics" => max_topics: LiveNumber = LiveNumber::default(),
+        /// most channels of one topic, 0 for as many as there are file handles
+        "max-channels" => max_channels: LiveNumber = LiveNumber::default(),
+        /// time a new TCP connection has for its first command, 0 for no limit of its own
+        "first-command-timeout" => first_command_timeout: Duration = Duration::from_mins(1),
+        /// time an HTTP request's head may take, 0 for no limit
+        "http-header-timeout" => http_header_timeout: Duration = DEFAULT_HEADER_TIMEOUT,
+        /// time an HTTP request's body may take, 0 for no limit
+        "http-body-timeout" => http_body_timeout: Duration = DEFAULT_BODY_TIMEOUT,
+        /// time an HTTP connection may be idle between requests, 0 for no limit
+        "http-idle-timeout" => http_idle_timeout: Duration = DEFAULT_IDLE_TIMEOUT,
+        /// largest head of an HTTP request in bytes, at least 8192
+        "http-max-header-bytes" => http_max_header_bytes: u32 = DEFAULT_MAX_HEADER_BYTES,
+        /// most headers of an HTTP request
+        "http-max-headers" => http_max_headers: u16 = DEFAULT_MAX_HEADERS,
 
         /// statsd to send statistics to by UDP, host:port
         "statsd-address" => statsd_address: String = String::new(),

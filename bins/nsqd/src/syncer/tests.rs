@@ -7,8 +7,10 @@ use nsq_queue::LogOptions;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::admission::Admission;
 use crate::clock;
 use crate::nsqd::Notes;
+use crate::settings::NsqdOptions;
 
 /// A broker in a folder of its own, whose syncer runs when told to.
 struct House {
@@ -30,7 +32,7 @@ impl House {
             log_options: LogOptions::default(),
             percentiles: None,
         };
-        let notes = Arc::new(Notes::default());
+        let notes = Arc::new(Notes::new(Admission::new(&NsqdOptions::default())));
         let broker = Broker::open(settings, Arc::clone(&notes) as _, clock::now()).unwrap();
         House {
             notes,

@@ -25,7 +25,8 @@ impl Topic {
     /// The channel of that name, made if it is new. The first channel gets all that waited in the topic.
     ///
     /// # Errors
-    /// [`StoreError`] when the topic is on its way out, or the channel's files cannot be made.
+    /// [`StoreError`] when the topic is on its way out, the channel's files cannot be made, or no more channels are
+    /// wanted.
     pub fn get_or_create_channel(
         &self,
         name: &ChannelName,
@@ -42,6 +43,9 @@ impl Topic {
         if self.context.is_draining() {
             return Err(StoreError::Draining);
         }
+        let surroundings = &self.context.surroundings;
+        let allowed = surroundings.may_make_channel(state.channels.len());
+        allowed.map_err(StoreError::Refused)?;
         let cell = self.open_channel(&state, name, now)?;
         state.channels.insert(name.clone(), Arc::clone(&cell));
         let wakes = self.resume_flow(&state, now);

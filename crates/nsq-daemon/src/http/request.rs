@@ -1,14 +1,18 @@
 //! What a handler is given.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::http::Extensions;
 use hyper::{HeaderMap, Method, Uri};
+use tokio::time::timeout;
 
+use super::limits::HttpLimits;
 use super::{ApiError, Query};
 
 /// One request, its body still on the socket.
@@ -21,6 +25,7 @@ pub struct Request {
     pub(super) path_params: Vec<(Box<str>, String)>,
     pub(super) extensions: Extensions,
     pub(super) body: Incoming,
+    pub(super) limits: Arc<HttpLimits>,
 }
 
 impl Request {
@@ -86,18 +91,27 @@ impl Request {
     /// # Errors
     /// [`BodyError`].
     pub async fn read_body(&mut self, limit_bytes: usize) -> Result<Bytes, BodyError> {
-        read_limited(&mut self.body, limit_bytes).await
+        let read = read_limited(&mut self.body, limit_bytes);
+        match in_time(self.limits.body_timeout, read).await {
+            Some(read) => read,
+            None => Err(BodyError::Late(self.limits.body_is_late(&self.remote))),
+        }
     }
 
     /// Reads the body to its end and forgets it.
     ///
     /// # Errors
-    /// 400 `INVALID_REQUEST` when the client goes away or its chunks make no sense.
+    /// 400 `INVALID_REQUEST` when the client goes away or its chunks make no sense, 408 when it takes too long.
     pub async fn discard_body(&mut self) -> Result<(), ApiError> {
-        while let Some(frame) = self.body.frame().await {
-            frame.map_err(|_| ApiError::bad_request("INVALID_REQUEST"))?;
-        }
-        Ok(())
+        let body = &mut self.body;
+        let read = async {
+            while let Some(frame) = body.frame().await {
+                frame.map_err(|_| ApiError::bad_request("INVALID_REQUEST"))?;
+            }
+            Ok(())
+        };
+        let read = in_time(self.limits.body_timeout, read).await;
+        read.unwrap_or_else(|| Err(self.limits.body_is_late(&self.remote)))
     }
 }
 
@@ -113,6 +127,9 @@ pub enum BodyError {
     /// The connection broke, or the chunked encoding is wrong.
     #[error("failed to read body - {0}")]
     Read(#[from] hyper::Error),
+    /// It did not come in time; what to answer.
+    #[error("{}", .0.code)]
+    Late(ApiError),
 }
 
 /// The other end of a connection, as the access log writes it.
@@ -124,6 +141,16 @@ pub enum Remote {
     Unix,
 }
 
+impl Remote {
+    /// The address without the port, if there is one.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::Tcp(address) => Some(address.ip()),
+            Self::Unix => None,
+        }
+    }
+}
+
 impl fmt::Display for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -131,6 +158,14 @@ impl fmt::Display for Remote {
             Self::Unix => f.write_str("@"),
         }
     }
+}
+
+/// What `work` comes to, or `None` when it takes longer than `limit`, if that is not zero.
+async fn in_time<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    if limit.is_zero() {
+        return Some(work.await);
+    }
+    timeout(limit, work).await.ok()
 }
 
 /// Collects `body`, holding no more than `limit_bytes` and one frame.

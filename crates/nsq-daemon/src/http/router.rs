@@ -15,6 +15,7 @@ use hyper::{HeaderMap, Method, StatusCode, header};
 use crate::go_duration::GoDuration;
 
 use super::counts::{Count, RequestCounts};
+use super::limits::HttpLimits;
 use super::path::{Case, Match, Pattern, clean, toggle_slash};
 use super::query::{Plus, path_escape, percent_decode};
 use super::{ApiError, Remote, Reply, Request};
@@ -156,20 +157,30 @@ impl<S: Send + Sync + 'static> Router<S> {
     }
 
     /// Answers one request and logs it.
-    pub(super) async fn answer(&self, request: hyper::Request<Incoming>, remote: Remote) -> Reply {
+    pub(super) async fn answer(
+        &self,
+        request: hyper::Request<Incoming>,
+        remote: Remote,
+        limits: Arc<HttpLimits>,
+    ) -> Reply {
         if let Some(reply) = &self.refusal {
             self.unrouted.add(reply.status());
             return reply.clone();
         }
         let Some(finish) = &self.finish else {
-            return self.resolve_and_call(request, remote).await;
+            return self.resolve_and_call(request, remote, limits).await;
         };
         let headers = request.headers().clone();
-        let reply = self.resolve_and_call(request, remote).await;
+        let reply = self.resolve_and_call(request, remote, limits).await;
         finish(Arc::clone(&self.state), headers, reply).await
     }
 
-    async fn resolve_and_call(&self, request: hyper::Request<Incoming>, remote: Remote) -> Reply {
+    async fn resolve_and_call(
+        &self,
+        request: hyper::Request<Incoming>,
+        remote: Remote,
+        limits: Arc<HttpLimits>,
+    ) -> Reply {
         let started = Instant::now();
         let (head, body) = request.into_parts();
         let mut request = Request {
@@ -180,6 +191,7 @@ impl<S: Send + Sync + 'static> Router<S> {
             path_params: Vec::new(),
             extensions: head.extensions,
             body,
+            limits,
         };
         let line = RequestLine::of(&request);
         if let Some(guard) = &self.guard {

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
+use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,8 +19,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::listen::{self, UnixSocket};
+use crate::listen::{self, Denial, UnixSocket};
 
+use super::limits::{DEFAULT_MAX_HEADERS, HttpLimits, refusal};
 use super::stream::{GuardedStream, Phase};
 use super::{Remote, Router};
 
@@ -32,21 +34,28 @@ pub trait Listener: Send {
     /// own task, so that a slow client holds up nobody.
     type Incoming: Future<Output = io::Result<Self::Stream>> + Send + 'static;
 
-    /// The next connection.
+    /// Whether there is nothing to be done before the first request.
+    const IS_PLAIN: bool;
+
+    /// The next connection, its file handle's number, and who it is.
     ///
     /// # Errors
     /// What the system says, such as too many open files; the server tries again.
-    fn accept(&mut self) -> impl Future<Output = io::Result<(Self::Incoming, Remote)>> + Send;
+    fn accept(
+        &mut self,
+    ) -> impl Future<Output = io::Result<(Self::Incoming, RawFd, Remote)>> + Send;
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
     type Incoming = std::future::Ready<io::Result<TcpStream>>;
 
-    async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
+    const IS_PLAIN: bool = true;
+
+    async fn accept(&mut self) -> io::Result<(Self::Incoming, RawFd, Remote)> {
         let (stream, remote) = poll_fn(|cx| listen::Accept::poll_accept(self, cx)).await?;
-        let remote = Remote::Tcp(remote);
-        Ok((std::future::ready(Ok(stream)), remote))
+        let (socket, remote) = (stream.as_raw_fd(), Remote::Tcp(remote));
+        Ok((std::future::ready(Ok(stream)), socket, remote))
     }
 }
 
@@ -68,11 +77,13 @@ impl Listener for TlsListener {
     type Stream = tls::Stream;
     type Incoming = Pin<Box<dyn Future<Output = io::Result<tls::Stream>> + Send>>;
 
-    async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
-        let (incoming, remote) = Listener::accept(&mut self.tcp).await?;
+    const IS_PLAIN: bool = false;
+
+    async fn accept(&mut self) -> io::Result<(Self::Incoming, RawFd, Remote)> {
+        let (incoming, socket, remote) = Listener::accept(&mut self.tcp).await?;
         let acceptor = self.acceptor.clone();
         let handshake = async move { acceptor.accept(incoming.await?).await };
-        Ok((Box::pin(handshake), remote))
+        Ok((Box::pin(handshake), socket, remote))
     }
 }
 
@@ -80,23 +91,28 @@ impl Listener for UnixSocket {
     type Stream = UnixStream;
     type Incoming = std::future::Ready<io::Result<UnixStream>>;
 
-    async fn accept(&mut self) -> io::Result<(Self::Incoming, Remote)> {
+    const IS_PLAIN: bool = true;
+
+    async fn accept(&mut self) -> io::Result<(Self::Incoming, RawFd, Remote)> {
         let (stream, _) = poll_fn(|cx| listen::Accept::poll_accept(self, cx)).await?;
-        Ok((std::future::ready(Ok(stream)), Remote::Unix))
+        let socket = stream.as_raw_fd();
+        Ok((std::future::ready(Ok(stream)), socket, Remote::Unix))
     }
 }
 
-/// Serves `router` on `listener` until `shutdown` is done; then accepts no more, closes idle connections,
+/// Serves `router` on `listener`, within `limits`, until `shutdown` is done; then accepts no more, closes idle connections,
 /// and lets running requests finish, for five seconds at most.
 pub async fn serve<L, S>(
     mut listener: L,
     router: Arc<Router<S>>,
+    limits: HttpLimits,
     shutdown: impl Future<Output = ()>,
 ) where
     L: Listener,
     S: Send + Sync + 'static,
 {
     let mut shutdown = pin!(shutdown);
+    let limits = Arc::new(limits);
     let (closing, closed) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut backoff = Duration::ZERO;
@@ -107,16 +123,27 @@ pub async fn serve<L, S>(
             accepted = accept_after(&mut listener, backoff) => accepted,
         };
         match accepted {
-            Ok((incoming, remote)) => {
+            Ok((incoming, socket, remote)) => {
                 backoff = Duration::ZERO;
-                let (router, mut closed) = (Arc::clone(&router), closed.clone());
+                let admitted = match limits.gate.enter(remote.ip(), socket, &remote) {
+                    Ok(admitted) => admitted,
+                    Err(denial) => {
+                        turn_away::<L>(incoming, &limits, &denial).await;
+                        continue;
+                    }
+                };
+                let (router, limits) = (Arc::clone(&router), Arc::clone(&limits));
+                let mut closed = closed.clone();
                 connections.spawn(async move {
+                    let _admitted = admitted;
                     let incoming = tokio::select! {
                         incoming = incoming => incoming,
                         _ = closed.wait_for(|closing| *closing) => return,
                     };
                     match incoming {
-                        Ok(stream) => serve_connection(stream, remote, router, closed).await,
+                        Ok(stream) => {
+                            serve_connection(stream, remote, router, limits, closed).await;
+                        }
                         Err(error) => tracing::warn!("http: handshake with {remote} - {error}"),
                     }
                 });
@@ -140,17 +167,34 @@ pub async fn serve<L, S>(
 async fn accept_after<L: Listener>(
     listener: &mut L,
     backoff: Duration,
-) -> io::Result<(L::Incoming, Remote)> {
+) -> io::Result<(L::Incoming, RawFd, Remote)> {
     if !backoff.is_zero() {
         tokio::time::sleep(backoff).await;
     }
     listener.accept().await
 }
 
+/// Tells a connection why it is not served; one that would have to shake hands first is just closed.
+async fn turn_away<L: Listener>(incoming: L::Incoming, limits: &HttpLimits, denial: &Denial) {
+    if !L::IS_PLAIN {
+        return;
+    }
+    let Ok(stream) = incoming.await else {
+        return;
+    };
+    let status = match denial {
+        Denial::PerAddress { .. } => "429 Too Many Requests",
+        Denial::Total { .. } | Denial::OpenFiles => "503 Service Unavailable",
+    };
+    let code = format!("TOO_MANY_CONNECTIONS: {denial}");
+    limits.gate.turn_away(stream, refusal(status, &code));
+}
+
 pub(super) async fn serve_connection<T, S>(
     stream: T,
     remote: Remote,
     router: Arc<Router<S>>,
+    limits: Arc<HttpLimits>,
     mut closing: watch::Receiver<bool>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -159,22 +203,35 @@ pub(super) async fn serve_connection<T, S>(
     let phase = Arc::new(Phase::default());
     let service = service_fn(|request| {
         let (router, remote, phase) = (&router, remote.clone(), &phase);
+        let limits = Arc::clone(&limits);
         phase.answering.store(true, Ordering::Relaxed);
         phase.head_count.fetch_add(1, Ordering::Relaxed);
         async move {
-            let reply = router.answer(request, remote).await;
+            let reply = router.answer(request, remote, limits).await;
             phase.answering.store(false, Ordering::Relaxed);
             Ok::<_, Infallible>(reply.into_response())
         }
     });
-    let io = TokioIo::new(GuardedStream::new(stream, Arc::clone(&phase)));
+    let guarded = GuardedStream::new(
+        stream,
+        Arc::clone(&phase),
+        Arc::clone(&limits),
+        remote.clone(),
+    );
+    let io = TokioIo::new(guarded);
+    let mut builder = http1::Builder::new();
+    if limits.max_headers != DEFAULT_MAX_HEADERS {
+        // Set, it costs every request a piece of memory of its own.
+        builder.max_headers(limits.max_headers.into());
+    }
     let mut connection = pin!(
-        http1::Builder::new()
+        builder
             // Go's spelling, for whoever reads headers with grep.
             .title_case_headers(true)
             // No `pipeline_flush`: it holds answers back while unparsed bytes are left, so the 400 for
             // garbage would never leave.
             .half_close(true)
+            .max_buf_size(limits.max_header_bytes as usize)
             .serve_connection(io, service)
     );
     tokio::select! {

@@ -1,5 +1,7 @@
-//! A client's byte stream, guarded at both ends of a request: a head that never ends is cut off, and a
-//! close waits for the client to have read the answer.
+//! A client's byte stream, guarded at both ends of a request: a head that never ends is cut off, and so is a connection
+//! that is idle for too long; a close waits for the client to have read the answer.
+//!
+//! What is refused before a request is there is answered here, since hyper has no words for it.
 
 use std::io;
 use std::pin::Pin;
@@ -10,6 +12,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
+
+use crate::go_duration::GoDuration;
+
+use super::Remote;
+use super::limits::{HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES, MAX_HEADERS};
 
 /// What the stream and the one who serves it tell each other.
 #[derive(Debug, Default)]
@@ -25,16 +32,24 @@ pub(super) struct Phase {
 pub(super) struct GuardedStream<T> {
     inner: T,
     phase: Arc<Phase>,
-    /// When the head that is being read must be complete, or the lingering close be over.
+    limits: Arc<HttpLimits>,
+    remote: Remote,
+    /// When the head that is being read must be complete, the idle time or the lingering close be over.
     deadline: Pin<Box<Sleep>>,
     guard: Guard,
     /// The [`Phase::head_count`] at which `guard` was last right.
     head_count: u32,
+    /// Something of the head that is being read has come.
+    has_begun: bool,
+    /// What is sent in place of hyper's own refusal, as far as it is not sent yet.
+    refusal: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Guard {
-    /// Between requests: a kept-alive connection may be idle for as long as it likes.
+    /// Reading a body, or waiting for the handler.
+    Answering,
+    /// Between requests.
     Idle,
     /// The first byte of a head has come, or the connection is new.
     Head,
@@ -43,13 +58,22 @@ enum Guard {
 }
 
 impl<T> GuardedStream<T> {
-    pub(super) fn new(inner: T, phase: Arc<Phase>) -> Self {
+    pub(super) fn new(
+        inner: T,
+        phase: Arc<Phase>,
+        limits: Arc<HttpLimits>,
+        remote: Remote,
+    ) -> Self {
         Self {
             inner,
             phase,
-            deadline: Box::pin(tokio::time::sleep(HEAD_LIMIT)),
+            deadline: Box::pin(tokio::time::sleep(limits.header_timeout)),
+            limits,
+            remote,
             guard: Guard::Head,
             head_count: 0,
+            has_begun: false,
+            refusal: None,
         }
     }
 
@@ -59,7 +83,7 @@ impl<T> GuardedStream<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for GuardedStream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,24 +93,85 @@ impl<T: AsyncRead + Unpin> AsyncRead for GuardedStream<T> {
         let head_count = this.phase.head_count.load(Ordering::Relaxed);
         if head_count != this.head_count {
             this.head_count = head_count;
-            this.guard = Guard::Idle;
+            this.guard = Guard::Answering;
+            this.has_begun = false;
+        }
+        let is_answering = this.phase.answering.load(Ordering::Relaxed);
+        if this.guard == Guard::Answering && !is_answering {
+            this.arm(Guard::Idle, this.limits.idle_timeout);
         }
         let before = buf.filled().len();
         match Pin::new(&mut this.inner).poll_read(cx, buf) {
             Poll::Ready(result) => {
                 let more = buf.filled().len() > before;
-                let head = !this.phase.answering.load(Ordering::Relaxed);
-                if more && head && this.guard == Guard::Idle {
-                    this.arm(Guard::Head, HEAD_LIMIT);
+                if more && this.guard == Guard::Idle {
+                    this.arm(Guard::Head, this.limits.header_timeout);
                 }
+                this.has_begun |= more && this.guard == Guard::Head;
                 Poll::Ready(result)
             }
-            Poll::Pending if this.guard == Guard::Head => {
-                ready!(this.deadline.as_mut().poll(cx));
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => match this.guard {
+                Guard::Head if !this.limits.header_timeout.is_zero() => {
+                    ready!(this.deadline.as_mut().poll(cx));
+                    this.refuse_late_head(cx);
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                }
+                Guard::Idle if !this.limits.idle_timeout.is_zero() => {
+                    ready!(this.deadline.as_mut().poll(cx));
+                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+                }
+                Guard::Head | Guard::Answering | Guard::Idle | Guard::Lingering => Poll::Pending,
+            },
         }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> GuardedStream<T> {
+    /// Counts it, and answers as far as the socket takes it; whoever sent nothing yet did not ask.
+    fn refuse_late_head(&mut self, cx: &mut Context<'_>) {
+        let (limit, remote) = (self.limits.header_timeout, &self.remote);
+        let limit = GoDuration::from(limit);
+        self.limits.refusals.note(
+            HEADER_TIMEOUT,
+            format_args!(
+                "http: client({remote}) - no whole head within {limit} (--{HEADER_TIMEOUT})"
+            ),
+        );
+        if self.has_begun {
+            let answer = self.limits.late_head();
+            // The connection ends here whether or not it is heard.
+            let _ = Pin::new(&mut self.inner).poll_write(cx, &answer);
+        }
+    }
+
+    /// Whether these are the first bytes of hyper's refusal of a head that is too large. Ours are sent in their place.
+    fn begins_refusal(&mut self, bytes: &[u8]) -> bool {
+        let is_between_answers = self.guard == Guard::Head
+            && self.phase.head_count.load(Ordering::Relaxed) == self.head_count;
+        if !is_between_answers || !bytes.starts_with(TOO_LARGE) {
+            return false;
+        }
+        self.limits.refusals.note(
+            MAX_HEADER_BYTES,
+            format_args!(
+                "http: client({}) - a head above --{MAX_HEADER_BYTES} or --{MAX_HEADERS}",
+                self.remote
+            ),
+        );
+        self.refusal = Some(self.limits.large_head());
+        true
+    }
+
+    /// Sends the refusal to its end.
+    fn poll_refusal(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(refusal) = self.refusal.as_mut().filter(|left| !left.is_empty()) {
+            let sent = ready!(Pin::new(&mut self.inner).poll_write(cx, refusal))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            refusal.drain(..sent);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -96,6 +181,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.refusal.is_some() || self.begins_refusal(bytes) {
+            ready!(self.poll_refusal(cx))?;
+            return Poll::Ready(Ok(bytes.len()));
+        }
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
 
@@ -104,6 +193,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<T> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if self.refusal.is_some() || first.is_some_and(|first| self.begins_refusal(first)) {
+            ready!(self.poll_refusal(cx))?;
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
 
@@ -141,8 +235,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for GuardedStream<T> {
     }
 }
 
-/// Generous for a slow link, an end for one who sends a byte a minute.
-const HEAD_LIMIT: Duration = Duration::from_mins(1);
+/// How hyper begins what it says of a head above its limits.
+const TOO_LARGE: &[u8] = b"HTTP/1.1 431 ";
 
 /// How long a close waits for the client's, as in Go's server.
 const LINGER_LIMIT: Duration = Duration::from_millis(500);

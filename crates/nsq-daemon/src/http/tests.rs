@@ -9,6 +9,10 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::limits::OpenFiles;
+use crate::listen::{Bounds, Gate};
+use crate::options::LiveNumber;
+
 use super::server::serve_connection;
 use super::*;
 
@@ -46,6 +50,7 @@ fn routes(state: Arc<State>) -> Router<State> {
                 Ok(body) => Ok(Reply::text(body)),
                 Err(BodyError::TooBig { .. }) => Err(ApiError::too_large("MSG_TOO_BIG")),
                 Err(BodyError::Read(_)) => Err(ApiError::internal("INTERNAL_ERROR")),
+                Err(BodyError::Late(answer)) => Err(answer),
             }
         })
         .route(Method::GET, "/config/:opt", |_, request: Request| async move {
@@ -67,12 +72,19 @@ impl Server {
     }
 
     async fn start_with(change: impl FnOnce(Router<State>) -> Router<State>) -> Self {
+        Self::start_within(HttpLimits::default(), change).await
+    }
+
+    async fn start_within(
+        limits: HttpLimits,
+        change: impl FnOnce(Router<State>) -> Router<State>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State::default());
         let router = Arc::new(change(routes(Arc::clone(&state))));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, router, async {
+        let task = tokio::spawn(serve(listener, router, limits, async {
             let _ = stopped.await;
         }));
         Self {
@@ -373,17 +385,43 @@ fn connect_in_memory() -> (DuplexStream, watch::Sender<bool>) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let (closing, closed) = watch::channel(false);
     let router = Arc::new(routes(Arc::default()));
-    tokio::spawn(serve_connection(theirs, Remote::Unix, router, closed));
+    let limits = Arc::default();
+    tokio::spawn(serve_connection(
+        theirs,
+        Remote::Unix,
+        router,
+        limits,
+        closed,
+    ));
     (ours, closing)
+}
+
+async fn read_all(stream: &mut DuplexStream) -> String {
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_head_that_never_ends_is_cut_off() {
     let started = Instant::now();
-    for beginning in ["", "GET /ping HT"] {
+    for (beginning, answer) in [
+        ("", ""),
+        (
+            "GET /ping HT",
+            "REQUEST_TIMEOUT: no whole head within 1m0s (--http-header-timeout)",
+        ),
+    ] {
         let (mut stream, _closing) = connect_in_memory();
         stream.write_all(beginning.as_bytes()).await.unwrap();
-        assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+        let got = read_all(&mut stream).await;
+        let body = got.split("\r\n\r\n").nth(1).unwrap_or_default();
+        let wanted = format!("{{\"message\":\"{answer}\"}}");
+        assert_eq!(body, if answer.is_empty() { "" } else { &wanted });
+        assert!(
+            got.is_empty() || got.starts_with("HTTP/1.1 408 Request Timeout\r\n"),
+            "{got}"
+        );
     }
     assert!(started.elapsed() < Duration::from_mins(3));
 }
@@ -398,8 +436,139 @@ async fn an_idle_connection_is_kept_until_it_begins_a_head() {
             .await
             .unwrap();
         assert_ne!(stream.read(&mut answer).await.unwrap(), 0);
-        tokio::time::sleep(Duration::from_hours(1)).await;
+        tokio::time::sleep(Duration::from_mins(59)).await;
     }
     stream.write_all(b"GET").await.unwrap();
-    assert_eq!(stream.read(&mut answer).await.unwrap(), 0);
+    assert!(read_all(&mut stream).await.starts_with("HTTP/1.1 408 "));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_nobody_uses_for_an_hour_is_closed() {
+    let (mut stream, _closing) = connect_in_memory();
+    stream
+        .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let started = Instant::now();
+    assert!(read_all(&mut stream).await.ends_with("OK"));
+    assert!(started.elapsed() >= Duration::from_hours(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_in_drops_is_not_waited_for() {
+    for path in ["/pub", "/empty"] {
+        let (mut stream, _closing) = connect_in_memory();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let started = Instant::now();
+        let mut answer = vec![0; 4096];
+        let read = loop {
+            // A byte in a chunk of its own would fill /pub's ten bytes: an extension may be as long as it likes.
+            let _ = stream
+                .write_all(if started.elapsed().is_zero() {
+                    b"1;"
+                } else {
+                    b"x"
+                })
+                .await;
+            let read = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut answer));
+            if let Ok(read) = read.await {
+                break read.unwrap();
+            }
+        };
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(
+            answer.ends_with(
+                r#"{"message":"REQUEST_TIMEOUT: no whole body within 5m0s (--http-body-timeout)"}"#
+            ),
+            "{answer}"
+        );
+        assert!(started.elapsed() < Duration::from_mins(6));
+    }
+}
+
+#[tokio::test]
+async fn a_head_above_the_limits_is_told_which_they_are() {
+    let limits = HttpLimits {
+        max_header_bytes: 10_000,
+        max_headers: 5,
+        ..HttpLimits::default()
+    };
+    let server = Server::start_within(limits, |router| router).await;
+    let long = format!("A: {}\r\n", "x".repeat(20_000));
+    let many = "A: x\r\n".repeat(6);
+    for headers in [long, many] {
+        let mut stream = server.connect().await;
+        // A request before it is answered as ever.
+        stream
+            .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = vec![0; 4096];
+        let read = stream.read(&mut answer).await.unwrap();
+        assert!(answer[..read].ends_with(b"OK"));
+        let request = format!("GET /ping HTTP/1.1\r\n{headers}\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut refusal = String::new();
+        stream.read_to_string(&mut refusal).await.unwrap();
+        assert!(
+            refusal.starts_with("HTTP/1.1 431 Request Header Fields Too Large\r\n"),
+            "{refusal}"
+        );
+        let body = r#"{"message":"HEADERS_TOO_LARGE: more than 10000 bytes (--http-max-header-bytes) or 5 headers (--http-max-headers)"}"#;
+        assert!(refusal.ends_with(body), "{refusal}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so() {
+    let gate = |total, per_address| {
+        let bounds = Bounds {
+            flag: "max-http-connections",
+            total: LiveNumber::new(total),
+            per_address: LiveNumber::new(per_address),
+            is_for_operators: true,
+        };
+        Gate::new(bounds, OpenFiles::of(1000), Arc::default())
+    };
+    for (gate, status, why) in [
+        (
+            gate(1, 0),
+            "503 Service Unavailable",
+            "no more than 1 connections at a time (--max-http-connections)",
+        ),
+        (
+            gate(0, 1),
+            "429 Too Many Requests",
+            "no more than 1 connections at a time from one address (--max-connections-per-address)",
+        ),
+    ] {
+        let limits = HttpLimits::new(Arc::clone(&gate), Arc::default());
+        let server = Server::start_within(limits, |router| router).await;
+        let mut first = server.connect().await;
+        let mut second = server.connect().await;
+        let mut answer = String::new();
+        second.read_to_string(&mut answer).await.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}\r\n")),
+            "{answer}"
+        );
+        let body = format!(r#"{{"message":"TOO_MANY_CONNECTIONS: {why}"}}"#);
+        assert!(answer.ends_with(&body), "{answer}");
+        first
+            .write_all(b"GET /ping HTTP/1.0\r\n\r\n")
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        first.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("OK"), "{answer}");
+        while gate.open_count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(server.request("GET /ping").await.ends_with("OK"));
+        server.stop().await;
+        assert_eq!(gate.open_count(), 0);
+    }
 }

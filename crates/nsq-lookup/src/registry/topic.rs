@@ -47,6 +47,10 @@ impl Topic {
         &self.channels
     }
 
+    pub(super) fn has_channel(&self, name: &ChannelName) -> bool {
+        self.find(name.as_str()).is_ok()
+    }
+
     /// The channel's registration, made if there is none.
     pub(super) fn channel_or_new(&mut self, name: &ChannelName) -> &mut Channel {
         let at = match self.find(name.as_str()) {
