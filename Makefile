@@ -6,13 +6,16 @@
 # make kills  the release build killed under load: KILLS=500 times in each of three modes, and ended by SIGTERM as often
 # make soak   the release build under mixed traffic for SOAK_MINUTES=30, with its memory, handles and disk every 10 seconds
 # make leaks  a million connects and subscribes to the release build, and what it holds before and after
+# make fuzz   every parser of foreign bytes, FUZZ_SECONDS=600 each, or TARGET=commands alone: cargo-fuzz and a nightly
+#             compiler; make fuzz-minimize brings what was found into the corpora, which make test runs again
+# make deny   what the dependencies are: licences, duplicates, known vulnerabilities; part of make lint
 # make dist   an archive of the release build and Debian packages, with checksums, in target/dist
 # make bench  all tables and charts of docs/PERFORMANCE.md, measured anew; with AGAINST=<path> beside another nsqd,
 #             with QUICK=1 in two minutes to target/bench/, with BACKLOG=<messages> as deep a backlog
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table anew
 
-.PHONY: up test build lint sim kills soak leaks bench instructions instructions-write reference dist clean
+.PHONY: up test build lint sim kills soak leaks bench instructions instructions-write reference dist clean deny fuzz fuzz-minimize
 
 CARGO ?= cargo
 
@@ -26,6 +29,16 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	@bash config/deny.sh
+
+deny:
+	@bash config/deny.sh
+
+fuzz:
+	@bash config/fuzz.sh
+
+fuzz-minimize:
+	@MINIMIZE=1 bash config/fuzz.sh
 
 test: lint
 	$(CARGO) build --workspace --bins --locked

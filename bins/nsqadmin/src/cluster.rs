@@ -12,6 +12,9 @@ mod client;
 mod failure;
 mod fan_out;
 mod fetch;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod latency;
 mod list;
 mod lookups;

@@ -24,7 +24,7 @@ mod lookup;
 mod node;
 mod nodes;
 mod notice;
-mod peek;
+pub(crate) mod peek;
 mod routes;
 mod state;
 mod table;

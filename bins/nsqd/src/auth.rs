@@ -9,8 +9,8 @@
 //! Source: internal/auth/authorizations.go, nsq 1.3.0.
 
 mod applicant;
-mod grants;
-mod pattern;
+pub(crate) mod grants;
+pub(crate) mod pattern;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -4,7 +4,7 @@
 //! Routing, headers and error bodies are [`nsq_daemon::http`]'s; each module here answers the endpoints of one
 //! subject.
 
-mod batch;
+pub(crate) mod batch;
 mod config;
 mod debug;
 mod drain;

@@ -10,6 +10,9 @@ mod clock;
 mod connection;
 mod drain;
 mod export;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod nsqd;
 mod registration;

@@ -104,6 +104,9 @@ mod config;
 mod connect;
 mod consumer;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod host_pool;
 mod lookup;
 mod outbox;

@@ -116,13 +116,18 @@ impl Lookup {
             let body = String::from_utf8_lossy(body).into_owned();
             return Err(LookupError::Status { status, body });
         }
-        let found: Found = if is_version_1 {
-            parse(&body)?
-        } else {
-            parse::<Wrapped>(&body)?.data
-        };
-        Ok(found.producers.iter().map(Producer::address).collect())
+        Ok(addresses(&body, is_version_1)?)
     }
+}
+
+/// The addresses in an answer.
+pub(crate) fn addresses(body: &[u8], is_version_1: bool) -> Result<Vec<String>, serde_json::Error> {
+    let found: Found = if is_version_1 {
+        parse(body)?
+    } else {
+        parse::<Wrapped>(body)?.data
+    };
+    Ok(found.producers.iter().map(Producer::address).collect())
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, LookupError> {

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use nsq_protocol::{Frame, MessageFrame, decode_frame};
+use nsq_protocol::{DecodeError, Frame, MessageFrame, decode_frame};
 use nsq_transport::Compression;
 use nsq_transport::tls::{Connector, HANDSHAKE_TIMEOUT};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -190,14 +190,7 @@ impl Wire {
     /// All frames that are there in whole. They share memory, which is free again when the last of
     /// them is gone.
     pub(crate) fn take_frames(&mut self) -> Result<Frames, ConnectError> {
-        let mut end = 0;
-        while let Some((_, count)) = decode_frame(&self.incoming[end..], self.max_frame_bytes)? {
-            end += count;
-        }
-        Ok(Frames {
-            bytes: self.incoming.split_to(end).freeze(),
-            max_frame_bytes: self.max_frame_bytes,
-        })
+        Ok(Frames::take(&mut self.incoming, self.max_frame_bytes)?)
     }
 
     /// Sends everything at once: for the conversation before the [turns](Self::turn).
@@ -327,6 +320,18 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
+    /// All frames that `incoming` begins with and that are there in whole.
+    pub(crate) fn take(incoming: &mut BytesMut, max_frame_bytes: u32) -> Result<Self, DecodeError> {
+        let mut end = 0;
+        while let Some((_, count)) = decode_frame(&incoming[end..], max_frame_bytes)? {
+            end += count;
+        }
+        Ok(Self {
+            bytes: incoming.split_to(end).freeze(),
+            max_frame_bytes,
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
         let mut rest = &self.bytes[..];
         std::iter::from_fn(move || {

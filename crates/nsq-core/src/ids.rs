@@ -82,6 +82,8 @@ pub(crate) fn last_id(writer: &Writer) -> Option<MessageId> {
         let mut last = None;
         loop {
             match reader.next(&mut cursor) {
+                // Above a foreign one there would be no room for ours.
+                Ok(Some(record)) if record.id >= FIRST_FOREIGN_ID => {}
                 Ok(Some(record)) => last = last.max(Some(record.id)),
                 Err(ReadError::Damaged { .. }) => {}
                 Ok(None) | Err(ReadError::Io(_)) => break,

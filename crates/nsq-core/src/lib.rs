@@ -8,6 +8,9 @@ pub mod broker;
 pub mod channel;
 pub mod client;
 pub mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod ids;
 pub mod import;
 pub mod latency;

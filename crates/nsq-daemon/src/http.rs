@@ -12,6 +12,9 @@ pub mod json;
 
 mod counts;
 mod limits;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod path;
 mod query;
 mod reply;

@@ -6,6 +6,9 @@
 mod admission;
 pub mod api;
 mod limits;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod lookupd;
 mod metrics;
 mod node;

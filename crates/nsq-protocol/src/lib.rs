@@ -17,6 +17,9 @@ mod decoder;
 pub mod encode;
 mod error;
 pub mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod go_duration;
 mod go_json;
 pub mod identify;

@@ -11,6 +11,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use crate::listing::MAX_ORDINAL;
 use crate::record::{u32_at, u64_at};
 
 /// What a segment says of itself.
@@ -70,6 +71,18 @@ impl Header {
             name_check: log.name_check,
             seed: seed_of(generation),
         }
+    }
+
+    /// Whether a writer can have written it. A check that fits by chance, or was forged, must not lead to numbers that
+    /// run over.
+    pub(crate) fn is_possible(&self) -> bool {
+        let is_possible = |seal: Seal| {
+            (self.base..SEQUENCE_LIMIT).contains(&seal.end)
+                && seal.next_ordinal <= MAX_ORDINAL.saturating_add(1)
+        };
+        self.base < SEQUENCE_LIMIT
+            && self.capacity >= HEADER_BYTES
+            && self.seal.is_none_or(is_possible)
     }
 
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES as usize] {
@@ -157,6 +170,8 @@ pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
 
+/// No log gets this far: a number above it was not written by us, and sums with it would overflow.
+pub(crate) const SEQUENCE_LIMIT: u64 = 1 << 62;
 /// Where a segment's first record begins.
 pub(crate) const HEADER_BYTES: u32 = 64;
 /// What a file begins with while it waits for reuse.

@@ -16,6 +16,9 @@
 mod disk;
 pub mod diskqueue;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod header;
 mod listing;
 mod log;

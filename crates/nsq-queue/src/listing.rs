@@ -84,7 +84,7 @@ fn parse(file: &str) -> Option<(&str, u32, bool)> {
 }
 
 /// A file beyond it is not ours: a log that counts on from there must not run out of numbers.
-const MAX_ORDINAL: u32 = u32::MAX / 2;
+pub(crate) const MAX_ORDINAL: u32 = u32::MAX / 2;
 const EXTENSION: &str = ".log";
 /// What a file that cannot be understood gets behind its name.
 pub(crate) const ASIDE: &str = ".bad";

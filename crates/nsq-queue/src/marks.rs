@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::LogError;
 use crate::disk::Disk;
 use crate::error::{Context, FileError};
+use crate::header::SEQUENCE_LIMIT;
 use crate::map::WordMap;
 
 /// The finished marks of one channel in one log.
@@ -436,11 +437,8 @@ fn is_ours(words: &[AtomicU64], identity: u64) -> bool {
     words.len() > HEADER_WORDS
         && words[0].load(Ordering::Acquire) == MAGIC
         && words[1].load(Ordering::Acquire) == identity
-        && read_floor(words) < FLOOR_LIMIT
+        && read_floor(words) < SEQUENCE_LIMIT
 }
-
-/// No log gets this far; a floor above it was not written by us, and sums with it would overflow.
-const FLOOR_LIMIT: u64 = 1 << 62;
 
 /// Marks in which nothing is marked may serve any log: one without a segment has a new identity at each
 /// start, until its first append.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::LogError;
 use crate::disk::{self, Disk};
 use crate::error::{Context, FileError};
-use crate::header::{self, HEADER_BYTES, Header, Sighting};
+use crate::header::{self, HEADER_BYTES, Header, SEQUENCE_LIMIT, Sighting};
 use crate::listing::{ASIDE, Ordinals, file_name};
 use crate::record;
 use crate::segment::Segment;
@@ -168,7 +168,9 @@ struct Meant {
 
 impl Meant {
     fn fits(self, header: &Header) -> bool {
-        header.ordinal == self.ordinal && header.name_check == self.name_check
+        header.ordinal == self.ordinal
+            && header.name_check == self.name_check
+            && header.is_possible()
     }
 }
 
@@ -259,7 +261,7 @@ fn rebuild(
         // The base may be wrong, so any sequence will do for the first record.
         let first = (HEADER_BYTES..capacity)
             .step_by(record::ALIGNMENT as usize)
-            .find_map(|at| record::parse(readable, at, seed, &(0..u64::MAX)));
+            .find_map(|at| record::parse(readable, at, seed, &(0..SEQUENCE_LIMIT)));
         if let Some(first) = first {
             // If records before it are damaged too, they are gone with their numbers: a base too low
             // could void the segment before.
@@ -323,7 +325,7 @@ fn find_end(last: &Segment, damaged: &mut Vec<Damage>) -> Result<u64, FileError>
     let capacity = last.header.capacity;
     let readable = bytes.up_to(limit.map_or(capacity, |limit| limit.min(capacity)));
     let mut offset = HEADER_BYTES;
-    let mut expected = last.base()..u64::MAX;
+    let mut expected = last.base()..SEQUENCE_LIMIT;
     while let Some((_, parsed)) = last.next_whole(readable, offset, &expected) {
         if parsed.sequence > expected.start {
             damaged.push(Damage::Lost(expected.start..parsed.sequence));

@@ -16,6 +16,9 @@
 
 mod compressed;
 mod deflate;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod read_ahead;
 mod snappy;
 pub mod tls;

@@ -143,7 +143,7 @@ impl Fetcher {
 }
 
 /// A JSON object. Structs by themselves are also taken from an array, and then `[]` would be a daemon without topics.
-struct Object<T>(T);
+pub(super) struct Object<T>(pub(super) T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {

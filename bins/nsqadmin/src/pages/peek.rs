@@ -1,6 +1,6 @@
 //! What is in a channel: messages as they lie there, taken by nobody.
 
-mod body;
+pub(crate) mod body;
 
 use jiff::Timestamp;
 use maud::{Markup, html};

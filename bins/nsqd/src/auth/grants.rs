@@ -36,7 +36,7 @@ pub(crate) enum Action<'a> {
 
 /// An answer that cannot be taken. None of it counts then.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum AnswerError {
+pub(crate) enum AnswerError {
     #[error("the answer has {key} that is not {wanted}")]
     Shape {
         key: &'static str,
@@ -90,7 +90,7 @@ impl Grants {
 ///
 /// Compat: as Go's `encoding/json`, so keys match in either case, unknown ones are ignored, and what is
 /// missing or `null` is empty.
-pub(super) fn read_answer(answer: &Value, patterns: &Patterns) -> Result<Grants, AnswerError> {
+pub(crate) fn read_answer(answer: &Value, patterns: &Patterns) -> Result<Grants, AnswerError> {
     let nothing = Map::new();
     let state = object(answer, "a value", &nothing)?;
     let mut pattern_count = 0;

@@ -12,7 +12,7 @@ pub(super) struct Pattern(Arc<Regex>);
 
 /// Every pattern in use. Most clients are granted the same few: each is compiled and held once.
 #[derive(Debug, Default)]
-pub(super) struct Patterns(Mutex<HashMap<String, Weak<Regex>>>);
+pub(crate) struct Patterns(Mutex<HashMap<String, Weak<Regex>>>);
 
 impl Patterns {
     /// The pattern of that text.

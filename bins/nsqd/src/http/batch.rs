@@ -4,7 +4,7 @@ use nsq_daemon::http::ApiError;
 use nsq_protocol::Limits;
 
 /// The messages of a body of lines. Blank lines are none; a `\r` belongs to its message.
-pub(super) fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, ApiError> {
+pub(crate) fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, ApiError> {
     let lines = body
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());
@@ -23,7 +23,7 @@ pub(super) fn lines<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>
 /// last one does not count.
 ///
 /// Compat: whatever is wrong with it, the status is 413 (doMPUB, nsqd/http.go).
-pub(super) fn binary<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, ApiError> {
+pub(crate) fn binary<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<&'a [u8]>, ApiError> {
     let bad_message = || ApiError::too_large("BAD_MESSAGE");
     // The count itself, and per message its size and at least one byte.
     let max_count = limits.max_body_size.saturating_sub(SIZE_BYTES) / (SIZE_BYTES + 1);

@@ -119,7 +119,8 @@ impl Channel {
             self.journal = Some(journal);
             notes = found;
         }
-        self.highest_noted = notes.keys().copied().max();
+        let ids = notes.keys().copied();
+        self.highest_noted = ids.filter(|&id| id < FIRST_FOREIGN_ID).max();
         // In the order of their logs, so that what comes back does so as it was published.
         let mut notes: Vec<_> = notes.into_values().collect();
         notes.sort_unstable_by_key(|note| (note.log.index(), note.sequence));

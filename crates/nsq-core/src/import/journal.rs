@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use nsq_protocol::{ChannelName, TopicName};
+use nsq_queue::diskqueue::FileKind;
 use serde::{Deserialize, Serialize};
 
 use super::{ImportError, files};
@@ -54,11 +56,34 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| StoreError::io("read", &path, error))?,
         };
-        let journal = serde_json::from_slice(&bytes).map_err(|source| ImportError::Journal {
-            path: path.display().to_string(),
-            source,
-        })?;
+        let journal = serde_json::from_slice(&bytes)
+            .and_then(Journal::checked)
+            .map_err(|source| ImportError::Journal {
+                path: path.display().to_string(),
+                source,
+            })?;
         Ok(Some(journal))
+    }
+
+    /// Itself, if it names only what an import can have to do with: files are cut and moved on its word.
+    fn checked(self) -> Result<Journal, serde_json::Error> {
+        let is_number = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let is_target = |target: &Target| {
+            let channel = target.channel.as_deref().map(ChannelName::parse);
+            TopicName::parse(&target.topic).is_ok() && channel.is_none_or(|name| name.is_ok())
+        };
+        let is_upstreams =
+            |file: &Original| !file.name.contains('/') && FileKind::parse(&file.name).is_some();
+        let wrong = if self.folder.is_empty() || !is_number(&self.folder) {
+            "a folder that is no number"
+        } else if !self.targets.iter().all(is_target) {
+            "a target that is no topic or channel"
+        } else if !self.files.iter().all(is_upstreams) {
+            "a file that is none of upstream's"
+        } else {
+            return Ok(self);
+        };
+        Err(serde::de::Error::custom(wrong))
     }
 
     /// Puts it in the place of the one before, on the disk.

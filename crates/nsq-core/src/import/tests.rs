@@ -388,15 +388,70 @@ fn a_file_written_after_the_commit_is_imported_too() {
     }
 }
 
+/// An id that is none of ours may stand in upstream's files; above it there is no room.
+#[test]
+fn ids_stay_ours_beside_a_foreign_one() {
+    let mut house = House::with(|settings| {
+        let mut writer = QueueWriter::new(&settings.data_path, "t", 500);
+        let message = Message {
+            id: u64::MAX,
+            timestamp: THEN,
+            attempts: 1,
+            body: b"foreign",
+            place: Place::default(),
+        };
+        writer.append(&message).unwrap();
+        writer.finish().unwrap();
+    });
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 10);
+    let foreign = house.take_one(&cell, ALICE).id;
+    house
+        .requeue(&cell, ALICE, foreign, Duration::ZERO)
+        .unwrap();
+    house.kill();
+    house.publish("t", &["a"]);
+    let got = take_all(&house, "t", "c");
+    let mut ids: Vec<_> = got.iter().map(|message| message.id.as_u64()).collect();
+    ids.sort_unstable();
+    let [ours, u64::MAX] = ids[..] else {
+        panic!("{ids:x?}");
+    };
+    assert!((1 << 60..1 << 63).contains(&ours), "{ours:x}");
+}
+
 #[test]
 fn a_damaged_journal_stops_the_start() {
+    check_journal("{");
+}
+
+/// Files are cut and moved on its word: it must not lead out of where an import has to do.
+#[test]
+fn a_journal_that_names_anything_else_stops_the_start() {
+    let file = |name: &str| format!(r#"{{"name":"{name}","bytes":1,"modified":[0,0]}}"#);
+    for (folder, topic, file) in [
+        ("../1", "t", file("t.diskqueue.000000.dat")),
+        ("", "t", file("t.diskqueue.000000.dat")),
+        ("1", "../t", file("t.diskqueue.000000.dat")),
+        ("1", "t", file("../t.diskqueue.000000.dat")),
+        ("1", "t", file("nsqd.dat")),
+    ] {
+        let target = format!(r#"{{"topic":"{topic}","channel":null,"end":0}}"#);
+        check_journal(&format!(
+            r#"{{"phase":"copied","folder":"{folder}","targets":[{target}],"files":[{file}]}}"#
+        ));
+    }
+}
+
+#[track_caller]
+fn check_journal(text: &str) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("upstream-imported")).unwrap();
     let journal = folder.path().join("upstream-imported/under-way.json");
-    fs::write(&journal, "{").unwrap();
+    fs::write(&journal, text).unwrap();
     let Err(error) = open_until(folder.path(), usize::MAX) else {
         panic!("it started");
     };
-    let text = error.to_string();
-    assert!(text.contains(&journal.display().to_string()), "{text}");
+    let error = error.to_string();
+    assert!(error.contains(&journal.display().to_string()), "{error}");
 }

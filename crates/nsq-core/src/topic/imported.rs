@@ -11,6 +11,7 @@ use nsq_queue::NewRecord;
 
 use super::Topic;
 use crate::error::StoreError;
+use crate::ids::FIRST_FOREIGN_ID;
 use crate::time::Now;
 
 /// The highest id that was ever imported for the topic or a channel of it: it need not stand in the main log.
@@ -68,7 +69,6 @@ pub(super) fn highest_imported(folder: &Path) -> Option<MessageId> {
     let path: PathBuf = folder.join(HIGHEST_ID);
     let digits = std::fs::read(path).ok()?;
     let digits = std::str::from_utf8(&digits).ok()?;
-    u64::from_str_radix(digits, 16)
-        .ok()
-        .map(MessageId::from_u64)
+    let id = u64::from_str_radix(digits, 16).ok()?;
+    (id < FIRST_FOREIGN_ID).then_some(MessageId::from_u64(id))
 }

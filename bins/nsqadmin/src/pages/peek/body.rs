@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use crate::pages::{figures, widgets};
 
 /// The bytes of what nsqd sent; `None` when that is no base64.
-pub(super) fn decode(body: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(body: &str) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
 }
 
@@ -20,7 +20,7 @@ enum Shown {
 }
 
 /// The body, and what is left out of it.
-pub(super) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
+pub(crate) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
     let Some(bytes) = bytes else {
         return html! { p.muted { "nsqd sent this body in a form that cannot be read." } };
     };
