@@ -1,5 +1,7 @@
 //! One connection to nsqlookupd: bytes in, commands out. Every error ends the connection.
 
+#![warn(clippy::indexing_slicing, reason = "the bytes are a stranger's")]
+
 use std::fmt;
 
 use bytes::{Buf, BytesMut};

@@ -5,6 +5,8 @@
 //! nsqlookupd ─▶  i32 size, that many bytes                  (no frame type)
 //! ```
 
+#![warn(clippy::indexing_slicing, reason = "the bytes are a stranger's")]
+
 use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};

@@ -3,6 +3,8 @@
 //! Shape: `[u32 size][body]`, repeated, big-endian. The check runs once over every byte, however
 //! many reads the batch arrives in; afterwards the messages are walked again without checks.
 
+#![warn(clippy::indexing_slicing, reason = "the bytes are a stranger's")]
+
 use std::iter::FusedIterator;
 
 use crate::decoder::{Limits, Stop};

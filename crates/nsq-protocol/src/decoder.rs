@@ -6,6 +6,8 @@
 //!
 //! Source: `IOLoop` and `Exec`, nsq 1.3.0, nsqd/protocol_v2.go.
 
+#![warn(clippy::indexing_slicing, reason = "the bytes are a stranger's")]
+
 mod reader;
 
 use std::time::Duration;
@@ -99,7 +101,7 @@ impl Decoder {
     /// Compat: upstream asks for the client's permission before it reads the batch (protocol_v2.go, MPUB).
     pub fn awaited_batch<'a>(&self, buf: &'a [u8]) -> Option<&'a str> {
         let end = memchr::memchr(b'\n', buf)?;
-        let line = &buf[..end];
+        let line = buf.get(..end)?;
         let mut fields = Fields::of(line.strip_suffix(b"\r").unwrap_or(line));
         if fields.next()? != b"MPUB" {
             return None;
@@ -153,14 +155,14 @@ fn read_command<'a>(
     context: &Context<'_>,
 ) -> Result<(Command<'a>, usize), Stop> {
     let window = buf.get(..MAX_LINE_BYTES).unwrap_or(buf);
-    let Some(end) = memchr::memchr(b'\n', window) else {
+    let end = memchr::memchr(b'\n', window);
+    let Some((end, line)) = end.and_then(|end| Some((end, window.get(..end)?))) else {
         return Err(if window.len() == MAX_LINE_BYTES {
             Stop::Failed(DecodeFailure::LineTooLong)
         } else {
             Stop::Partial(None)
         });
     };
-    let line = &buf[..end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut fields = Fields::of(line);
     let name = fields.next().unwrap_or_default();

@@ -3,6 +3,8 @@
 //! Shape: `[u32 size][u32 type][body]`, big-endian; `size` counts the type and the body.
 //! Source: `SendFramedResponse`, nsq 1.3.0, internal/protocol/protocol.go.
 
+#![warn(clippy::indexing_slicing, reason = "the bytes are a stranger's")]
+
 use crate::{CommandError, MessageId, RawMessageId};
 
 /// The answer `OK`, as a whole frame.

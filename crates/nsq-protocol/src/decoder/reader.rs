@@ -24,12 +24,14 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.0?;
-        let Some(space) = rest.iter().position(|&byte| byte == b' ') else {
+        let space = rest.iter().position(|&byte| byte == b' ');
+        let parts = space.and_then(|space| rest.split_at_checked(space));
+        let Some((field, rest)) = parts else {
             self.0 = None;
             return Some(rest);
         };
-        self.0 = Some(&rest[space + 1..]);
-        Some(&rest[..space])
+        self.0 = rest.get(1..);
+        Some(field)
     }
 }
 
