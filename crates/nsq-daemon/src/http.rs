@@ -11,10 +11,10 @@ pub mod client;
 pub mod json;
 
 mod counts;
-mod limits;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod limits;
 mod path;
 mod query;
 mod reply;

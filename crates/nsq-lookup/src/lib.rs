@@ -5,10 +5,10 @@
 
 mod admission;
 pub mod api;
-mod limits;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod limits;
 mod lookupd;
 mod metrics;
 mod node;

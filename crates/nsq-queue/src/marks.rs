@@ -181,11 +181,16 @@ impl Marks {
         }
         let count = self.mark_words();
         let words = &self.store.words()[HEADER_WORDS..];
-        for (at, word) in words.iter().enumerate() {
+        for (at, word) in (0..).zip(words) {
             let value = word.load(Ordering::Acquire);
-            let Some(block) = block_of(value, at as u64, count) else {
+            let block = self.block_at(at, count);
+            if value & !MARKS_MASK != tag_of(block, count) {
+                // Left over from below the floor, or damaged: it must not count when the floor comes there.
+                if value != 0 {
+                    word.store(0, Ordering::Release);
+                }
                 continue;
-            };
+            }
             let kept = end.saturating_sub(block * BLOCK_MARKS).min(BLOCK_MARKS);
             let mask = (1_u64 << kept) - 1;
             let tag = value & !MARKS_MASK;
@@ -324,6 +329,12 @@ impl Marks {
         &self.store.words()[HEADER_WORDS + at]
     }
 
+    /// The one block from the floor on that lives in word `at` of `count`.
+    fn block_at(&self, at: u64, count: u64) -> u64 {
+        let first = self.floor / BLOCK_MARKS;
+        first + (at + count - first % count) % count
+    }
+
     /// The marks of a block, as the lower 32 bits.
     fn marks_of(&self, block: u64) -> u64 {
         let value = self.word(block).load(Ordering::Acquire);
@@ -354,8 +365,7 @@ impl Marks {
         let window = first..first + self.mark_words();
         let total = usize::try_from(count).expect("bounded by MAX_BYTES") + HEADER_WORDS;
         let words = image(self.identity, self.floor, total, |at| {
-            // The one block of the window that lives here, if any.
-            let block = first + (at + count - first % count) % count;
+            let block = self.block_at(at, count);
             let marks = if window.contains(&block) {
                 self.marks_of(block)
             } else {
@@ -468,12 +478,6 @@ fn read_floor(words: &[AtomicU64]) -> u64 {
 /// The tag, in its place, under which a block is valid among `count` words.
 fn tag_of(block: u64, count: u64) -> u64 {
     ((block / count) & MARKS_MASK).wrapping_add(1) << 32
-}
-
-/// The block that a word's tag names.
-fn block_of(value: u64, at: u64, count: u64) -> Option<u64> {
-    let turn = (value >> 32).checked_sub(1)?;
-    Some(turn * count + at)
 }
 
 /// "NSQM" and version 1, as one little-endian word.

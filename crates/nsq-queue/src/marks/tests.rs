@@ -200,6 +200,23 @@ fn marks_of_records_the_log_lost_are_forgotten() {
     assert_eq!(marks.count_marked(0..1000), 5);
 }
 
+/// Damage to a tag: it names a block that no mark was made for, and that the floor may come to.
+#[test]
+fn a_mark_outside_the_window_is_forgotten() {
+    let mut marks = Marks::in_memory();
+    let count = marks.mark_words();
+    let block = count + 3;
+    marks
+        .word(block)
+        .store(tag_of(block, count) | 1, Ordering::Release);
+    let sequence = block * BLOCK_MARKS;
+    assert!(marks.is_marked(sequence));
+    marks.mark(5).unwrap();
+    marks.retain_below(2 * sequence);
+    assert!(!marks.is_marked(sequence));
+    assert!(marks.is_marked(5));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Mark(u64),
