@@ -158,7 +158,7 @@ pub(crate) async fn guard(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Resu
 
 /// Whether a path is answered to everybody.
 fn is_open(settings: &Settings, path: &str) -> bool {
-    let exactly = ["/ping", "/metrics", "/login"];
+    let exactly = ["/ping", "/ready", "/metrics", "/login"];
     let below = ["/static/", "/fonts/"];
     exactly.iter().any(|open| path == settings.path(open))
         || below

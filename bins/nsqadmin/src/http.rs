@@ -38,6 +38,9 @@ pub(crate) fn router(nsqadmin: Arc<Nsqadmin>) -> Router<Nsqadmin> {
         .route(Method::GET, &path("/ping"), async |_, _| {
             Ok(Reply::plain(StatusCode::OK, "OK"))
         })
+        .quiet_route(Method::GET, &path("/ready"), async |_, _| {
+            Ok(Reply::plain(StatusCode::OK, "OK"))
+        })
         .quiet_route(Method::GET, &path("/metrics"), metrics::show)
         .route(Method::GET, &topics, reads::topics)
         .route(Method::POST, &topics, actions::create)

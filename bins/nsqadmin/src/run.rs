@@ -66,7 +66,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let (nsqadmin, delivery) = assemble(settings)?;
     tracing::info!("{}", version::line(PROGRAM));
-    let Bound { socket, address } = listen::bind(&nsqadmin.settings.http_address)?;
+    let Bound { socket, address } = listen::bind(&nsqadmin.settings.http_address)
+        .map_err(|error| error.of_flag("http-address"))?;
     let listener = TcpListener::from_std(socket).map_err(RunError::System)?;
     let delivery = delivery.map(|delivery| tokio::spawn(delivery.run()));
     let nsqadmin = Arc::new(nsqadmin);

@@ -34,6 +34,11 @@ pub(crate) fn router(nsqd: Arc<Nsqd>) -> Router<Nsqd> {
             "/ping",
             at_once(|nsqd, _| Ok(self_report::ping(nsqd))),
         )
+        .quiet_route(
+            Method::GET,
+            "/ready",
+            at_once(|nsqd, _| Ok(self_report::ready(nsqd))),
+        )
         .route(
             Method::GET,
             "/info",

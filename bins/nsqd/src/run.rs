@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nsq_core::broker::OpenError;
-use nsq_core::{Broker, Settings as CoreSettings};
+use nsq_core::metadata::MetadataError;
+use nsq_core::{Broker, Settings as CoreSettings, StoreError};
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_daemon::http::{HttpLimits, Listener, Router, TlsListener};
 use nsq_daemon::listen::{self, Admitted, AnyBound, Bound, Gate, ListenError};
@@ -42,20 +43,38 @@ const LEAVING: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The data path is not there, or another nsqd has it.
-    #[error("failed to instantiate nsqd - failed to lock data-path: {0}")]
+    #[error("failed to instantiate nsqd - failed to lock data-path: {0} ({advice})", advice = .0.advice())]
     DataPath(#[from] LockError),
     /// An address cannot be listened on.
     #[error("failed to instantiate nsqd - {0}")]
     Listen(#[from] ListenError),
     /// What an earlier run left cannot be opened.
-    #[error("failed to load metadata - {0}")]
+    #[error("failed to load metadata - {0}{advice}", advice = advice(.0))]
     Open(#[from] OpenError),
     /// `nsqd.dat` cannot be written.
     #[error("failed to persist metadata - {0}")]
-    Persist(#[from] nsq_core::metadata::MetadataError),
+    Persist(#[from] MetadataError),
     /// A thread, a runtime or a socket could not be had.
     #[error("failed to instantiate nsqd - {0}")]
     System(#[from] io::Error),
+}
+
+/// What an operator can do about a data path that cannot be opened, where there is something.
+fn advice(error: &OpenError) -> &'static str {
+    match error {
+        OpenError::Metadata(MetadataError::Parse { .. }) => {
+            " (to start without it, move the file away: what has messages is found all the same, and nothing is paused)"
+        }
+        OpenError::Store(StoreError::Io { source, .. })
+            if matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ) =>
+        {
+            " (--data-path: this user must be able to write there)"
+        }
+        OpenError::Metadata(_) | OpenError::Store(_) | OpenError::Import(_) => "",
+    }
 }
 
 /// Runs nsqd until `shutdown` is ready. Must be called in a tokio runtime.
@@ -73,14 +92,18 @@ pub async fn run(
     settings.log_notices();
     tracing::info!("{}", version::line("nsqd"));
     tracing::info!("ID: {}", settings.node_id);
-    let tcp = listen::bind_any(&settings.tcp_address)?;
+    let tcp =
+        listen::bind_any(&settings.tcp_address).map_err(|error| error.of_flag("tcp-address"))?;
     let http = match settings.http_address.as_str() {
         "" => None,
-        address => Some(listen::bind_any(address)?),
+        address => Some(listen::bind_any(address).map_err(|error| error.of_flag("http-address"))?),
     };
     let https = match (settings.acceptor(), settings.https_address.as_str()) {
         (None, _) | (_, "") => None,
-        (Some(acceptor), address) => Some((listen::bind(address)?, acceptor.clone())),
+        (Some(acceptor), address) => {
+            let bound = listen::bind(address).map_err(|error| error.of_flag("https-address"))?;
+            Some((bound, acceptor.clone()))
+        }
     };
     let ports = Ports {
         tcp: tcp.port(),

@@ -65,12 +65,12 @@ pub async fn run(
     let Bound {
         socket,
         address: tcp_address,
-    } = listen::bind(&settings.tcp_address)?;
+    } = listen::bind(&settings.tcp_address).map_err(|error| error.of_flag("tcp-address"))?;
     let tcp = TcpListener::from_std(socket).map_err(RunError::System)?;
     let Bound {
         socket,
         address: http_address,
-    } = listen::bind(&settings.http_address)?;
+    } = listen::bind(&settings.http_address).map_err(|error| error.of_flag("http-address"))?;
     let http_runtime = HttpRuntime::start()?;
     let registry = Registry::new(Visibility {
         inactive_producer_timeout: settings.inactive_producer_timeout,

@@ -151,7 +151,7 @@ fn a_start_that_fails_says_why() {
         assert_eq!(output.status.code(), Some(1));
         let log = String::from_utf8(output.stderr).unwrap();
         let fatal = format!(
-            "FATAL: failed to instantiate nsqlookupd - listen ({address}) failed - listen tcp {address}: bind: address already in use\n"
+            "FATAL: failed to instantiate nsqlookupd - listen ({address}) failed - listen tcp {address}: bind: address already in use (--{flag}-address: something listens there already: stop it, or give another address)\n"
         );
         assert!(log.ends_with(&fatal), "{log}");
     }

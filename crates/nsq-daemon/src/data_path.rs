@@ -42,6 +42,18 @@ pub enum LockError {
     },
 }
 
+impl LockError {
+    /// What an operator can do about it.
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => {
+                "--data-path: must be a directory that is there and that this user may read and write"
+            }
+            Self::Taken { .. } => "--data-path: each nsqd needs a directory of its own",
+        }
+    }
+}
+
 impl DataPathLock {
     /// Locks the directory at `path`, without waiting.
     ///
@@ -60,8 +72,9 @@ impl DataPathLock {
     }
 
     fn lock(path: &Path, operation: FlockOperation) -> Result<Self, LockError> {
-        let directory = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| LockError::Open {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| LockError::Open {
                 path: path.to_owned(),
                 source: error.into(),
             })?;

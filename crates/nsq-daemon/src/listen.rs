@@ -37,15 +37,58 @@ pub enum AnyBound {
     Unix(UnixBound),
 }
 
-/// An address nothing can listen on. `Display` is upstream's message.
+/// An address nothing can listen on. `Display` is upstream's message, with the flag and what to do behind it.
 #[derive(Debug, thiserror::Error)]
-#[error("listen ({address}) failed - listen {network}{why}")]
+#[error("listen ({address}) failed - listen {network}{why}{advice}", advice = Advice(self))]
 pub struct ListenError {
     /// The address as given.
     pub address: String,
+    flag: Option<&'static str>,
     network: Network,
     /// The rest of the message.
     why: String,
+}
+
+impl ListenError {
+    /// Says by which flag, without dashes, the address was given.
+    #[must_use]
+    pub fn of_flag(self, flag: &'static str) -> Self {
+        Self {
+            flag: Some(flag),
+            ..self
+        }
+    }
+}
+
+/// What an operator can do about a listener that failed.
+struct Advice<'a>(&'a ListenError);
+
+impl fmt::Display for Advice<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(flag) = self.0.flag else {
+            return Ok(());
+        };
+        // The system's own texts, which end the message.
+        let advice = [
+            (
+                "address already in use",
+                "something listens there already: stop it, or give another address",
+            ),
+            (
+                "permission denied",
+                "this user may not listen there: give another address, or a port above 1023",
+            ),
+            (
+                "cannot assign requested address",
+                "must be an address of this machine",
+            ),
+        ];
+        let advice = advice.iter().find(|(why, _)| self.0.why.ends_with(why));
+        let advice = advice.map_or("must be an address to listen on, host:port", |known| {
+            known.1
+        });
+        write!(f, " (--{flag}: {advice})")
+    }
 }
 
 /// What a socket belongs to.
@@ -123,6 +166,7 @@ pub fn bind_any(address: &str) -> Result<AnyBound, ListenError> {
 pub fn bind(address: &str) -> Result<Bound, ListenError> {
     let failed = |why: String| ListenError {
         address: address.to_owned(),
+        flag: None,
         network: Network::Tcp,
         why,
     };

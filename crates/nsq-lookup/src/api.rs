@@ -26,6 +26,7 @@ pub fn router(lookupd: Arc<Lookupd>) -> Router<Lookupd> {
     let counts = Arc::clone(&lookupd.requests);
     Router::counted(lookupd, counts)
         .route(Method::GET, "/ping", ping)
+        .quiet_route(Method::GET, "/ready", ping)
         .route(Method::GET, "/info", info)
         .route(Method::GET, "/debug", debug)
         .quiet_route(Method::GET, "/metrics", async |lookupd, _| {

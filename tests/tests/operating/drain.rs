@@ -116,8 +116,13 @@ fn a_draining_nsqd_takes_nothing_new_is_not_found_and_ends_when_its_consumers_ar
             "{path}"
         );
     }
-    // It is alive and well.
+    // It is alive and well, but nothing is to be sent there.
     assert_eq!(nsqd.get("/ping").status, 200);
+    let ready = nsqd.get("/ready");
+    assert_eq!(
+        (ready.status, ready.text().as_str()),
+        (503, "NOK - draining")
+    );
     lookupd.wait_for_producers("t", &[]);
     wait_until("no node is left", PATIENCE, || lookupd.nodes().is_empty());
     // Nothing of what changes registers it again.
@@ -134,6 +139,7 @@ fn a_draining_nsqd_takes_nothing_new_is_not_found_and_ends_when_its_consumers_ar
         nsqd.request("DELETE", "/drain", b"").json()["draining"],
         false
     );
+    assert_eq!(nsqd.get("/ready").status, 200);
     nsqd.connect().publish("t", "more");
     lookupd.wait_for_producers("t", &[nsqd.tcp()]);
 

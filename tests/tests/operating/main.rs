@@ -6,4 +6,5 @@ mod drain;
 mod reference;
 mod reliability;
 mod reload;
+mod start_failures;
 mod supervised;

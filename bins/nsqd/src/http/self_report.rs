@@ -17,6 +17,24 @@ pub(super) fn ping(nsqd: &Nsqd) -> Reply {
     Reply::plain(status, health)
 }
 
+/// Whether new messages and clients are to be sent here.
+pub(super) fn ready(nsqd: &Nsqd) -> Reply {
+    let health = nsqd.broker.health();
+    let state = if nsqd.broker.is_draining() {
+        "NOK - draining".to_owned()
+    } else if nsqd.is_exiting() {
+        "NOK - exiting".to_owned()
+    } else {
+        health
+    };
+    let status = if state == "OK" {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    Reply::plain(status, state)
+}
+
 /// Compat: times are in nanoseconds here, in milliseconds in IDENTIFY's answer (doInfo, nsqd/http.go).
 #[derive(Serialize)]
 struct SelfReport<'a> {

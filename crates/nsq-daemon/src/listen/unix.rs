@@ -43,6 +43,7 @@ struct SocketFile(PathBuf);
 pub fn bind_unix(path: &str) -> Result<UnixBound, ListenError> {
     let failed = |why: String| ListenError {
         address: path.to_owned(),
+        flag: None,
         network: Network::Unix,
         why,
     };
