@@ -44,7 +44,7 @@ pub(crate) fn publish(
             if client.try_send(&command).is_err() {
                 break;
             }
-            match client.next_frame(PATIENCE) {
+            match answer_of(&mut client) {
                 Ok(Frame::Response(text)) if text == "OK" => ledger.acknowledge(number, serials),
                 // An nsqd that is on its way out says so, and has not taken it.
                 Ok(Frame::Error(text)) if text.ends_with("exiting") => break,
@@ -52,6 +52,19 @@ pub(crate) fn publish(
                 other => panic!("a publish was answered by {other:?}"),
             }
             std::thread::sleep(pause);
+        }
+    }
+}
+
+/// What comes next but for heartbeats, which are answered.
+fn answer_of(client: &mut RawClient) -> Result<Frame, ReadEnd> {
+    loop {
+        match client.next_frame(PATIENCE) {
+            Ok(Frame::Response(text)) if text == "_heartbeat_" => {
+                // Should it be gone, the next read tells.
+                let _ = client.try_send(b"NOP\n");
+            }
+            other => return other,
         }
     }
 }

@@ -8,7 +8,7 @@ mod record;
 
 use std::time::{Duration, Instant};
 
-use nsq_tests::{Nsqd, say_loudly, wait_until};
+use nsq_tests::{Nsqd, PATIENCE, say_loudly, wait_until};
 
 use crate::ledger::{Ledger, Mark};
 use crate::load::{consume, publish};
@@ -57,8 +57,14 @@ fn mixed_traffic_loses_nothing_and_nothing_creeps() {
 
         let end = Instant::now() + length;
         while Instant::now() < end {
+            let before = ledgers.each_ref().map(Ledger::acknowledged_count);
             std::thread::sleep(record.interval().min(end - Instant::now()));
             record.note();
+            for (ledger, before) in ledgers.iter().zip(before) {
+                wait_until("publishing goes on", PATIENCE, || {
+                    ledger.acknowledged_count() > before
+                });
+            }
         }
         ledgers.iter().for_each(Ledger::stop_publishing);
         for ledger in &ledgers {
