@@ -6,7 +6,7 @@ use nsq_protocol::MessageId;
 
 use super::Channel;
 use super::journal::Note;
-use super::out_set::{LogKind, State};
+use super::out_message::{LogKind, State};
 use crate::client::{ClientId, Wakes};
 use crate::error::NotInFlight;
 use crate::latency::Latencies;
@@ -25,7 +25,7 @@ impl Channel {
             .record(message.published, now);
         self.mark(message.log, message.sequence);
         if !self.copies.is_empty()
-            && let Some(copy) = self.copies.remove(&message.id)
+            && let Some(copy) = self.copies.remove(&{ message.id })
         {
             self.mark(LogKind::Private, copy.sequence);
         }
@@ -89,7 +89,7 @@ impl Channel {
     pub fn handle_timeout(&mut self, now: Now, wakes: &mut Wakes) -> Option<Tick> {
         let mut notes = Vec::new();
         let mut emptied = Vec::new();
-        while let Some((before, message)) = self.out.expire_one(now.tick) {
+        self.out.expire(now.tick, |before, message| {
             if before == State::InFlight {
                 self.timeout_count += 1;
                 notes.push(Note::of(&message, 0));
@@ -98,7 +98,7 @@ impl Channel {
                     emptied.push(message.client);
                 }
             }
-        }
+        });
         self.take_note(&notes, now);
         self.trim_to_max_depth();
         emptied.dedup();

@@ -4,7 +4,7 @@ use nsq_protocol::MessageId;
 use nsq_queue::ReadError;
 use std::time::Duration;
 
-use super::out_set::{LogKind, OutMessage, State};
+use super::out_message::{Delivered, LogKind, OutMessage, State};
 use super::source::Step;
 use super::{Channel, Life, OwnLog};
 use crate::client::{ClientId, Wakes};
@@ -286,7 +286,7 @@ impl Channel {
                         sequence,
                         position: record.position,
                         published: record.timestamp,
-                        delivered: now.tick,
+                        delivered: Delivered::at(now.tick),
                         until: deadline,
                         client,
                         attempts,

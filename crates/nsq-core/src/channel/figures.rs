@@ -1,7 +1,7 @@
 //! What a channel tells of itself.
 
 use super::line::Locality;
-use super::out_set::LogKind;
+use super::out_message::LogKind;
 use super::{Channel, OwnLog};
 use crate::client::ClientId;
 use crate::latency::Sketch;

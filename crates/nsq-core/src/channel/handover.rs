@@ -11,7 +11,7 @@ use nsq_protocol::MessageId;
 use nsq_queue::{Log, NewRecord, ReadError};
 
 use super::delivery::{Budget, STALL};
-use super::out_set::{LogKind, OutMessage};
+use super::out_message::{LogKind, OutMessage};
 use super::resume::NOBODY;
 use super::{Channel, Life, State};
 use crate::client::Wakes;

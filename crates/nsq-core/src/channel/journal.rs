@@ -12,7 +12,7 @@ use nsq_queue::{
     Log, LogError, LogOptions, NewRecord, Position, ReadError, Reader, SegmentPool, Writer,
 };
 
-use super::out_set::{LogKind, OutMessage};
+use super::out_message::{LogKind, OutMessage};
 
 /// Notes beyond four times the living ones, and this many, are worth rewriting.
 const REWRITE_FLOOR: u64 = 4096;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::out_set::LogKind;
+use super::out_message::LogKind;
 
 /// How far a topic's logs have been offered to its channels; written by the topic, read by every channel without a lock.
 #[derive(Debug, Default)]

@@ -12,13 +12,14 @@ use super::consumer::Consumers;
 use super::delivery::STALL;
 use super::journal::{Journal, Note};
 use super::line::Locality;
-use super::out_set::{LogKind, OutMessage, OutSet, State};
+use super::out_message::{Delivered, LogKind, OutMessage, State};
+use super::out_set::OutSet;
 use super::source::{Source, Step};
 use super::{Channel, Life, Offered, OwnLog, Shared, Store};
 use crate::client::ClientId;
 use crate::ids::{FIRST_FOREIGN_ID, last_id};
 use crate::latency::PercentileSettings;
-use crate::time::{Now, Tick};
+use crate::time::Now;
 
 /// What a topic gives a channel to be made of.
 pub(crate) struct Parts {
@@ -167,7 +168,7 @@ impl Channel {
             sequence: note.sequence,
             position: note.position,
             published,
-            delivered: Tick::default(),
+            delivered: Delivered::default(),
             until: now.tick_at(note.due),
             client: NOBODY,
             attempts: note.attempts,
@@ -230,7 +231,7 @@ impl Channel {
                         sequence,
                         position: record.position,
                         published: record.timestamp,
-                        delivered: Tick::default(),
+                        delivered: Delivered::default(),
                         until: now.tick_at(record.due),
                         client: NOBODY,
                         attempts: record.attempts,

@@ -10,7 +10,7 @@
 use nsq_queue::{NewRecord, Position, ReadError};
 
 use super::journal::Note;
-use super::out_set::{LogKind, OutMessage};
+use super::out_message::{LogKind, OutMessage};
 use super::{Channel, due_of};
 use crate::time::Now;
 
@@ -64,7 +64,7 @@ impl Channel {
         let is_old = |message: &&OutMessage| {
             message.log == log
                 && message.position.segment < recent
-                && !self.copies.contains_key(&message.id)
+                && !self.copies.contains_key(&{ message.id })
         };
         let count = self.out.iter().filter(is_old).count();
         if count == 0 || pinned < PINNED_FACTOR * count as u64 {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nsq_queue::Log;
 
 use super::journal::Note;
-use super::out_set::{LogKind, OutMessage};
+use super::out_message::{LogKind, OutMessage};
 use super::source::Step;
 use super::{Channel, due_of};
 use crate::time::Now;
@@ -78,8 +78,9 @@ impl Channel {
 
     fn living_notes(&self, now: Now) -> Vec<Note> {
         // A straggler with a copy is noted too: at the next start the note tells which of the two counts.
-        let worth_noting =
-            |message: &&OutMessage| message.attempts > 0 || self.copies.contains_key(&message.id);
+        let worth_noting = |message: &&OutMessage| {
+            message.attempts > 0 || self.copies.contains_key(&{ message.id })
+        };
         let notes = self
             .out
             .iter()

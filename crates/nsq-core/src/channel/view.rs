@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use nsq_queue::{Cursor, Log};
 
-use super::out_set::{LogKind, OutMessage, State};
+use super::out_message::{LogKind, OutMessage, State};
 use super::source::Source;
 use super::{Channel, Life};
 use crate::peek::{DeferredMessage, Glance, InFlightMessage, Peek, PeekLimits, PeekedMessage};
@@ -182,7 +182,7 @@ impl View {
                 .map(|(out, message)| InFlightMessage {
                     message,
                     client: out.client,
-                    delivered_at: now.unix_at(out.delivered),
+                    delivered_at: now.unix_at(out.delivered_at()),
                     due_at: now.unix_at(out.until),
                 })
                 .collect(),

@@ -1,0 +1,144 @@
+//! One message of a channel that is out, as the channel remembers it.
+
+use nsq_queue::Position;
+
+use crate::client::ClientId;
+use crate::error::NotInFlight;
+use crate::time::Tick;
+
+/// Which of the channel's logs a message lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub(crate) enum LogKind {
+    /// The topic's log of plain messages.
+    Main = 0,
+    /// The topic's log of messages published with a deferral.
+    Deferred = 1,
+    /// The channel's own log: stragglers moved out of the way of the topic's segments.
+    Private = 2,
+    /// What upstream's nsqd had queued for this channel alone; read in order, before the topic's main log.
+    Backlog = 3,
+}
+
+impl LogKind {
+    pub(crate) const ALL: [LogKind; 4] = [
+        LogKind::Main,
+        LogKind::Deferred,
+        LogKind::Private,
+        LogKind::Backlog,
+    ];
+
+    pub(crate) fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The file of a channel's marks in that log.
+    pub(crate) fn marks_file(self) -> &'static str {
+        match self {
+            LogKind::Main => "main.marks",
+            LogKind::Deferred => "deferred.marks",
+            LogKind::Private => "private.marks",
+            LogKind::Backlog => "backlog.marks",
+        }
+    }
+
+    pub(crate) fn from_index(index: u8) -> Option<LogKind> {
+        LogKind::ALL.get(usize::from(index)).copied()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    InFlight,
+    Deferred,
+    Requeued,
+}
+
+/// One message that is out: where its record lies, and what it waits for. No body.
+///
+/// Packed: 52 bytes where 56 would do, of hundreds of thousands.
+#[derive(Debug, Clone, Copy)]
+#[repr(Rust, packed(4))]
+pub(crate) struct OutMessage {
+    pub(crate) id: u64,
+    pub(crate) sequence: u64,
+    pub(crate) position: Position,
+    /// When it was published, in unix nanoseconds.
+    pub(crate) published: i64,
+    /// In flight: the deadline. Deferred: the due time. Requeued: [`Tick::NEVER`].
+    pub(crate) until: Tick,
+    /// When it was last handed to a client; of use while it is in flight.
+    pub(crate) delivered: Delivered,
+    /// The client that holds it, while in flight.
+    pub(crate) client: ClientId,
+    pub(crate) attempts: u16,
+    pub(crate) log: LogKind,
+    pub(crate) state: State,
+}
+
+impl OutMessage {
+    /// Whether it is in flight to that client; the error says what it is instead.
+    pub(crate) fn held_by(&self, client: ClientId) -> Result<(), NotInFlight> {
+        match self.state {
+            State::InFlight if self.client == client => Ok(()),
+            State::InFlight => Err(NotInFlight::NotOwner),
+            State::Deferred | State::Requeued => Err(NotInFlight::Unknown),
+        }
+    }
+
+    /// When it was handed to the client that holds it, rounded up to a millisecond: no limit counted from it is early.
+    pub(crate) fn delivered_at(&self) -> Tick {
+        self.delivered.before(self.until)
+    }
+}
+
+/// When a message was handed out: milliseconds since the caller's start, of which the low 32 bits are kept. With the
+/// deadline, which lies less than their 49 days after it, that tells the moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Delivered(u32);
+
+impl Delivered {
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(crate) fn at(tick: Tick) -> Delivered {
+        Delivered(tick.nanos().div_ceil(NANOS_PER_MILLI) as u32)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    fn before(self, deadline: Tick) -> Tick {
+        let deadline = deadline.nanos().div_ceil(NANOS_PER_MILLI);
+        let held = u64::from((deadline as u32).wrapping_sub(self.0));
+        Tick::from_nanos(
+            deadline
+                .saturating_sub(held)
+                .saturating_mul(NANOS_PER_MILLI),
+        )
+    }
+}
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_out_takes_52_bytes() {
+        assert_eq!(size_of::<OutMessage>(), 52);
+    }
+
+    #[test]
+    fn a_delivery_is_known_to_the_millisecond_however_long_nsqd_runs() {
+        let days = |days: u64| Duration::from_hours(24 * days);
+        for age in [0, 1, 49, 50, 99, 100, 4000].map(days) {
+            for held in [0, 1, 2_000_000, 60_000_000_000, 3_000_000_000_000_001] {
+                let held = Duration::from_nanos(held);
+                let delivered = Tick::from_nanos(123_456_789).after(age);
+                let told = Delivered::at(delivered).before(delivered.after(held));
+                assert!(told >= delivered, "{age:?} {held:?}");
+                assert!(told.since(delivered) < Duration::from_millis(1));
+            }
+        }
+    }
+}
