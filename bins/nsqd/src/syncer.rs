@@ -1,11 +1,15 @@
 //! Makes logs safe against a machine crash: every `--sync-timeout`, every `--sync-every` messages of a topic, and, with
 //! `--sync-publish`, before a publish is answered.
 //!
+//! What `--sync-every` asks for is the messages; what channels have finished of them waits for the timer, since a message
+//! that comes back is no message lost. While messages come faster than a disk syncs, it rests between two such syncs.
+//!
 //! Publishers that wait at the same time share one sync. Those that a sync has answered come back while the next one
 //! would already run, and would then wait for two: so a topic's next sync waits for them, though no longer than the last
 //! one took. Whoever syncs a topic stays with it as long as publishers come back.
 
 use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,12 +17,25 @@ use std::time::{Duration, Instant};
 use nsq_core::{Broker, Topic};
 use nsq_daemon::metrics::Durations;
 use nsq_protocol::TopicName;
+use nsq_queue::LogError;
 use tokio::sync::{Notify, watch};
 
 /// Topics that are synced at the same time.
 const CONCURRENT_SYNCS: usize = 4;
 /// The longest that a sync waits for publishers to come back, however long the last one took.
 const MAX_GATHERING: Duration = Duration::from_millis(5);
+/// How long a topic rests after a sync for `--sync-every`: were its syncs back to back, each would cost nearly as much
+/// and save less.
+const REST: Duration = Duration::from_millis(10);
+
+/// How much of a topic is to be synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// The messages published to it.
+    Published,
+    /// What its channels noted of them too.
+    All,
+}
 
 /// How a sync went: nothing while it has not been made.
 type Outcome = Option<Result<(), String>>;
@@ -31,8 +48,17 @@ struct Pending {
     waiting: usize,
     /// With so many it begins at once.
     expected: usize,
-    /// All of the topic is to be synced, and at once: somebody asked who does not wait.
-    is_full: bool,
+    /// What somebody asked for who does not wait for it.
+    asked: Option<Extent>,
+}
+
+/// A topic's last sync.
+#[derive(Clone, Copy)]
+struct Last {
+    ended: Instant,
+    took: Duration,
+    /// Whether it was made for `--sync-every`, and for no publisher that waits.
+    is_counted: bool,
 }
 
 #[derive(Default)]
@@ -44,25 +70,55 @@ struct Wanted {
     running: usize,
 }
 
-#[derive(Default)]
 struct Shared {
     wanted: Mutex<Wanted>,
     gathered: Condvar,
     durations: Arc<Durations>,
     failures: AtomicU64,
+    /// What syncs a topic.
+    sync: fn(&Topic, Extent) -> Result<(), LogError>,
 }
 
 /// Asks for syncs, and waits for them.
-#[derive(Default)]
 pub(crate) struct Syncer {
     shared: Arc<Shared>,
     asked: Notify,
 }
 
+impl Default for Syncer {
+    fn default() -> Syncer {
+        Syncer::with(|topic, extent| match extent {
+            Extent::Published => topic.sync_published(),
+            Extent::All => topic.sync(),
+        })
+    }
+}
+
 impl Syncer {
+    fn with(sync: fn(&Topic, Extent) -> Result<(), LogError>) -> Syncer {
+        let shared = Shared {
+            wanted: Mutex::default(),
+            gathered: Condvar::new(),
+            durations: Arc::default(),
+            failures: AtomicU64::new(0),
+            sync,
+        };
+        Syncer {
+            shared: Arc::new(shared),
+            asked: Notify::new(),
+        }
+    }
+
     /// Asks for a sync of `topic` and its channels, soon.
     pub(crate) fn ask(&self, topic: &Arc<Topic>) {
-        self.want(topic, |pending| pending.is_full = true);
+        self.want(topic, |pending| pending.asked = Some(Extent::All));
+    }
+
+    /// Asks for a sync of what was published to `topic`, soon.
+    pub(crate) fn ask_for_published(&self, topic: &Arc<Topic>) {
+        self.want(topic, |pending| {
+            pending.asked = pending.asked.max(Some(Extent::Published));
+        });
     }
 
     /// Syncs what `topic` was given by now, together with everyone who asks before it begins.
@@ -105,7 +161,7 @@ impl Syncer {
         pending.topic = Arc::clone(topic);
         count(pending);
         let done = pending.done.subscribe();
-        let is_gathered = pending.is_ready();
+        let is_gathered = pending.is_gathered();
         drop(wanted);
         if is_new {
             self.asked.notify_one();
@@ -134,12 +190,30 @@ impl Pending {
             done: watch::Sender::new(None),
             waiting: 0,
             expected: 1,
-            is_full: false,
+            asked: None,
         }
     }
 
-    fn is_ready(&self) -> bool {
-        self.is_full || self.waiting >= self.expected
+    /// Whether all are there that the sync is for.
+    fn is_gathered(&self) -> bool {
+        self.asked == Some(Extent::All) || (self.waiting > 0 && self.waiting >= self.expected)
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.waiting > 0 || self.asked.is_some()
+    }
+
+    /// How long the next sync, or the end of the work on the topic, has to wait after the last sync.
+    fn pause(&self, last: Last) -> Duration {
+        if self.is_gathered() {
+            Duration::ZERO
+        } else if self.expected > 0 || self.waiting > 0 {
+            last.took.min(MAX_GATHERING)
+        } else if last.is_counted {
+            REST
+        } else {
+            Duration::ZERO
+        }
     }
 }
 
@@ -161,10 +235,9 @@ impl Shared {
 
     /// Syncs the topic for as long as it is wanted, and then others that wait.
     fn work(&self, mut name: TopicName, broker: &Broker) {
-        // When the topic's last sync was made, and no longer waits for publishers to come back.
-        let mut gather_until = None;
+        let mut last = None;
         loop {
-            let Some(round) = self.gather(&name, gather_until) else {
+            let Some(round) = self.gather(&name, last) else {
                 let mut wanted = self.lock();
                 let Some(next) = wanted.queue.pop_front() else {
                     wanted.running -= 1;
@@ -172,44 +245,53 @@ impl Shared {
                 };
                 drop(wanted);
                 name = next;
-                gather_until = None;
+                last = None;
                 continue;
             };
+            let extent = round.asked.unwrap_or(Extent::Published);
             let began = Instant::now();
-            let outcome = if round.is_full {
-                round.topic.sync()
-            } else {
-                round.topic.sync_published()
-            };
+            // A panic is our own mistake, and must not leave those waiting who come to this topic next.
+            let outcome = catch_unwind(AssertUnwindSafe(|| (self.sync)(&round.topic, extent)));
             let took = began.elapsed();
             self.durations.record(took);
+            let outcome = match outcome {
+                Ok(outcome) => {
+                    broker.note_sync(outcome.as_ref().err());
+                    outcome.map_err(|error| error.to_string())
+                }
+                Err(_) => Err("the sync broke off".to_owned()),
+            };
             if let Err(error) = &outcome {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::error!("TOPIC({name}): cannot be synced: {error}");
             }
-            broker.note_sync(outcome.as_ref().err());
             if let Some(pending) = self.lock().pending.get_mut(&name) {
                 // Those who wait already, and those who are answered now and will want the next.
                 pending.expected = pending.waiting + round.waiting;
             }
-            let outcome = outcome.map_err(|error| error.to_string());
+            let is_counted = round.waiting == 0 && extent == Extent::Published;
             round.done.send_replace(Some(outcome));
-            gather_until = Some(Instant::now() + took.min(MAX_GATHERING));
+            last = Some(Last {
+                ended: Instant::now(),
+                took,
+                is_counted,
+            });
         }
     }
 
-    /// Waits until a sync of the topic is worth its while, `until` at the latest, and takes what is wanted of it. `None`
-    /// when nobody wants it any more; and where others wait for their turn, a topic that has had one goes to the end.
-    fn gather(&self, name: &TopicName, until: Option<Instant>) -> Option<Pending> {
+    /// Waits until a sync of the topic is worth its while, and takes what is wanted of it. `None` when nobody wants it
+    /// any more; and where others wait for their turn, a topic that has had one goes to the end.
+    fn gather(&self, name: &TopicName, last: Option<Last>) -> Option<Pending> {
         let mut wanted = self.lock();
         loop {
-            let must_yield = until.is_some() && !wanted.queue.is_empty();
+            let must_yield = last.is_some() && !wanted.queue.is_empty();
             let pending = wanted.pending.get_mut(name)?;
-            let left = until.map_or(Duration::ZERO, |until| {
+            let left = last.map_or(Duration::ZERO, |last| {
+                let until = last.ended + pending.pause(last);
                 until.saturating_duration_since(Instant::now())
             });
-            if pending.is_ready() || left.is_zero() || must_yield {
-                if pending.waiting == 0 && !pending.is_full {
+            if left.is_zero() || must_yield {
+                if !pending.is_wanted() {
                     wanted.pending.remove(name);
                     return None;
                 }

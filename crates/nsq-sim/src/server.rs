@@ -75,8 +75,8 @@ pub(crate) struct Server {
     next_client: u32,
     limits: Limits,
     sync_publish: bool,
-    /// Topics whose sync was asked for.
-    pub(crate) wanted: Vec<Arc<Topic>>,
+    /// Topics whose sync was asked for, and whether that of their channels too.
+    pub(crate) wanted: Vec<(Arc<Topic>, bool)>,
 }
 
 impl Server {
@@ -228,8 +228,8 @@ impl Server {
 
     /// Syncs every topic that somebody asked for.
     pub(crate) fn run_syncer(&mut self, model: &mut Model) {
-        for topic in std::mem::take(&mut self.wanted) {
-            self.sync(&topic, true, model);
+        for (topic, is_full) in std::mem::take(&mut self.wanted) {
+            self.sync(&topic, is_full, model);
         }
         while let Some(topic) = self
             .sessions
@@ -266,7 +266,7 @@ impl Server {
     pub(crate) fn maintain(&mut self, now: Now) {
         for topic in self.broker.topics() {
             if topic.maintain(now) {
-                self.wanted.push(topic);
+                self.wanted.push((topic, true));
             }
         }
     }

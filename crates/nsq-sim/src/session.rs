@@ -72,7 +72,7 @@ pub(crate) struct Around<'a> {
     pub(crate) sync_publish: bool,
     pub(crate) limits: &'a Limits,
     /// Topics to be synced soon.
-    pub(crate) wanted: &'a mut Vec<Arc<Topic>>,
+    pub(crate) wanted: &'a mut Vec<(Arc<Topic>, bool)>,
 }
 
 impl Session {
@@ -388,7 +388,7 @@ impl Session {
                 if around.sync_publish {
                     self.unsynced.push(Arc::clone(topic));
                 } else if published.sync_due {
-                    around.wanted.push(Arc::clone(topic));
+                    around.wanted.push((Arc::clone(topic), false));
                 }
                 Next::Wait
             }

@@ -328,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 if self.nsqd.sync_publish {
                     self.unsynced.push(Arc::clone(topic));
                 } else if published.sync_due {
-                    self.nsqd.notes.syncer.ask(topic);
+                    self.nsqd.notes.syncer.ask_for_published(topic);
                 }
                 Ok(())
             }

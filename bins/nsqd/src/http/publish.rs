@@ -90,7 +90,7 @@ async fn enqueue(
                     }
                 })?;
             } else if published.sync_due {
-                nsqd.notes.syncer.ask(&topic);
+                nsqd.notes.syncer.ask_for_published(&topic);
             }
             Ok(Reply::text("OK"))
         }

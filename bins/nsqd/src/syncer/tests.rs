@@ -21,6 +21,10 @@ struct House {
 
 impl House {
     fn new() -> House {
+        House::with(Syncer::default())
+    }
+
+    fn with(syncer: Syncer) -> House {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings {
             data_path: folder.path().to_path_buf(),
@@ -32,7 +36,10 @@ impl House {
             log_options: LogOptions::default(),
             percentiles: None,
         };
-        let notes = Arc::new(Notes::new(Admission::new(&NsqdOptions::default())));
+        let notes = Arc::new(Notes {
+            syncer,
+            ..Notes::new(Admission::new(&NsqdOptions::default()))
+        });
         let broker = Broker::open(settings, Arc::clone(&notes) as _, clock::now()).unwrap();
         House {
             notes,
@@ -114,4 +121,46 @@ async fn who_asks_without_waiting_is_served_too() {
     while !topic.is_synced(published) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+#[tokio::test]
+async fn every_so_many_messages_are_synced_without_what_channels_noted() {
+    static EXTENTS: Mutex<Vec<Extent>> = Mutex::new(Vec::new());
+    let house = House::with(Syncer::with(|topic, extent| {
+        EXTENTS.lock().unwrap().push(extent);
+        topic.sync_published()
+    }));
+    let topic = house.topic("t");
+    let syncer = &house.notes.syncer;
+    syncer.ask_for_published(&topic);
+    house.run();
+    let has_made = |count| async move {
+        while EXTENTS.lock().unwrap().len() < count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    has_made(1).await;
+    syncer.ask_for_published(&topic);
+    has_made(2).await;
+    syncer.ask(&topic);
+    syncer.ask_for_published(&topic);
+    has_made(3).await;
+    let extents = EXTENTS.lock().unwrap()[..3].to_vec();
+    assert_eq!(extents, [Extent::Published, Extent::Published, Extent::All]);
+}
+
+#[tokio::test]
+async fn those_who_come_after_a_sync_that_broke_off_are_answered() {
+    static HAS_BROKEN_OFF: std::sync::atomic::AtomicBool =
+        std::sync::atomic::AtomicBool::new(false);
+    let house = House::with(Syncer::with(|topic, _| {
+        assert!(HAS_BROKEN_OFF.swap(true, Ordering::SeqCst), "on purpose");
+        topic.sync_published()
+    }));
+    house.run();
+    let topic = house.topic("t");
+    let first = house.notes.syncer.sync(&topic).await;
+    assert_eq!(first, Err("the sync broke off".to_owned()));
+    house.publish("t").await;
+    assert_eq!(house.notes.syncer.failure_count(), 1);
 }
