@@ -4,6 +4,7 @@
 //! segment, and then the log's end moves over all of it at once. Whatever fails before that is undone;
 //! what cannot be undone at once is put into `untidy`, and nothing is appended until it is.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,7 +32,7 @@ pub struct Writer {
     last_capacity: u32,
     /// Everything below was released; kept for the moment the log comes to rest.
     released: u64,
-    /// The batch being appended, reused.
+    /// The batch being appended; lent by the thread that appends it.
     buffer: Vec<u8>,
     chunks: Vec<Chunk>,
     untidy: Vec<Untidy>,
@@ -197,9 +198,22 @@ impl Writer {
         &mut self,
         records: impl ExactSizeIterator<Item = NewRecord<'a>>,
     ) -> Result<Range<u64>, LogError> {
+        self.buffer = BUFFER.take();
+        let appended = self.append_buffered(records);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.capacity() <= MAX_KEPT_BYTES {
+            buffer.clear();
+            BUFFER.set(buffer);
+        }
+        appended
+    }
+
+    fn append_buffered<'a>(
+        &mut self,
+        records: impl ExactSizeIterator<Item = NewRecord<'a>>,
+    ) -> Result<Range<u64>, LogError> {
         let first = self.log.end_sequence();
         self.tidy_up()?;
-        self.buffer.clear();
         let end = match self.encode(records, first) {
             Ok(end) => end,
             Err(error) => {
@@ -217,9 +231,6 @@ impl Writer {
         }
         self.take_over_chunks();
         self.log.publish_end(end);
-        if self.buffer.capacity() > MAX_KEPT_BYTES {
-            self.buffer = Vec::new();
-        }
         Ok(first..end)
     }
 
@@ -473,6 +484,12 @@ impl Writer {
         );
         last.saturating_mul(GROWTH).clamp(first.min(max), max)
     }
+}
+
+thread_local! {
+    /// Each thread has one for all its logs: they need no memory of their own for it, and where several threads append
+    /// to one log, it need not travel from one processor's cache to another's.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// The largest buffer that is kept from one batch to the next.
