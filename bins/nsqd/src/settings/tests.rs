@@ -413,8 +413,9 @@ fn no_flag_and_no_key_is_given_twice() {
 #[test]
 fn the_example_config_loads_and_tells_the_defaults() {
     const EXAMPLE: &str = include_str!("../../../../config/nsqd.cfg.example");
-    const SAMPLE_VALUES: [&str; 15] = [
+    const SAMPLE_VALUES: [&str; 16] = [
         "id",
+        "drain_to",
         "broadcast_address",
         "topology_region",
         "topology_zone",
