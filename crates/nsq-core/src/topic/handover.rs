@@ -97,9 +97,7 @@ impl Topic {
         let mut wakes = Wakes::default();
         let (adopted, due) = {
             let mut state = self.lock();
-            if state.life != Life::Open {
-                return Err(StoreError::Exiting);
-            }
+            self.adopts(&state)?;
             let ids: Vec<u64> = messages
                 .iter()
                 .map(|_| state.ids.next(now.unix_nanos).as_u64())
@@ -125,8 +123,9 @@ impl Topic {
         now: Now,
     ) -> Result<Vec<Arc<Log>>, StoreError> {
         let mut state = self.lock();
-        if state.life != Life::Open {
-            return Err(StoreError::Exiting);
+        self.adopts(&state)?;
+        if messages.is_empty() {
+            return Ok(Vec::new());
         }
         let (deferred, at_once): (Vec<&Moving<'_>>, Vec<_>) = messages
             .iter()
@@ -156,6 +155,18 @@ impl Topic {
         drop(state);
         wakes.ring();
         Ok(logs)
+    }
+
+    /// Whether messages may be adopted. As with publishes: once a drain of this nsqd has looked at the topic, nothing
+    /// more comes.
+    fn adopts(&self, state: &super::State) -> Result<(), StoreError> {
+        if state.life != Life::Open {
+            return Err(StoreError::Exiting);
+        }
+        if self.context.is_draining() {
+            return Err(StoreError::Draining);
+        }
+        Ok(())
     }
 
     // ---- the nsqd that gives ----

@@ -217,6 +217,7 @@ fn nothing_is_dropped_behind_what_came_after_the_walk() {
 fn a_draining_broker_takes_nothing_new() {
     let house = House::new();
     let topic = house.topic("t");
+    house.channel("t", "there");
     let broker = house.broker();
     broker.set_draining(true);
     let refused = topic.publish([b"a".as_slice()].into_iter(), house.now);
@@ -226,12 +227,28 @@ fn a_draining_broker_takes_nothing_new() {
     let name = ChannelName::try_from("c").unwrap();
     let refused = topic.get_or_create_channel(&name, house.now);
     assert!(matches!(refused, Err(StoreError::Draining)));
+    let message = Moving {
+        timestamp: 1,
+        attempts: 0,
+        due: 0,
+        body: b"a",
+    };
+    let there = ChannelName::try_from("there").unwrap();
+    for channel in [None, Some(&there)] {
+        let refused = topic.adopt(channel, &[message], house.now);
+        assert!(matches!(refused, Err(StoreError::Draining)));
+    }
+    assert_eq!(topic.left().total(), 0);
     let name = nsq_protocol::TopicName::try_from("new").unwrap();
     let refused = broker.get_or_create_topic(&name, false, house.now);
     assert!(matches!(refused, Err(StoreError::Draining)));
     broker.set_draining(false);
     house.publish("t", &["a"]);
     house.channel("new", "c");
+    topic.adopt(None, &[message], house.now).unwrap();
+    topic.adopt(Some(&there), &[message], house.now).unwrap();
+    topic.adopt(None, &[], house.now).unwrap();
+    assert_eq!(house.channel("t", "there").lock().depth(), 3);
 }
 
 #[test]
