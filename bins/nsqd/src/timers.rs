@@ -70,7 +70,9 @@ impl Timers {
             }
             let look = planned.pop()?.0;
             drop(planned);
-            if let Some(channel) = look.channel.upgrade() {
+            if let Some(channel) = look.channel.upgrade()
+                && channel.disarm(look.at)
+            {
                 return Some(channel);
             }
         }
@@ -81,7 +83,6 @@ impl Timers {
         loop {
             let now = clock::now();
             while let Some(channel) = self.take_due(now.tick) {
-                channel.disarm();
                 let mut wakes = Wakes::default();
                 let next = channel.lock().handle_timeout(now, &mut wakes);
                 wakes.ring();

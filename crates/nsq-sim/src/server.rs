@@ -191,10 +191,9 @@ impl Server {
                     return;
                 }
                 let look = planned.pop().expect("just looked at").0;
-                look.channel.upgrade()
+                look.channel.upgrade().filter(|cell| cell.disarm(look.at))
             };
             let Some(cell) = channel else { continue };
-            cell.disarm();
             let mut wakes = Wakes::default();
             let (next, is_current) = {
                 let mut channel = cell.lock();

@@ -254,3 +254,15 @@ fn a_channels_timer_is_armed_when_it_is_opened_and_when_something_is_deferred() 
         [house.now.tick.after(left)]
     );
 }
+
+#[test]
+fn a_look_that_an_earlier_one_overtook_is_not_taken() {
+    let house = House::new();
+    let cell = house.channel("t", "c");
+    let [early, late] = [1, 5].map(crate::time::Tick::from_nanos);
+    assert!(cell.arm(late) && cell.arm(early));
+    // The early one plans what is next, and both that were planned for then come due.
+    assert!(cell.disarm(early) && cell.arm(late));
+    assert!(cell.disarm(late));
+    assert!(!cell.disarm(late), "one look would be two from now on");
+}

@@ -57,8 +57,13 @@ impl ChannelCell {
         self.armed.fetch_min(at.nanos(), Ordering::AcqRel) > at.nanos()
     }
 
-    /// The scheduled look is being taken: none is scheduled now.
-    pub fn disarm(&self) {
-        self.armed.store(u64::MAX, Ordering::Release);
+    /// The look planned for `at` is due: whether it is to be taken, and none is scheduled then. One that an earlier look
+    /// overtook is not: whoever took that has planned the next, and two that go on planning would never be one again.
+    pub fn disarm(&self, at: Tick) -> bool {
+        let (at, none) = (at.nanos(), u64::MAX);
+        let disarmed = self
+            .armed
+            .compare_exchange(at, none, Ordering::AcqRel, Ordering::Acquire);
+        disarmed.is_ok()
     }
 }
