@@ -35,7 +35,7 @@ impl Refusals {
         }
     }
 
-    /// Counts a refusal by `limit`, and logs `what`; of more than one in [`PAUSE`] only how many there were.
+    /// Counts a refusal by `limit`, and logs `what`; of more than one in a while only how many there were.
     pub fn note(&self, limit: &'static str, what: impl Display) {
         if let Some(untold_count) = self.count(limit, Instant::now()) {
             match untold_count {
