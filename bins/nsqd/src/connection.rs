@@ -44,6 +44,8 @@ const OUTBOX_LIMIT: usize = 256 << 10;
 const DELIVERY_LIMIT: usize = 64 << 10;
 /// What a connection keeps of its inbox, from one large command to the next.
 const KEPT_INBOX_BYTES: usize = 256 << 10;
+/// From a deadline to the last look for what a client has said.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 /// How long a closing connection may take to deliver its last words.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Input thrown away while closing, so that the last words are not lost to a reset.
@@ -89,6 +91,8 @@ pub(crate) struct Connection<S> {
     last_command: Instant,
     /// By when there must be a first one; `None` once there was.
     first_command_deadline: Option<Instant>,
+    /// Whether a deadline had passed when the timer rang last.
+    is_overdue: bool,
 }
 
 /// What woke the connection.
@@ -157,6 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             next_heartbeat,
             last_command: now,
             first_command_deadline,
+            is_overdue: false,
             nsqd,
         }
     }
@@ -189,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.wants_delivery = true;
                     Next::Wait
                 }
+                Event::Timer if self.is_first_time_overdue() => Next::Wait,
                 Event::Timer => {
                     if self.is_first_command_late() {
                         return true;
@@ -342,6 +348,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.inbox = inbox;
         }
         next
+    }
+
+    /// Whether a deadline of the client has passed, and its socket shall be looked at once more. A process that was
+    /// stopped, or had no processor for long, hears of its timers before its sockets: the client may have spoken long ago.
+    fn is_first_time_overdue(&mut self) -> bool {
+        let now = Instant::now();
+        let is_silent = self.settings.heartbeat_interval.is_some_and(|interval| {
+            let may_speak = !self.is_asking();
+            may_speak && now >= self.last_command + 2 * interval
+                || self.outbox.is_stuck(now, interval)
+        });
+        let is_late = self.first_command_deadline.is_some_and(|by| now >= by);
+        let was_overdue = std::mem::replace(&mut self.is_overdue, is_silent || is_late);
+        let is_first_time = self.is_overdue && !was_overdue;
+        if is_first_time {
+            self.timer.as_mut().reset(now + LAST_LOOK);
+        }
+        is_first_time
     }
 
     /// Whether the client has not said anything in time, which it is told then.
