@@ -173,12 +173,25 @@ impl Marks {
         }
     }
 
-    /// Forgets what lies at or above `end`: the log lost those records, and their numbers will be
-    /// given out again.
-    pub fn retain_below(&mut self, end: u64) {
-        if self.floor > end {
-            return self.set_floor(end);
+    /// Forgets what lies at or above `end`: the log lost those records, and their numbers will be given out again. On the disk
+    /// too, before this returns: after another machine crash, the old marks must not count for the new records.
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn retain_below(&mut self, end: u64) -> Result<(), LogError> {
+        if self.forget_from(end) {
+            self.sync()?;
         }
+        Ok(())
+    }
+
+    /// Whether there was anything to forget.
+    fn forget_from(&mut self, end: u64) -> bool {
+        if self.floor > end {
+            self.set_floor(end);
+            return true;
+        }
+        let mut has_forgotten = false;
         let count = self.mark_words();
         let words = &self.store.words()[HEADER_WORDS..];
         for (at, word) in (0..).zip(words) {
@@ -188,6 +201,7 @@ impl Marks {
                 // Left over from below the floor, or damaged: it must not count when the floor comes there.
                 if value != 0 {
                     word.store(0, Ordering::Release);
+                    has_forgotten = true;
                 }
                 continue;
             }
@@ -195,8 +209,13 @@ impl Marks {
             let mask = (1_u64 << kept) - 1;
             let tag = value & !MARKS_MASK;
             let left = value & MARKS_MASK & mask;
-            word.store(if left == 0 { 0 } else { tag | left }, Ordering::Release);
+            let left = if left == 0 { 0 } else { tag | left };
+            if left != value {
+                word.store(left, Ordering::Release);
+                has_forgotten = true;
+            }
         }
+        has_forgotten
     }
 
     /// Notes a record as finished, and moves the floor over every run of finished ones.

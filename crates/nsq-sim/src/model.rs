@@ -111,6 +111,8 @@ pub(crate) struct Topic {
     may_be_missing: bool,
     /// New channels may get what others had.
     is_position_lost: bool,
+    /// What waited was emptied, and not synced since: a power cut may bring it back.
+    may_refill: bool,
     /// Channels that were deleted and not yet forgotten by `nsqd.dat`.
     deleted: BTreeMap<String, Channel>,
     published_in_life: u64,
@@ -606,6 +608,7 @@ impl Model {
 
     pub(crate) fn topic_emptied(&mut self, topic: &str) {
         let topic = self.topics.get_mut(topic).expect("a topic that is there");
+        topic.may_refill |= !topic.waiting.is_empty();
         topic.waiting.clear();
         if topic.is_position_lost {
             // What channels had may count as not offered, and go with the rest.
@@ -655,6 +658,7 @@ impl Model {
         if !marks_too {
             return;
         }
+        topic.may_refill = false;
         for channel in topic.channels.values_mut() {
             channel.is_floor_synced = true;
             for owed in channel.owed.values_mut() {
@@ -832,9 +836,11 @@ impl Model {
         }
         for topic in self.topics.values_mut() {
             topic.may_be_missing |= !topic.is_saved;
-            if !topic.is_saved || topic.channels.is_empty() {
+            // What was emptied may be back, and come to channels that are made later.
+            if !topic.is_saved || topic.channels.is_empty() || topic.may_refill {
                 topic.is_position_lost = true;
             }
+            topic.may_refill = false;
             for (number, must) in &mut topic.waiting {
                 *must &= topic.messages[number].is_synced && !self.had_failed_sync;
             }

@@ -321,7 +321,10 @@ fn open_marks(folder: Option<&Path>, kind: LogKind, log: &Arc<Log>) -> Result<Ma
     let Some(folder) = folder else {
         return Ok(Marks::in_memory());
     };
-    Marks::open(&folder.join(kind.marks_file()), log.identity())
+    let mut marks = Marks::open(&folder.join(kind.marks_file()), log.identity())?;
+    // After a machine crash the log may end before what was marked: those numbers will be given again.
+    marks.retain_below(log.end_sequence())?;
+    Ok(marks)
 }
 
 /// Whether a log of that name was begun in the folder.

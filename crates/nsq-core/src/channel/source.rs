@@ -35,8 +35,6 @@ pub(crate) enum Step<'a> {
 impl Source {
     /// A source whose cursor stands at the marks' floor, with everything up to `end` ahead of it.
     pub(crate) fn new(log: Arc<Log>, mut marks: Marks, end: u64) -> Source {
-        // After a machine crash the log may end before what was marked: those numbers will be given again.
-        marks.retain_below(log.end_sequence());
         if marks.floor() < log.first_sequence() {
             marks.set_floor(log.first_sequence());
         }

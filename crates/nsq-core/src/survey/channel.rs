@@ -115,7 +115,7 @@ impl ChannelSurvey {
                     file.display()
                 )));
             }
-            marks.retain_below(log.end_sequence());
+            marks.retain_below(log.end_sequence())?;
             if marks.floor() < log.first_sequence() {
                 marks.set_floor(log.first_sequence());
             }

@@ -33,12 +33,14 @@ impl Topic {
             if !file.exists() {
                 return Ok(None);
             }
-            let saved = Marks::open(&file, log.identity())?;
+            let mut saved = Marks::open(&file, log.identity())?;
             let position = if saved.started_afresh() && has_channels {
                 log.end_sequence()
             } else {
                 saved.floor()
             };
+            // On the disk too: after another machine crash, new records must not count as offered with numbers of lost ones.
+            saved.retain_below(log.end_sequence())?;
             Ok(Some(
                 position.clamp(log.first_sequence(), log.end_sequence()),
             ))

@@ -62,7 +62,7 @@ pub fn marks(bytes: &[u8]) {
         near @ 0..0x2000_0000_0000 => near,
         far => marks.floor() + far % 5000,
     };
-    marks.retain_below(end);
+    marks.retain_below(end).expect("the disk is there");
     assert!(marks.floor() <= end);
     for sequence in near(end) {
         assert!(

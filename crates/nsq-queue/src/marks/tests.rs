@@ -189,13 +189,13 @@ fn marks_of_records_the_log_lost_are_forgotten() {
     for sequence in [20, 40, 41, 64, 300] {
         marks.mark(sequence).unwrap();
     }
-    marks.retain_below(41);
+    marks.retain_below(41).unwrap();
     assert!(marks.is_marked(20) && marks.is_marked(40));
     assert_eq!(marks.count_marked(0..1000), 12);
-    marks.retain_below(10);
+    marks.retain_below(10).unwrap();
     assert_eq!(marks.count_marked(0..1000), 10);
     marks.mark(12).unwrap();
-    marks.retain_below(5);
+    marks.retain_below(5).unwrap();
     assert_eq!(marks.floor(), 5);
     assert_eq!(marks.count_marked(0..1000), 5);
 }
@@ -212,7 +212,7 @@ fn a_mark_outside_the_window_is_forgotten() {
     let sequence = block * BLOCK_MARKS;
     assert!(marks.is_marked(sequence));
     marks.mark(5).unwrap();
-    marks.retain_below(2 * sequence);
+    marks.retain_below(2 * sequence).unwrap();
     assert!(!marks.is_marked(sequence));
     assert!(marks.is_marked(5));
 }
@@ -263,7 +263,7 @@ proptest! {
                 }
                 Step::Retain(ahead) => {
                     let end = (floor + ahead).saturating_sub(100);
-                    marks.retain_below(end);
+                    marks.retain_below(end).unwrap();
                     finished.split_off(&end);
                 }
                 Step::Reopen => {
