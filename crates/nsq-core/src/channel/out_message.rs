@@ -16,7 +16,8 @@ pub(crate) enum LogKind {
     Deferred = 1,
     /// The channel's own log: stragglers moved out of the way of the topic's segments.
     Private = 2,
-    /// What upstream's nsqd had queued for this channel alone; read in order, before the topic's main log.
+    /// What upstream's nsqd, or one that drained, had queued for this channel alone; read in order, before the topic's main
+    /// log.
     Backlog = 3,
 }
 
