@@ -2,6 +2,7 @@
 # Packs the release build: `make dist` builds first.
 #
 #   target/dist/nsq-<version>-linux-<machine>.tar.gz    all programs, manual pages, completions, examples
+#   target/dist/nsq-<version>-linux-<machine>-debug.tar.gz    their debug information; gdb finds it next to the programs
 #   target/dist/*.deb                                   Debian packages, where dpkg-deb is there
 #   target/dist/SHA256SUMS
 #
@@ -24,11 +25,19 @@ nsq_version=$("$bin/nsqd" --version)
 nsq_version=${nsq_version#nsqd v}
 version=${nsq_version%% *}+$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 
+# Line tables: panics and profiles of the stripped programs can be read with them.
+debug=$stage/debug
+mkdir "$debug"
+for program in "${daemons[@]}" "${utilities[@]}"; do
+    objcopy --only-keep-debug "$bin/$program" "$debug/$program.debug"
+done
+
 # place_program <program> <root>: the program, its manual page and its completions below <root>.
 place_program() {
     local program=$1 root=$2 section=1
     case " ${daemons[*]} " in *" $program "*) section=8 ;; esac
-    install -Ds -m 755 "$bin/$program" "$root/usr/bin/$program"
+    install -d "$root/usr/bin"
+    objcopy --strip-all --add-gnu-debuglink="$debug/$program.debug" "$bin/$program" "$root/usr/bin/$program"
     install -d "$root/usr/share/man/man$section"
     "$bin/$program" --help=man | gzip -n9 >"$root/usr/share/man/man$section/$program.$section.gz"
     install -d "$root/usr/share/"{bash-completion/completions,zsh/vendor-completions,fish/vendor_completions.d}
@@ -76,7 +85,7 @@ daemon_package() {
     case $name in
         # Where the unit's StateDirectory is.
         nsqd) sed 's|^# data_path = .*|data_path = "/var/lib/nsqd"|' config/nsqd.cfg.example ;;
-        # It has to be given somebody to ask.
+        # It has to be given someone to ask.
         nsqadmin) sed 's|^# nsqlookupd_http_addresses = .*|nsqlookupd_http_addresses = ["127.0.0.1:4161"]|' config/nsqadmin.cfg.example ;;
         *) cat "config/$name.cfg.example" ;;
     esac >"$root/etc/nsq/$name.cfg"
@@ -150,7 +159,12 @@ mv "$stage/tar/usr" "$stage/$name"
 mkdir -p "$stage/$name/share/nsq"
 cp -r config/*.cfg.example config/systemd config/prometheus config/grafana "$stage/$name/share/nsq/"
 date_files "$stage/$name"
-tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$name" | gzip -n9 >"$out/$name.tar.gz"
+pack() { tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner -cf - "$1" | gzip -n9 >"$out/$1.tar.gz"; }
+pack "$name"
+mv "$debug" "$stage/$name-debug"
+date_files "$stage/$name-debug"
+pack "$name-debug"
+debug=$stage/$name-debug
 
 if command -v dpkg-deb >/dev/null; then
     daemon_package nsqd "message queue: receives, queues and delivers messages"

@@ -3,12 +3,12 @@
 # more than 10% above it fails.
 #
 #   bash config/instructions.sh            compare
-#   bash config/instructions.sh --write    write the table anew
+#   bash config/instructions.sh --write    write the table again
 #
 # Each load runs twice, with few rounds and with many; what the two differ by is the load's. The counts repeat to a
 # fraction of a percent with one compiler, one set of dependencies and one kind of processor (checksums and copies
 # choose their routine by it). rust-version and Cargo.lock pin the first two; a newer compiler is a reason to write the
-# table anew. What the kernel does is not counted.
+# table again. What the kernel does is not counted.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 table=tests/data/instructions.tsv

@@ -1,4 +1,4 @@
-//! One running nsqadmin.
+//! A running nsqadmin.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -30,21 +30,21 @@ impl Admin {
         Self { daemon }
     }
 
-    /// In front of these nsqlookupds, with more flags.
+    /// With these nsqlookupds, and more flags.
     #[track_caller]
     pub fn of_lookupds(lookupds: &[&Lookupd], flags: &[&str]) -> Self {
         let addresses = lookupds.iter().map(|lookupd| lookupd.http());
         Self::asking("lookupd", addresses, flags)
     }
 
-    /// In front of these nsqds and no nsqlookupd, with more flags.
+    /// With these nsqds and no nsqlookupd, and more flags.
     #[track_caller]
     pub fn of_nsqds(nsqds: &[&Nsqd], flags: &[&str]) -> Self {
         let addresses = nsqds.iter().map(|nsqd| nsqd.http());
         Self::asking("nsqd", addresses, flags)
     }
 
-    /// In front of whatever answers at these addresses, as `lookupd` or `nsqd`.
+    /// With the servers at these addresses, as `lookupd` or `nsqd`.
     #[track_caller]
     pub fn asking(kind: &str, addresses: impl Iterator<Item = SocketAddr>, flags: &[&str]) -> Self {
         let asked: Vec<_> = addresses
@@ -54,14 +54,14 @@ impl Admin {
         Self::start(&[&asked, flags].concat())
     }
 
-    /// Starts one that is expected to give up: its exit code and its log.
+    /// Starts one that is expected to fail, and returns its exit code and its log.
     #[track_caller]
     pub fn start_in_vain(flags: &[&str]) -> (Option<i32>, String) {
         let (status, log) = Daemon::stopped().start_in_vain(Start::with(flags).admin_command());
         (status.code(), log)
     }
 
-    /// `GET path` as JSON, where anything but 200 is a failed test.
+    /// `GET path` as JSON; any status but 200 fails the test.
     #[track_caller]
     pub fn json(&self, path: &str) -> Value {
         let reply = self.get(path);
@@ -69,7 +69,7 @@ impl Admin {
         reply.json()
     }
 
-    /// Sends JSON: the status, and the `message` of the answer.
+    /// Sends JSON and returns the status and the `message` of the answer.
     #[track_caller]
     pub fn tell(&self, method: &str, path: &str, body: &Value) -> (u16, String) {
         let body = match body {
@@ -81,7 +81,7 @@ impl Admin {
         (reply.status, message.expect("there is a message"))
     }
 
-    /// Waits until the JSON at `path` is as wanted.
+    /// Waits until the JSON at `path` fulfils the condition.
     #[track_caller]
     pub fn wait_for(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;

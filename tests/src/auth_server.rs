@@ -1,4 +1,4 @@
-//! An authorization server that says what a test has it say, as slowly as the test likes.
+//! An authorization server with answers and delays that a test chooses.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -24,7 +24,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What to send, head and all. `None` has everybody wait.
+    /// The answer with its head. With `None`, every request waits.
     answer: Option<Vec<u8>>,
     questions: Vec<Question>,
     connections: Vec<TcpStream>,
@@ -43,7 +43,7 @@ pub struct Question {
 }
 
 impl AuthServer {
-    /// One that grants `authorization` (an object with `topic`, `channels` and `permissions`) to everybody, for a
+    /// A server that grants `authorization` (an object with `topic`, `channels` and `permissions`) to every client for a
     /// minute.
     pub fn granting(authorization: &Value) -> Self {
         let server = Self::silent();
@@ -51,7 +51,7 @@ impl AuthServer {
         server
     }
 
-    /// One that lets everybody wait.
+    /// A server that lets every request wait.
     pub fn silent() -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
@@ -75,7 +75,7 @@ impl AuthServer {
         Self { address, shared }
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -87,7 +87,7 @@ impl AuthServer {
         self.answer(200, &identity.to_string());
     }
 
-    /// From now on answers with this status and body, those who wait included.
+    /// From now on answers with this status and body, also to requests that wait.
     pub fn answer(&self, status: u16, body: &str) {
         let head = format!(
             "HTTP/1.1 {status} Because\r\nContent-Length: {}",
@@ -102,33 +102,33 @@ impl AuthServer {
         self.shared.changed.notify_all();
     }
 
-    /// From now on everybody waits.
+    /// From now on every request waits.
     pub fn fall_silent(&self) {
         self.shared.state().answer = None;
     }
 
-    /// Closes all connections and takes no more.
+    /// Closes all connections and accepts no more.
     pub fn go_down(&self) {
         let mut state = self.shared.state();
         state.is_down = true;
         for connection in state.connections.drain(..) {
-            // It may be closed already.
+            // The connection may be closed already.
             let _ = connection.shutdown(Shutdown::Both);
         }
         drop(state);
-        // Wakes the listener, which then goes.
+        // Wakes the listener, which then ends.
         let _ = TcpStream::connect(self.address);
         wait_until("nobody listens there", PATIENCE, || {
             TcpStream::connect(self.address).is_err()
         });
     }
 
-    /// What it was asked so far.
+    /// The requests so far.
     pub fn questions(&self) -> Vec<Question> {
         self.shared.state().questions.clone()
     }
 
-    /// Waits until it was asked this many times.
+    /// Waits until there were this many requests.
     #[track_caller]
     pub fn wait_for_questions(&self, count: usize) {
         wait_until("it is asked", PATIENCE, || self.questions().len() >= count);
@@ -143,7 +143,7 @@ impl Drop for AuthServer {
 }
 
 impl Shared {
-    /// Answers everything that comes on one connection.
+    /// Answers every request on one connection.
     fn converse(&self, mut stream: TcpStream) {
         while let Some(question) = read_question(&mut stream) {
             let mut state = self.state();
@@ -157,7 +157,7 @@ impl Shared {
             }
             let answer = state.answer.clone().unwrap_or_default();
             drop(state);
-            // Whoever asked may be gone.
+            // The client may have closed the connection.
             if stream.write_all(&answer).is_err() {
                 return;
             }

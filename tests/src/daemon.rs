@@ -1,8 +1,9 @@
-//! One daemon as a process: started, killed, started again, and asked over HTTP.
+//! A daemon as a process: started, killed, started again, and asked over HTTP.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -10,10 +11,10 @@ use crate::http::{self, Reply};
 use crate::log::Log;
 use crate::wait::{PATIENCE, wait_until};
 
-/// What nsqd and nsqlookupd have in common.
+/// The common part of nsqd, nsqlookupd and nsqadmin.
 #[derive(Debug)]
 pub struct Daemon {
-    /// What it said it listens on when it was started last; port 0 for a unix socket.
+    /// The addresses in its log after the last start; port 0 for a unix socket.
     tcp: SocketAddr,
     http: SocketAddr,
     /// `None` between a kill and the next start.
@@ -41,17 +42,17 @@ impl Daemon {
         self.tcp = tcp;
         self.http = http;
         if http.port() == 0 {
-            // A unix socket; who connects there waits until it is served.
+            // A unix socket: a connection waits there until it is served.
             return;
         }
         wait_until("it answers /ping", PATIENCE, || {
             let reply = http::request(http, "GET", "/ping", b"");
-            // It answers so where it wants to be asked by TLS.
+            // The answer of a daemon that requires TLS.
             reply.is_ok_and(|reply| [200, 403].contains(&reply.status))
         });
     }
 
-    /// Runs `command`, which speaks nothing but HTTP, and waits until `ping` answers.
+    /// Runs `command`, which only speaks HTTP, and waits until `ping` answers.
     #[track_caller]
     pub(crate) fn start_http(&mut self, command: Command, ping: &str) {
         self.spawn(command);
@@ -62,13 +63,13 @@ impl Daemon {
         });
     }
 
-    /// Runs `command` and waits for nothing.
+    /// Runs `command` and does not wait.
     #[track_caller]
     pub(crate) fn start_blindly(&mut self, command: Command) {
         self.spawn(command);
     }
 
-    /// Runs `command` where it is expected to give up: its exit status and its log.
+    /// Runs `command`, which is expected to fail, and returns its exit status and its log.
     #[track_caller]
     pub(crate) fn start_in_vain(&mut self, command: Command) -> (ExitStatus, String) {
         self.spawn(command);
@@ -77,7 +78,7 @@ impl Daemon {
         (status, self.log.text())
     }
 
-    /// Kills it as a power switch would kill a process: nothing of it runs any more.
+    /// Kills the process with SIGKILL and waits for its end.
     pub fn kill9(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().expect("our own child can be killed");
@@ -85,13 +86,13 @@ impl Daemon {
         }
     }
 
-    /// Asks it to end (SIGTERM) and waits for that.
+    /// Sends SIGTERM and waits for the end of the process.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
         self.signal(Signal::TERM)
     }
 
-    /// Sends a signal that it goes on after.
+    /// Sends a signal after which the process continues.
     #[track_caller]
     pub fn notify(&self, signal: Signal) {
         let process = self.process.as_ref().expect("it runs");
@@ -99,14 +100,14 @@ impl Daemon {
         kill_process(pid, signal).expect("our own child can be signalled");
     }
 
-    /// Waits for a line of its log that contains `text`.
+    /// Waits for a line of the log that contains `text`.
     #[track_caller]
     pub fn wait_for_line(&self, text: &str) -> String {
         let line = self.log.wait_for(text, PATIENCE);
         line.unwrap_or_else(|| panic!("it never logged {text:?}"))
     }
 
-    /// Where it said it listens for HTTPS.
+    /// The HTTPS address in its log.
     #[track_caller]
     pub fn https(&self) -> SocketAddr {
         self.listening_on("HTTPS: listening on ")
@@ -115,12 +116,12 @@ impl Daemon {
     /// `GET path` of another address, such as a tunnel to HTTPS.
     ///
     /// # Errors
-    /// The system's, or one that says what is no HTTP in the answer.
+    /// An I/O error, or an error that names what is not HTTP in the answer.
     pub fn get_at(address: SocketAddr, path: &str) -> io::Result<Reply> {
         http::request(address, "GET", path, b"")
     }
 
-    /// Sends a signal that ends it and waits for that.
+    /// Sends a signal and waits for the end of the process.
     #[track_caller]
     pub fn signal(&mut self, signal: Signal) -> ExitStatus {
         let process = self.process.as_ref().expect("it runs");
@@ -129,25 +130,25 @@ impl Daemon {
         self.wait_for_exit()
     }
 
-    /// Where clients connect.
+    /// The address for TCP clients.
     pub fn tcp(&self) -> SocketAddr {
         self.tcp
     }
 
-    /// Where HTTP is spoken.
+    /// The address for HTTP.
     pub fn http(&self) -> SocketAddr {
         self.http
     }
 
-    /// What it has logged since its last start.
+    /// The log since the last start.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// As [`Daemon::request`], where no answer may come at all.
+    /// As [`Daemon::request`], for requests that may get no answer.
     ///
     /// # Errors
-    /// The system's, or one that says what is no HTTP in the answer.
+    /// An I/O error, or an error that names what is not HTTP in the answer.
     pub fn try_request(&self, method: &str, path: &str, body: &[u8]) -> io::Result<Reply> {
         http::request(self.http, method, path, body)
     }
@@ -164,7 +165,7 @@ impl Daemon {
         self.request("POST", path, body)
     }
 
-    /// `POST path` where anything but 200 is a failed test.
+    /// `POST path`; any status but 200 fails the test.
     #[track_caller]
     pub fn order(&self, path: &str) {
         let reply = self.post(path, b"");
@@ -212,16 +213,23 @@ impl Daemon {
             .unwrap_or_else(|_| panic!("no address at the end of {line:?}"))
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself. Its log is complete then.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> ExitStatus {
+        self.wait_for_exit_within(PATIENCE)
+    }
+
+    /// As [`Daemon::wait_for_exit`], for as long as it may take.
+    #[track_caller]
+    pub fn wait_for_exit_within(&mut self, patience: Duration) -> ExitStatus {
         let process = self.process.as_mut().expect("it runs");
         let mut status = None;
-        wait_until("it ends", PATIENCE, || {
+        wait_until("it ends", patience, || {
             status = process.try_wait().expect("our own child can be awaited");
             status.is_some()
         });
         self.process = None;
+        self.log.wait_for_end();
         status.expect("the wait ended with a status")
     }
 }

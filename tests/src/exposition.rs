@@ -1,4 +1,4 @@
-//! A reader of `/metrics` that takes nothing on trust: what Prometheus requires, and what its conventions ask for.
+//! A strict reader of `/metrics`: it checks everything that Prometheus and its conventions require.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -7,14 +7,14 @@ use crate::http::Reply;
 /// One answer of `/metrics`, read and checked.
 #[derive(Debug)]
 pub struct Exposition {
-    /// By name and labels as they stand: `name{label="value"}`.
+    /// By name and labels as written: `name{label="value"}`.
     samples: BTreeMap<String, f64>,
     /// Kinds by family.
     families: BTreeMap<String, String>,
 }
 
 impl Exposition {
-    /// Reads an answer; one that breaks a rule is a failed test.
+    /// Reads an answer; one that breaks a rule fails the test.
     #[track_caller]
     pub fn of(reply: &Reply) -> Self {
         assert_eq!(reply.status, 200, "{}", reply.text());
@@ -66,7 +66,7 @@ impl Exposition {
         *value.unwrap_or_else(|| panic!("no {sample} in {:#?}", self.samples))
     }
 
-    /// Whether there is a sample whose text holds this.
+    /// Returns whether there is a sample whose text contains this.
     pub fn mentions(&self, text: &str) -> bool {
         self.samples.keys().any(|key| key.contains(text))
     }
@@ -164,7 +164,7 @@ impl Sample {
         let mut labels = vec![];
         while !rest.is_empty() {
             let (label, behind) = rest.split_once("=\"").unwrap_or_else(|| panic!("{line:?}"));
-            // No name here holds what would have to be escaped.
+            // No name here contains a character that has to be escaped.
             let (value, behind) = behind.split_once('"').unwrap_or_else(|| panic!("{line:?}"));
             assert!(!value.contains('\\'), "{line:?}");
             labels.push((label.to_string(), value.to_string()));

@@ -1,4 +1,4 @@
-//! Something that speaks HTTP on a port, or fails to: for what no daemon of ours would do.
+//! A fake HTTP server, which may break the protocol, for behaviour that our daemons do not have.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Told {
     /// The first line, without the version: `GET /stats?format=json`.
     pub line: String,
-    /// Each `name: value`, as it came.
+    /// Each `name: value`, as received.
     pub headers: Vec<String>,
     /// The body.
     pub body: Vec<u8>,
@@ -23,19 +23,19 @@ impl Told {
     }
 }
 
-/// A listener that answers in its own way.
+/// A listener with answers that a test chooses.
 #[derive(Debug)]
 pub struct Fake {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
-    /// All that was asked.
+    /// All requests so far.
     pub told: Receiver<Told>,
-    /// Connections that get no answer are kept, so that whoever asks goes on waiting.
+    /// Connections without an answer are kept open, so that their clients keep waiting.
     _silent: Arc<Mutex<Vec<TcpStream>>>,
 }
 
 impl Fake {
-    /// Answers every request with what `answer` makes of it, byte for byte; with `None`, not at all.
+    /// Answers every request with the bytes that `answer` returns; with `None`, not at all.
     pub fn start(answer: impl Fn(&Told) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
@@ -50,7 +50,7 @@ impl Fake {
                 std::thread::spawn(move || {
                     let Some(request) = read(&stream) else { return };
                     let bytes = answer(&request);
-                    // A test that is over listens no more.
+                    // The test may have ended.
                     let _ = sender.send(request);
                     match bytes {
                         Some(bytes) => drop((&stream).write_all(&bytes)),

@@ -1,4 +1,4 @@
-//! The smallest HTTP client that can judge an answer: one request, one connection, every byte kept.
+//! A small HTTP client for checking answers: one request on one connection, every byte kept.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use crate::wait::PATIENCE;
 pub struct Reply {
     /// The status code.
     pub status: u16,
-    /// Names in lower case, in the order they came.
+    /// Names in lower case, in the order of the answer.
     pub headers: Vec<(String, String)>,
     /// The body, chunks put together.
     pub body: Vec<u8>,
@@ -32,7 +32,7 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; anything else is a failed test.
+    /// The body as JSON; any other body fails the test.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body)
@@ -75,7 +75,7 @@ pub(crate) fn request_with(
 pub(crate) fn exchange(address: SocketAddr, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    // A server may answer and close before it has read all: its answer counts then.
+    // A server may answer and close before it has read everything: then its answer counts.
     let sent = stream.write_all(bytes);
     let mut answer = vec![];
     match stream.read_to_end(&mut answer) {

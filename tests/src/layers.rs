@@ -1,6 +1,6 @@
-//! Clients through TLS and compression: a tunnel puts the layers on, so that a test goes on talking in plain bytes.
+//! Clients through TLS and compression: a tunnel adds the layers, so that a test keeps talking in plain bytes.
 //!
-//! The one place here that links what the daemons are made of. That it does what others do, the client libraries show.
+//! Only this module links code of the daemons. The tests with client libraries show that other implementations agree.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -16,23 +16,23 @@ use crate::raw_client::RawClient;
 /// The frame that follows each layer.
 const OK: &[u8] = b"\0\0\0\x06\0\0\0\0OK";
 
-/// What both ends of a connection agreed to put on it.
+/// The layers that both ends of a connection have agreed on.
 #[derive(Debug, Default, Clone)]
 struct Layers {
     tls: Option<Connector>,
     compression: Option<Compression>,
     /// Each layer is answered with an `OK`.
     is_negotiated: bool,
-    /// What came of the first of them already.
+    /// Bytes of the first layer that have been read already.
     read_ahead: Vec<u8>,
 }
 
 impl RawClient {
-    /// Sends IDENTIFY with these settings, and puts on the stream whatever nsqd's answer says. What goes through the
-    /// client from then on goes through those layers.
+    /// Sends IDENTIFY with these settings and adds the layers that nsqd's answer names. From then on the client's bytes go
+    /// through those layers.
     ///
     /// # Errors
-    /// Why they could not be put on.
+    /// The layers could not be added.
     #[track_caller]
     pub fn negotiate(
         mut self,
@@ -60,7 +60,7 @@ impl RawClient {
     }
 }
 
-/// A local address of which each connection goes on to `address` by TLS; for HTTPS.
+/// A local address whose connections are forwarded to `address` by TLS, for HTTPS.
 pub fn tls_tunnel(address: SocketAddr, connector: &Connector) -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let local = listener.local_addr().expect("it is bound");
@@ -72,7 +72,7 @@ pub fn tls_tunnel(address: SocketAddr, connector: &Connector) -> SocketAddr {
         while let Ok((near, _)) = listener.accept() {
             if let Ok(far) = TcpStream::connect(address) {
                 let layers = layers.clone();
-                // One that cannot be had ends: that is what the near side sees.
+                // If TLS fails, the near side sees the end of its connection.
                 std::thread::spawn(move || run(near, far, layers, &mpsc::channel().0));
             }
         }
@@ -88,7 +88,7 @@ fn tunnel_to(far: TcpStream, layers: Layers) -> Result<TcpStream, String> {
     let (ready, outcome) = mpsc::channel();
     std::thread::spawn(move || {
         if let Err(error) = run(near, far, layers, &ready) {
-            // If it came late, the near side sees an end.
+            // After a late failure, the near side sees the end of its connection.
             let _ = ready.send(Err(error.to_string()));
         }
     });
@@ -125,7 +125,7 @@ fn run(
             far.compress(compression, read_ahead)?;
             expect_ok(&mut far).await?;
         }
-        // Nobody may wait for it.
+        // It does not matter if no one waits for it.
         let _ = ready.send(Ok(()));
         copy_bidirectional(&mut near, &mut far).await?;
         Ok(())

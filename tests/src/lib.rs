@@ -1,13 +1,15 @@
 //! Black-box tests of the built daemons, and what they have in common.
 //!
-//! Nothing here links the daemons' code, but for what puts TLS and compression on a connection: a test starts the
-//! binary on free loopback ports over a folder of its own, talks to it in bytes, and leaves no process behind. `NSQD`,
-//! `NSQLOOKUPD` and `NSQADMIN` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd. `SEED`
-//! repeats what a crash test threw its dice for.
+//! Nothing here links the daemons' code, except for the module that adds TLS and compression to a connection: a test starts
+//! the binary on free loopback ports over a new folder, talks to it in bytes, and ends every process that it started.
+//! `NSQD`, `NSQLOOKUPD` and `NSQADMIN` name other programs to test, and `NSQD_FLAGS` adds flags to every start of an nsqd.
+//! `SEED` repeats a crash test with the same random numbers.
 
 mod admin;
 mod auth_server;
+mod cluster;
 mod daemon;
+mod delay;
 mod exposition;
 mod fake;
 mod http;
@@ -26,6 +28,7 @@ mod wait;
 
 pub use admin::Admin;
 pub use auth_server::{AuthServer, Question};
+pub use cluster::Cluster;
 pub use daemon::Daemon;
 pub use exposition::Exposition;
 pub use fake::{Fake, Told};

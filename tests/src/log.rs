@@ -1,4 +1,4 @@
-//! What a daemon wrote to its stderr, collected while it runs.
+//! The stderr of a daemon, collected while it runs.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -11,13 +11,14 @@ pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 #[derive(Debug, Default)]
 struct Lines {
     all: Vec<String>,
-    ended: bool,
+    is_collecting: bool,
 }
 
 impl Log {
     /// Collects from `stderr` on a thread of its own until it ends.
     pub(crate) fn collect(stderr: impl Read + Send + 'static) -> Self {
         let log = Self::default();
+        log.lines().is_collecting = true;
         let collected = log.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).split(b'\n') {
@@ -28,7 +29,7 @@ impl Log {
                     .push(String::from_utf8_lossy(&line).into_owned());
                 collected.0.1.notify_all();
             }
-            collected.lines().ended = true;
+            collected.lines().is_collecting = false;
             collected.0.1.notify_all();
         });
         log
@@ -43,7 +44,7 @@ impl Log {
                 return Some(line.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if lines.ended || left.is_zero() {
+            if !lines.is_collecting || left.is_zero() {
                 return None;
             }
             lines = self
@@ -55,7 +56,17 @@ impl Log {
         }
     }
 
-    /// All of it so far, as text.
+    /// Waits until the last line of a process that has ended is here. A child of the process may hold the log open for
+    /// longer: then this gives up after a while.
+    pub(crate) fn wait_for_end(&self) {
+        let waited = self
+            .0
+            .1
+            .wait_timeout_while(self.lines(), LAST_LINES, |lines| lines.is_collecting);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The whole log so far.
     pub fn text(&self) -> String {
         self.lines().all.join("\n")
     }
@@ -72,4 +83,6 @@ impl Log {
     }
 }
 
+/// How long the last lines of a process that has ended may take.
+const LAST_LINES: Duration = Duration::from_secs(5);
 const TAIL_LINES: usize = 60;

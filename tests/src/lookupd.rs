@@ -1,4 +1,4 @@
-//! One running nsqlookupd, and what it says of topics.
+//! A running nsqlookupd, and its answers about topics.
 
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
@@ -33,12 +33,12 @@ impl Lookupd {
     /// As [`Lookupd::start`], with these flags.
     #[track_caller]
     pub fn start_with(flags: &[&str]) -> Self {
-        // Where nsqds ask for channels over HTTP.
+        // nsqds ask this address for channels over HTTP.
         let flags = [&["--broadcast-address=127.0.0.1"], flags].concat();
         Start::with(&flags).lookupd()
     }
 
-    /// Starts it again, knowing nothing, after a kill or a termination.
+    /// Starts it again, without any registrations, after a kill or a termination.
     #[track_caller]
     pub fn start_again(&mut self) {
         let command = self.start.lookupd_command();
@@ -61,7 +61,7 @@ impl Lookupd {
         )
     }
 
-    /// Where a topic is, by the addresses that clients shall call. Nowhere, if it is not known.
+    /// The broadcast addresses of a topic's producers; none for an unknown topic.
     #[track_caller]
     pub fn producers(&self, topic: &str) -> Vec<SocketAddr> {
         let reply = self.get(&format!("/lookup?topic={}", escaped(topic)));
@@ -84,7 +84,7 @@ impl Lookupd {
         nodes.expect("there is a list").clone()
     }
 
-    /// Whether somebody is registered, by `/debug`, for the topic, or for that channel of it.
+    /// Returns whether `/debug` has a producer for the topic, or for that channel of it.
     #[track_caller]
     pub fn is_registered(&self, topic: &str, channel: Option<&str>) -> bool {
         let key = match channel {
@@ -94,7 +94,7 @@ impl Lookupd {
         self.get("/debug").json().get(key).is_some()
     }
 
-    /// Waits until exactly these are where the topic is.
+    /// Waits until exactly these are the topic's producers.
     #[track_caller]
     pub fn wait_for_producers(&self, topic: &str, wanted: &[SocketAddr]) {
         let mut wanted = wanted.to_vec();
@@ -125,7 +125,7 @@ impl DerefMut for Lookupd {
     }
 }
 
-/// The address that a producer in an answer has clients call.
+/// The broadcast address of a producer in an answer.
 fn tcp_address(producer: &Value) -> SocketAddr {
     let host = producer["broadcast_address"].as_str().unwrap_or_default();
     let address = format!("{host}:{}", producer["tcp_port"]);
@@ -142,7 +142,7 @@ fn names(list: &Value) -> Vec<String> {
     names
 }
 
-/// A name as it stands in a query: of all characters it can have, one needs that.
+/// A name escaped for a query: `#` is the only character of a name that needs it.
 fn escaped(name: &str) -> String {
     name.replace('#', "%23")
 }

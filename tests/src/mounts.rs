@@ -1,4 +1,4 @@
-//! File systems that only the daemon under test sees.
+//! File systems that only the tested daemon sees.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use crate::wait::say_loudly;
 
-/// A small disk of its own, held by a process that does nothing else. Gone when dropped.
+/// A small disk, kept by a process that does nothing else, and removed on drop.
 #[derive(Debug)]
 pub struct SmallDisk {
     holder: Child,
@@ -16,11 +16,11 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// One with room for this many KiB; `None`, said loudly, where that is not permitted.
+    /// A disk with room for this many KiB. `None`, with a loud line, where that is not permitted.
     pub fn mount(kibibytes: u32) -> Option<Self> {
         let [unshare, option] = mount_wrapper()?;
         let mounted_on = tempfile::tempdir().expect("a temporary folder can be made");
-        // It ends with its stdin, so with us, however we end.
+        // The process ends with its stdin, and so with us, however we end.
         let script = "mount -t tmpfs -o size=\"$1\"k tmpfs \"$2\" && echo && exec cat";
         let mut holder = Command::new(unshare)
             .args([option, "sh", "-c", script, "sh", &kibibytes.to_string()])
@@ -47,14 +47,14 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
 }
 
-/// How to get a mount of one's own: as anybody where that is allowed, else as root; `None`, said loudly, where
-/// neither works.
+/// The command that makes a mount namespace: as any user where that is allowed, otherwise as root. `None`, with a loud
+/// line, where neither works.
 pub fn mount_wrapper() -> Option<[&'static str; 2]> {
     let works = |option: &str| {
         let mut probe = Command::new("unshare");

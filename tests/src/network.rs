@@ -1,4 +1,4 @@
-//! Hosts with a network between them, made of namespaces that only we see, and links in it that can be cut.
+//! Hosts in network namespaces, with links between them that can be cut.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,14 +17,14 @@ pub struct Network {
     hosts: Vec<Namespace>,
 }
 
-/// A network of its own, held by a process that does nothing else. Gone when dropped.
+/// A network, kept by a process that does nothing else, and removed on drop.
 #[derive(Debug)]
 struct Namespace {
     holder: Child,
 }
 
 impl Network {
-    /// This many hosts; `None`, said loudly, where that is not permitted.
+    /// A network with this many hosts. `None`, with a loud line, where that is not permitted.
     pub fn of_hosts(count: u8) -> Option<Self> {
         let network = Self::try_of_hosts(count);
         if network.is_none() {
@@ -54,7 +54,7 @@ impl Network {
         Some(Self { router, hosts })
     }
 
-    /// Where a host is called.
+    /// The address of a host.
     pub fn address(host: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, host, 2)
     }
@@ -63,10 +63,31 @@ impl Network {
         Ipv4Addr::new(10, 77, host, 1)
     }
 
-    /// Has everything from and to a host vanish, without a word to anybody.
+    /// Drops all packets from and to a host silently.
     #[track_caller]
     pub fn cut(&self, host: u8) {
         self.switch("add", host);
+    }
+
+    /// Drops all packets to a host silently; those from it still go through.
+    #[track_caller]
+    pub fn cut_towards(&self, host: u8) {
+        self.switch_towards("add", host);
+    }
+
+    /// Ends what [`Network::cut_towards`] began.
+    #[track_caller]
+    pub fn mend_towards(&self, host: u8) {
+        self.switch_towards("del", host);
+    }
+
+    #[track_caller]
+    fn switch_towards(&self, verb: &str, host: u8) {
+        let address = Self::address(host);
+        let done = self
+            .router
+            .run(&format!("ip route {verb} blackhole {address}/32"));
+        assert!(done.is_some(), "the router takes orders");
     }
 
     /// Ends what [`Network::cut`] began.
@@ -84,14 +105,14 @@ impl Network {
         assert!(done.is_some(), "the router takes orders");
     }
 
-    /// What to start a program through that is to run on a host.
+    /// The command through which a program is started on a host.
     pub fn wrapper(&self, host: u8) -> [String; 4] {
         let pid = self.hosts[usize::from(host)].holder.id();
         ["nsenter", "-n", "-t", &pid.to_string()].map(str::to_owned)
     }
 
-    /// Runs `work` on a host, where its connections stay. Programs are better started through [`Network::wrapper`]: the
-    /// kernel ends what a thread has started with it.
+    /// Runs `work` on a host; connections that it makes stay there. Start programs through [`Network::wrapper`] instead:
+    /// the kernel ends a program with the thread that started it.
     #[track_caller]
     pub fn on<T: Send>(&self, host: u8, work: impl FnOnce() -> T + Send) -> T {
         let pid = self.hosts[usize::from(host)].holder.id();
@@ -111,7 +132,7 @@ impl Network {
 
 impl Namespace {
     fn new() -> Option<Self> {
-        // It ends with its stdin, so with us, however we end.
+        // The process ends with its stdin, and so with us, however we end.
         let mut holder = Command::new("unshare")
             .args(["-n", "sh", "-c", "echo && exec cat"])
             .stdin(Stdio::piped())
@@ -125,7 +146,7 @@ impl Namespace {
         is_ready.then_some(namespace)
     }
 
-    /// Runs a shell command within. `None` where it fails.
+    /// Runs a shell command in the network. `None` if it fails.
     fn run(&self, script: &str) -> Option<()> {
         let pid = self.holder.id().to_string();
         let output = Command::new("nsenter")
@@ -145,7 +166,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }

@@ -1,4 +1,4 @@
-//! One running nsqd: started, killed, started again on the same folder.
+//! An nsqd that a test starts, kills, and starts again on the same folder.
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use crate::raw_client::RawClient;
 use crate::start::Start;
 use crate::wait::{PATIENCE, wait_until};
 
-/// A daemon on free loopback ports, over a temporary folder that goes with it.
+/// An nsqd on free loopback ports, over a temporary folder that is removed with it.
 #[derive(Debug)]
 pub struct Nsqd {
-    /// Before the folder, so that it is gone first.
+    /// Declared before the folder, so that the process ends before the folder is removed.
     daemon: Daemon,
     start: Start,
     folder: TempDir,
@@ -44,7 +44,7 @@ impl Nsqd {
         self.daemon.start(command);
     }
 
-    /// Starts it and does not wait: to be killed while it starts.
+    /// Starts it and does not wait, for a test that kills it while it starts.
     #[track_caller]
     pub fn start_blindly(&mut self) {
         let command = self.start.nsqd_command(self.folder());
@@ -58,7 +58,14 @@ impl Nsqd {
         self.start_again();
     }
 
-    /// Starts it where it is expected to give up: its exit status and its log.
+    /// As [`Nsqd::start_again`], through this program from now on; see [`Start::through`].
+    #[track_caller]
+    pub fn start_again_through(&mut self, wrapper: &[&str]) {
+        self.start = self.start.clone().through(wrapper);
+        self.start_again();
+    }
+
+    /// Starts it, expecting a failure, and returns its exit status and its log.
     #[track_caller]
     pub fn start_in_vain(&mut self) -> (ExitStatus, String) {
         let command = self.start.nsqd_command(self.folder());
@@ -104,13 +111,13 @@ impl Nsqd {
         self.get("/stats?format=json").json()
     }
 
-    /// A topic's entry in the statistics, `Value::Null` without one.
+    /// A topic's entry in the statistics; `Value::Null` if there is none.
     #[track_caller]
     pub fn topic(&self, topic: &str) -> Value {
         find(&self.stats()["topics"], "topic_name", topic)
     }
 
-    /// A channel's entry in the statistics, `Value::Null` without one.
+    /// A channel's entry in the statistics; `Value::Null` if there is none.
     #[track_caller]
     pub fn channel(&self, topic: &str, channel: &str) -> Value {
         find(&self.topic(topic)["channels"], "channel_name", channel)

@@ -1,4 +1,4 @@
-//! A TCP client that sends what it is told, byte by byte if need be, and reads frames.
+//! A TCP client that sends any bytes and reads frames.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -17,7 +17,7 @@ use crate::wait::{PATIENCE, SILENCE};
 pub struct RawClient {
     stream: Stream,
     received: Vec<u8>,
-    /// Messages that came while an answer was awaited.
+    /// Messages that arrived while the client waited for an answer.
     set_aside: VecDeque<Delivery>,
 }
 
@@ -35,20 +35,20 @@ pub enum Frame {
 /// A message as delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Unix nanoseconds of its publishing.
+    /// When it was published, in unix nanoseconds.
     pub timestamp_nanos: i64,
-    /// How often it was delivered, this time included.
+    /// How often it was delivered, including this time.
     pub attempts: u16,
-    /// Its 16 characters.
+    /// The 16 characters of the id.
     pub id: String,
     /// Its body.
     pub body: Vec<u8>,
 }
 
-/// Why no frame came.
+/// Why there is no frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadEnd {
-    /// Nothing more in the time given.
+    /// None arrived in time.
     Silence,
     /// The other side closed, with or without a reset.
     Closed,
@@ -70,10 +70,10 @@ impl RawClient {
             .unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
     }
 
-    /// As [`RawClient::connect_silently`], where nobody may be listening.
+    /// As [`RawClient::connect_silently`], for an address that may have no listener.
     ///
     /// # Errors
-    /// The system's, when there is no connection.
+    /// An I/O error when there is no connection.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
         Self::over(TcpStream::connect(address)?)
     }
@@ -104,7 +104,7 @@ impl RawClient {
         })
     }
 
-    /// The connection itself, and what was read of it already.
+    /// The connection itself, and the bytes already read from it.
     #[track_caller]
     pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
         let unlimited = self.stream.set_read_timeout(None);
@@ -122,10 +122,10 @@ impl RawClient {
             .expect("the connection takes what we send");
     }
 
-    /// As [`RawClient::send`], where the other side may be gone.
+    /// As [`RawClient::send`], for a connection that the other side may have closed.
     ///
     /// # Errors
-    /// The system's, when the connection is broken.
+    /// An I/O error when the connection is broken.
     pub fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
@@ -136,13 +136,13 @@ impl RawClient {
         self.send(format!("{line}\n").as_bytes());
     }
 
-    /// Sends a command line and a body with its size before it.
+    /// Sends a command line, the size of the body, and the body.
     #[track_caller]
     pub fn send_with_body(&mut self, line: &str, body: &[u8]) {
         self.send(&Self::command(line, body));
     }
 
-    /// Publishes and waits for the `OK`; messages that come before it are kept for later.
+    /// Publishes and waits for the `OK`; messages that arrive before it are kept for later.
     #[track_caller]
     pub fn publish(&mut self, topic: &str, body: impl AsRef<[u8]>) {
         self.send_with_body(&format!("PUB {topic}"), body.as_ref());
@@ -166,7 +166,7 @@ impl RawClient {
         Self::command(&format!("MPUB {topic}"), &batch)
     }
 
-    /// A command with a body, and the body's size before it.
+    /// The bytes of a command with the size of its body and the body.
     pub fn command(line: &str, body: &[u8]) -> Vec<u8> {
         [line.as_bytes(), b"\n", &big_endian(body.len()), body].concat()
     }
@@ -194,7 +194,7 @@ impl RawClient {
         self.send_line(&format!("FIN {}", message.id));
     }
 
-    /// Ends the sending half, as client libraries do before they go.
+    /// Shuts down the sending half, as client libraries do before they close.
     #[track_caller]
     pub fn close_sending_half(&mut self) {
         self.stream
@@ -219,7 +219,7 @@ impl RawClient {
             if left.is_zero() {
                 return Err(ReadEnd::Silence);
             }
-            // A broken connection refuses even this.
+            // On a broken connection even this fails.
             if self.stream.set_read_timeout(Some(left)).is_err() {
                 return Err(ReadEnd::Closed);
             }
@@ -276,13 +276,13 @@ impl RawClient {
         message
     }
 
-    /// Waits for the end of the connection, with nothing before it.
+    /// Waits for the end of the connection, without a frame before it.
     #[track_caller]
     pub fn expect_closed(&mut self) {
         assert_eq!(self.next_frame(PATIENCE), Err(ReadEnd::Closed));
     }
 
-    /// Shows that the connection lives and nothing is under way on it.
+    /// Checks that the connection works and that no frame is waiting on it.
     #[track_caller]
     pub fn expect_silence(&mut self) {
         assert_eq!(self.next_frame(SILENCE), Err(ReadEnd::Silence));

@@ -1,4 +1,4 @@
-//! How a daemon is started: which binary, which flags, which ports, through what.
+//! How a daemon is started: its binary, flags, ports and wrapper.
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -14,16 +14,16 @@ use crate::nsqd::Nsqd;
 #[derive(Clone, Debug, Default)]
 pub struct Start {
     flags: Vec<String>,
-    /// TCP and HTTP; `None` has every start choose its own.
+    /// TCP and HTTP; with `None`, each start chooses free ports.
     kept_ports: Option<[SocketAddr; 2]>,
-    /// Where it listens; `None` for loopback.
+    /// The address to listen on; `None` for loopback.
     ip: Option<Ipv4Addr>,
     wrapper: Vec<String>,
     contents: Option<PathBuf>,
 }
 
 impl Start {
-    /// With these flags besides the addresses and the data path.
+    /// With these flags in addition to the addresses and the data path.
     pub fn with(flags: &[&str]) -> Self {
         let mut start = Self::default();
         start.set_flags(flags);
@@ -37,7 +37,7 @@ impl Start {
         self
     }
 
-    /// On a host of this network: listening at its address, and having clients and nsqlookupds call it there.
+    /// On a host of this network: the daemon listens on the host's address and broadcasts it.
     #[must_use]
     pub fn on_host(mut self, network: &Network, host: u8) -> Self {
         let ip = Network::address(host);
@@ -55,7 +55,7 @@ impl Start {
         self
     }
 
-    /// Told to register with these, and to have clients call it on loopback, unless it is on a host of its own.
+    /// Registers with these nsqlookupds, with a broadcast address on loopback unless it runs on a host of a network.
     #[must_use]
     pub fn registering_with(mut self, nsqlookupds: &[SocketAddr]) -> Self {
         if self.ip.is_none() {
@@ -100,7 +100,7 @@ impl Start {
     /// Starts an nsqlookupd instead and waits until it answers.
     #[track_caller]
     pub fn lookupd(self) -> Lookupd {
-        // nsqds and clients know it by its address, so it keeps that over restarts.
+        // nsqds and clients know its address, so it stays the same over restarts.
         let mut lookupd = Lookupd::stopped(self.keeping_ports());
         lookupd.start_again();
         lookupd
@@ -162,7 +162,7 @@ impl Start {
 
     fn bare_command(wrapper: &[String], program: &Path) -> Command {
         let mut words = wrapper.to_vec();
-        // Should the test itself be killed, the kernel ends what it started.
+        // If the test itself is killed, the kernel ends the daemons that it started.
         if Path::new(SETPRIV).exists() {
             words.extend([SETPRIV, "--pdeathsig", "KILL", "--"].map(String::from));
         }
@@ -177,7 +177,7 @@ impl Start {
     }
 }
 
-/// What is tested: the path that `NSQD` names, else our own build beside this test.
+/// The nsqd to test: the path in `NSQD`, otherwise our own build next to this test.
 pub fn path_of_nsqd() -> PathBuf {
     path_of("nsqd", "NSQD")
 }
@@ -200,7 +200,7 @@ pub(crate) fn path_of(program: &str, variable: &str) -> PathBuf {
     path
 }
 
-/// Where cargo puts the workspace's programs: this test runs in its `deps`.
+/// The folder of the workspace's programs: this test runs in its `deps`.
 pub fn build_folder() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
     test.ancestors()
@@ -209,7 +209,7 @@ pub fn build_folder() -> PathBuf {
         .to_path_buf()
 }
 
-/// A port nobody listens on, below those the kernel hands out, so that nobody gets it while we restart.
+/// A free port below those that the kernel assigns, so that no other process gets it during a restart.
 pub fn free_port() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Test programs that run at the same time begin at different places.

@@ -1,4 +1,4 @@
-//! One of the utilities as a process.
+//! A utility as a process.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -22,13 +22,13 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Starts a program of ours, or the one that the environment names in upper case, with these arguments.
+    /// Starts our program of this name, or the one that the variable of its name in upper case gives, with these arguments.
     #[track_caller]
     pub fn start(program: &str, args: &[impl AsRef<OsStr>]) -> Self {
         Self::spawn(command(program, args).stderr(Stdio::piped()))
     }
 
-    /// As [`Tool::start`], with this in its environment besides.
+    /// As [`Tool::start`], with additional environment variables.
     #[track_caller]
     pub fn start_with(
         program: &str,
@@ -43,7 +43,7 @@ impl Tool {
         )
     }
 
-    /// As [`Tool::start`], through a program that has its last arguments run as a program of this process.
+    /// As [`Tool::start`], through a program that replaces itself with its last arguments.
     #[track_caller]
     pub fn start_through(wrapper: &[&str], program: &str, args: &[impl AsRef<OsStr>]) -> Self {
         let path = path_of(program, &program.to_uppercase());
@@ -58,7 +58,7 @@ impl Tool {
         Self::spawn(&mut command)
     }
 
-    /// As [`Tool::start`], with something to read on stdin, which then ends.
+    /// As [`Tool::start`], with this text on stdin, which then ends.
     #[track_caller]
     pub fn start_reading(program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Self {
         let mut tool = Self::start_listening(program, args);
@@ -77,7 +77,7 @@ impl Tool {
         )
     }
 
-    /// As [`Tool::start_reading`], but its stderr is a terminal, which is its log then.
+    /// As [`Tool::start_reading`], with a terminal as stderr, which is collected as the log.
     #[track_caller]
     pub fn start_on_terminal(program: &str, args: &[impl AsRef<OsStr>], input: &[u8]) -> Self {
         let (ours, theirs) = terminal().expect("there are pseudo-terminals");
@@ -113,7 +113,7 @@ impl Tool {
         self.process.stdin = None;
     }
 
-    /// The most memory it has had, in bytes.
+    /// The peak of its resident memory, in bytes.
     #[track_caller]
     pub fn peak_memory_bytes(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
@@ -126,17 +126,17 @@ impl Tool {
         kibibytes * 1024
     }
 
-    /// What it has logged.
+    /// Its log so far.
     pub fn log(&self) -> &Log {
         &self.log
     }
 
-    /// What it has written to stdout.
+    /// Its standard output so far.
     pub fn output(&self) -> &Log {
         &self.output
     }
 
-    /// Waits for a line of its log that contains `text`.
+    /// Waits for a line of the log that contains `text`.
     #[track_caller]
     pub fn wait_for_line(&self, text: &str) -> String {
         let line = self.log.wait_for(text, PATIENCE);
@@ -150,21 +150,21 @@ impl Tool {
         kill_process(pid, signal).expect("our own child can be signalled");
     }
 
-    /// Kills it as a power switch would.
+    /// Kills the process with SIGKILL and waits for its end.
     #[track_caller]
     pub fn kill9(&mut self) {
         self.process.kill().expect("our own child can be killed");
         self.process.wait().expect("our own child can be awaited");
     }
 
-    /// Asks it to end (SIGTERM) and waits for that.
+    /// Sends SIGTERM and waits for the end of the process.
     #[track_caller]
     pub fn terminate(&mut self) -> ExitStatus {
         self.notify(Signal::TERM);
         self.wait_for_exit()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the process ends by itself. Its log and its output are complete then.
     #[track_caller]
     pub fn wait_for_exit(&mut self) -> ExitStatus {
         let mut status = None;
@@ -175,6 +175,8 @@ impl Tool {
                 .expect("our own child can be awaited");
             status.is_some()
         });
+        self.log.wait_for_end();
+        self.output.wait_for_end();
         status.expect("the wait ended with a status")
     }
 }
@@ -201,7 +203,7 @@ fn terminal() -> io::Result<(File, File)> {
 
 impl Drop for Tool {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 /// How long a test waits for something that must happen: long enough for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How long a test listens before it believes that nothing comes.
+/// How long a test listens before it concludes that nothing comes.
 pub const SILENCE: Duration = Duration::from_millis(150);
 
-/// Looks at `condition` until it holds; panics with `what` when `patience` has passed.
+/// Checks `condition` until it holds; panics with `what` when `patience` has passed.
 #[track_caller]
 pub fn wait_until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + patience;

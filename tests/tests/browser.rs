@@ -1,4 +1,4 @@
-//! nsqadmin's pages as somebody at a browser sees them. The program that drives Chromium is in `clients/browser`; it
+//! nsqadmin's pages as a user's browser shows them. The program that drives Chromium is in `clients/browser`; it
 //! checks over HTTP what the pages say they did.
 
 use std::collections::BTreeSet;

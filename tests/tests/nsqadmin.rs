@@ -1,4 +1,4 @@
-//! nsqadmin in front of a cluster: what it tells and what it does.
+//! nsqadmin with a cluster: what it shows and what it does.
 
 use nsq_tests::{Admin, Lookupd, Nsqd, Start};
 use serde_json::{Value, json};
@@ -174,6 +174,75 @@ fn what_is_not_there_is_said_so() {
 }
 
 #[test]
+fn a_read_shows_what_happened_before_it() {
+    let nsqd = Nsqd::start(&["--broadcast-address=127.0.0.1"]);
+    nsqd.order("/topic/create?topic=t");
+    nsqd.order("/channel/create?topic=t&channel=c");
+    let admin = Admin::of_nsqds(&[&nsqd], &["--history-interval=0"]);
+    let key = format!("t:c:{}", nsqd.http());
+    for count in 1..=5 {
+        assert_eq!(nsqd.post("/pub?topic=t", b"hello").status, 200);
+        nsqd.wait_for_channel("t", "c", &[("message_count", count)]);
+        let counter = admin.json("/api/counter");
+        assert_eq!(counter["stats"][&key]["message_count"], count);
+    }
+}
+
+#[test]
+fn the_page_of_a_topic_created_a_moment_ago_is_there() {
+    let nsqd = Nsqd::start(&[]);
+    let admin = Admin::of_nsqds(&[&nsqd], &["--history-interval=0"]);
+    for topic in ["a", "b", "c"] {
+        assert_eq!(admin.get("/topics").status, 200);
+        nsqd.order(&format!("/topic/create?topic={topic}"));
+        assert_eq!(admin.get(&format!("/topics/{topic}")).status, 200);
+    }
+}
+
+#[test]
+fn the_requests_of_the_history_are_in_no_log() {
+    let cluster = Cluster::start();
+    let admin = cluster.admin(&["--history-interval=1s"]);
+    admin.wait_for("/api/history?topic=alpha", |answer| {
+        let values = answer["metrics"]["messages"].as_array();
+        values.is_some_and(|values| values.iter().any(Value::is_number))
+    });
+    for path in ["/nodes", "/topics", "/info"] {
+        let line = format!("GET {path} ");
+        assert!(!cluster.lookupd.log().text().contains(&line), "{path}");
+    }
+    assert!(!cluster.first.log().text().contains("GET /stats"));
+    // Those of users are.
+    admin.json("/api/counter");
+    cluster.lookupd.wait_for_line("200 GET /nodes ");
+    cluster.first.wait_for_line("200 GET /stats?");
+}
+
+#[test]
+fn the_header_of_the_history_hides_nothing_but_statistics() {
+    let nsqd = Nsqd::start(&[]);
+    let lookupd = Lookupd::start();
+    let hidden = ["NSQ-Poll: 1"];
+    for (path, method) in [
+        ("/topic/create?topic=t", "POST"),
+        ("/channel/create?topic=t&channel=c", "POST"),
+        ("/channel/peek?topic=t&channel=c", "GET"),
+        ("/config/log_level", "GET"),
+        ("/channel/empty?topic=t&channel=c", "POST"),
+    ] {
+        let reply = nsqd.request_with(method, path, &hidden, b"");
+        assert_eq!(reply.status, 200, "{path}");
+        nsqd.wait_for_line(&format!("200 {method} {path} "));
+    }
+    lookupd.request_with("POST", "/topic/create?topic=t", &hidden, b"");
+    lookupd.wait_for_line("200 POST /topic/create?topic=t ");
+    // It asks for DEBUG, not for silence.
+    let verbose = Nsqd::start(&["--log-level=debug"]);
+    verbose.request_with("GET", "/stats", &hidden, b"");
+    verbose.wait_for_line("DEBUG: 200 GET /stats ");
+}
+
+#[test]
 fn actions_reach_every_node() {
     let cluster = Cluster::start();
     cluster.publish([2, 2]);
@@ -215,6 +284,19 @@ fn actions_reach_every_node() {
         DONE,
     );
     assert_eq!(cluster.first.channel("alpha", "c1"), Value::Null);
+    // A script that deletes it again gets a warning that names every daemon, and no failure.
+    let (status, message) = admin.tell("DELETE", "/api/topics/alpha/c1", &Value::Null);
+    assert_eq!(status, 200);
+    assert!(message.starts_with("WARNING: Post \"http://"), "{message}");
+    for address in [
+        cluster.lookupd.http(),
+        cluster.first.http(),
+        cluster.second.http(),
+    ] {
+        let named = format!("http://{address}/channel/delete?topic=alpha&channel=c1");
+        assert!(message.contains(&named), "{message}");
+    }
+    assert!(message.contains("CHANNEL_NOT_FOUND"), "{message}");
     check(
         &admin.tell("DELETE", "/api/topics/alpha", &Value::Null),
         DONE,
@@ -263,6 +345,10 @@ fn a_tombstone_hides_a_topic_on_one_node_and_deletes_it_there() {
     cluster
         .lookupd
         .wait_for_producers("alpha", &[cluster.second.tcp()]);
+    let (status, message) = admin.tell("DELETE", &path, &json!({"topic": "unknown"}));
+    assert_eq!(status, 200);
+    assert!(message.starts_with("WARNING: Post \"http://"), "{message}");
+    assert!(message.contains("TOPIC_NOT_FOUND"), "{message}");
     let nowhere = "/api/nodes/127.0.0.1:1";
     for (body, wanted) in [
         (json!({"topic": "alpha"}), (404, "NODE_NOT_FOUND")),
@@ -286,6 +372,19 @@ fn requests_that_make_no_sense_are_refused_as_upstream_does() {
             "/api/topics",
             r#"{"topic":"a","channel":"c!"}"#,
             (400, "INVALID_CHANNEL"),
+        ),
+        (
+            "/api/topics",
+            r#"["arr","ch"]"#,
+            (
+                400,
+                "invalid type: sequence, expected an object at line 1 column 0",
+            ),
+        ),
+        (
+            "/api/topics",
+            r#"{"topic":"good","TOPIC":"a b"}"#,
+            (400, "INVALID_TOPIC"),
         ),
         ("/api/topics/alpha", "{}", (400, "INVALID_ACTION")),
         (
@@ -343,6 +442,12 @@ fn everything_goes_below_the_base_path() {
     assert_eq!(admin.get("/nsq/api/topics").status, 200);
     for path in ["/ping", "/api/topics", "/"] {
         assert_eq!(admin.get(path).status, 404, "{path}");
+    }
+    // A proxy may redirect one spelling to the other: neither is redirected back.
+    for path in ["/nsq", "/nsq/"] {
+        let reply = admin.get(path);
+        assert_eq!(reply.status, 200, "{path}");
+        assert!(reply.text().contains("href=\"/nsq/topics\""), "{path}");
     }
 }
 

@@ -262,7 +262,7 @@ fn scripts_show_their_password_and_guessing_is_slowed_down() {
     let reply = ask(&wrong);
     check(&reply, 429, "TOO_MANY_LOGINS");
     assert_eq!(reply.header("retry-after"), Some("300"));
-    // Whoever was right a moment ago still is.
+    // A user whose password was right a moment ago is still let in.
     assert_eq!(ask(&right).status, 200);
     let reply = admin.post("/login", b"user=ann&password=other");
     assert_eq!(reply.header("location"), Some("/login?error=wait&next=%2F"));
@@ -359,7 +359,7 @@ fn an_endpoint_is_told_of_every_action() {
     admin.tell("POST", "/api/topics", &create);
     assert_eq!(told()["action"], "create_topic");
     assert_eq!(told()["action"], "create_channel");
-    // What failed is not told, but for what upstream tells all the same.
+    // Failed actions cause no notification, except for those that upstream notifies about, too.
     admin.tell("DELETE", "/api/topics/none", &Value::Null);
     admin.tell("POST", "/api/topics/none", &json!({"action": "empty"}));
     assert_eq!(told()["action"], "empty_topic");

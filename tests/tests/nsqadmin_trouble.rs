@@ -42,7 +42,7 @@ fn a_dead_nsqd_given_by_address_is_listed_with_its_error() {
     let why = format!("dial tcp {dead}: connect: connection refused");
     assert!(page.contains(&why), "{page}");
     let asked = admin.get("/topics/t?action=delete").text();
-    let named = format!("Nodes that do not answer now: {dead} ({why})");
+    let named = format!("Nodes that are not responding: {dead} ({why})");
     assert!(asked.contains(&named), "{asked}");
 }
 
@@ -103,6 +103,34 @@ fn nobody_there_is_an_error_that_names_them() {
     }
     let (status, _) = admin.tell("DELETE", "/api/topics/t", &Value::Null);
     assert_eq!(status, 502);
+}
+
+#[test]
+fn the_counter_without_any_node_is_an_error_at_once_and_not_an_old_sum() {
+    let mut nsqd = Nsqd::start(&["--broadcast-address=127.0.0.1"]);
+    nsqd.order("/topic/create?topic=t");
+    nsqd.order("/channel/create?topic=t&channel=c");
+    let lookupd = lookupd_of(&[nsqd.http().port()]);
+    let admin = Admin::asking(
+        "lookupd",
+        [lookupd.address].into_iter(),
+        &["--history-interval=0"],
+    );
+    let counter = admin.json("/api/counter");
+    assert_eq!(
+        counter["stats"].as_object().map(serde_json::Map::len),
+        Some(1)
+    );
+    nsqd.kill9();
+    let (status, message) = admin.tell("GET", "/api/counter", &Value::Null);
+    let begin = "UPSTREAM_ERROR: failed to query any nsqd: Get \"http://";
+    assert!(status == 502 && message.starts_with(begin), "{message}");
+
+    let empty = Lookupd::start();
+    let admin = Admin::of_lookupds(&[&empty], &["--history-interval=0"]);
+    let answer = admin.tell("GET", "/api/counter", &Value::Null);
+    let nothing = "UPSTREAM_ERROR: failed to query any nsqd: ";
+    assert_eq!(answer, (502, nothing.to_owned()));
 }
 
 #[test]
@@ -210,7 +238,7 @@ fn nsqlookupds_need_not_agree() {
     let message = topic["message"].as_str().unwrap();
     assert!(message.contains(&ignorant.http().to_string()), "{message}");
     assert_eq!(topic["nodes"].as_array().unwrap().len(), 1);
-    // With one of them silent nobody can say that a topic is nowhere.
+    // While one of them is silent, no answer can say that a topic does not exist.
     let (status, _) = admin.tell("GET", "/api/topics/none", &Value::Null);
     assert_eq!(status, 502);
 }

@@ -1,20 +1,20 @@
 //! One clock for a whole run: unix nanoseconds that never step back.
 //!
-//! Messages carry their send time to whoever receives them, so the times have to be wall-clock
+//! Messages carry their send time to their receivers, so the times have to be wall-clock
 //! times; a step of the wall clock within a run must still not become a latency.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// Reads unix nanoseconds that advance with the monotonic clock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Clock {
+pub struct Clock {
     origin: Instant,
     origin_nanos: u64,
 }
 
 impl Clock {
     /// Ties the monotonic clock to the wall clock, once.
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let since_epoch = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or(Duration::ZERO);
@@ -25,13 +25,13 @@ impl Clock {
     }
 
     /// Unix nanoseconds now.
-    pub(crate) fn now(&self) -> u64 {
+    pub fn now(&self) -> u64 {
         self.origin_nanos + nanos(self.origin.elapsed())
     }
 }
 
 /// A duration in whole nanoseconds; the most a `u64` holds is 584 years.
-pub(crate) fn nanos(duration: Duration) -> u64 {
+pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

@@ -7,7 +7,7 @@ use nsq_protocol::{TopicName, encode};
 
 use crate::options::Publishing;
 
-/// Copies of one PUB, DPUB or MPUB, one behind the other.
+/// Copies of one PUB, DPUB or MPUB, one after the other.
 #[derive(Debug)]
 pub(crate) struct CommandBlock {
     bytes: Vec<u8>,
@@ -32,7 +32,7 @@ impl CommandBlock {
             encode::publish(&mut command, topic, &words.body(body_bytes));
         }
         let command_bytes = command.len();
-        // Bodies stand at the command's end, each behind its 4 bytes of length.
+        // The bodies are at the command's end, each after its 4 bytes of length.
         let first_body = command_bytes - batch * (SIZE_BYTES + body_bytes) + SIZE_BYTES;
         let stamps = if body_bytes < STAMP_BYTES {
             Vec::new()
@@ -69,7 +69,7 @@ impl CommandBlock {
     }
 }
 
-/// Text that is about as repetitive as what people send: names that come again, and numbers that do not.
+/// Text that compresses about as well as real messages: repeated names, and numbers that differ.
 #[derive(Default)]
 struct Words(u64);
 
@@ -111,8 +111,8 @@ const WORDS: [&str; 16] = [
     r#"","level":"info","line":"#,
 ];
 
-/// The send time a body begins with, if it does: a body of another origin begins with bytes that
-/// are no time of the last day.
+/// The send time that a body begins with. `None` for bodies of other programs, whose first bytes are not a time of the
+/// last day.
 pub(crate) fn send_time(body: &[u8], now: u64) -> Option<u64> {
     let stamp = u64::from_be_bytes(*body.first_chunk::<STAMP_BYTES>()?);
     (stamp <= now && now - stamp < DAY_NANOS).then_some(stamp)

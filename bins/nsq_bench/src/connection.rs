@@ -13,7 +13,7 @@ use crate::{error::BenchError, inbox::Inbox, layers::Layers};
 
 /// The socket. Several threads may write to it, one at a time; only one reads.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     /// Counted from 0, for error texts.
     number: usize,
     stream: TcpStream,
@@ -22,19 +22,19 @@ pub(crate) struct Socket {
 
 /// What a connection asks for when it introduces itself. `None` leaves it to the server.
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Hello {
-    pub(crate) heartbeat: Option<Duration>,
-    pub(crate) msg_timeout: Option<Duration>,
-    pub(crate) output_buffer_timeout: Option<Duration>,
-    pub(crate) layers: Layers,
+pub struct Hello {
+    pub heartbeat: Option<Duration>,
+    pub msg_timeout: Option<Duration>,
+    pub output_buffer_timeout: Option<Duration>,
+    pub layers: Layers,
 }
 
 impl Socket {
-    /// Connects and introduces itself. Whatever came behind the answer is in the inbox.
+    /// Connects and sends IDENTIFY. Bytes that arrived after the answer are in the inbox.
     ///
     /// # Errors
     /// No connection, or IDENTIFY refused.
-    pub(crate) fn open(
+    pub fn open(
         number: usize,
         address: &str,
         hello: Hello,
@@ -80,7 +80,7 @@ impl Socket {
     ///
     /// # Errors
     /// SUB refused, or the connection lost.
-    pub(crate) fn subscribe(
+    pub fn subscribe(
         &self,
         inbox: &mut Inbox,
         topic: &TopicName,
@@ -96,7 +96,7 @@ impl Socket {
     ///
     /// # Errors
     /// The write failed.
-    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), BenchError> {
+    pub fn write(&self, bytes: &[u8]) -> Result<(), BenchError> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         (&self.stream)
             .write_all(bytes)
@@ -104,20 +104,20 @@ impl Socket {
     }
 
     /// Ends both directions: a thread that waits for input wakes up with the connection lost.
-    pub(crate) fn shut_down(&self) {
-        // It may have been closed by the other side, which is just as good.
+    pub fn shut_down(&self) {
+        // The other side may have closed it already.
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
-    pub(crate) fn number(&self) -> usize {
+    pub fn number(&self) -> usize {
         self.number
     }
 
-    pub(crate) fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
 
-    pub(crate) fn failed(&self, act: &'static str, error: io::Error) -> BenchError {
+    pub fn failed(&self, act: &'static str, error: io::Error) -> BenchError {
         BenchError::Socket {
             connection: self.number,
             act,
@@ -126,15 +126,15 @@ impl Socket {
     }
 
     /// The error for an error frame.
-    pub(crate) fn refused(&self, text: &[u8]) -> BenchError {
+    pub fn refused(&self, text: &[u8]) -> BenchError {
         BenchError::Refused {
             connection: self.number,
             text: String::from_utf8_lossy(text).into_owned(),
         }
     }
 
-    /// The error for a frame that has no business here.
-    pub(crate) fn unexpected(&self, frame: Frame<'_>) -> BenchError {
+    /// The error for a frame that the protocol does not have here.
+    pub fn unexpected(&self, frame: Frame<'_>) -> BenchError {
         let what = match frame {
             Frame::Response(data) => format!("unexpected response {}", data.escape_ascii()),
             Frame::Error(data) => format!("unexpected error {}", data.escape_ascii()),
@@ -168,13 +168,13 @@ impl Hello {
 }
 
 /// A heartbeat's body.
-pub(crate) const HEARTBEAT: &[u8] = b"_heartbeat_";
+pub const HEARTBEAT: &[u8] = b"_heartbeat_";
 /// The answer to a heartbeat.
-pub(crate) const NOP: &[u8] = b"NOP\n";
+pub const NOP: &[u8] = b"NOP\n";
 /// The answer to PUB, MPUB and DPUB.
-pub(crate) const OK: &[u8] = b"OK";
+pub const OK: &[u8] = b"OK";
 /// The answer to CLS.
-pub(crate) const CLOSE_WAIT: &[u8] = b"CLOSE_WAIT";
+pub const CLOSE_WAIT: &[u8] = b"CLOSE_WAIT";
 
 #[cfg(test)]
 mod tests {

@@ -63,7 +63,7 @@ enum Closing {
     No,
     /// CLS has been sent; its answers are awaited.
     Subscribers,
-    /// Something failed: all sockets are shut, and what the threads still say is of no interest.
+    /// Something failed: all sockets are shut, and later events of the threads are ignored.
     Abandoned,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Coordinator<'a> {
                 .collect()
         };
         let wanted = match plan.publishing {
-            // What has to be received is known once all is published.
+            // The number of messages to receive is known once all are published.
             Some(_) => None,
             None => plan.messages,
         };
@@ -102,8 +102,8 @@ impl<'a> Coordinator<'a> {
             received: 0,
             redelivered: 0,
             received_bytes: 0,
-            answers: Latencies::new(),
-            end_to_end: Latencies::new(),
+            answers: Latencies::default(),
+            end_to_end: Latencies::default(),
             refused_count: 0,
             first_refusal: None,
             failures: Vec::new(),
@@ -168,7 +168,7 @@ impl<'a> Coordinator<'a> {
             .spawn(move || {
                 gate.wait();
                 let outcome = work(&progress, &sender);
-                // Nobody listens any more only when the whole run has been given up.
+                // This fails only when the whole run has been given up.
                 drop(sender.send(outcome));
             })
             .map(drop)
@@ -180,9 +180,9 @@ impl<'a> Coordinator<'a> {
         self.gate.wait();
     }
 
-    /// Takes events until every thread has ended, or has had its time to.
+    /// Handles events until every thread has ended, or its time to end is over.
     pub(crate) fn wait_for_all(&mut self, start_nanos: u64) {
-        // Publishers look at the time themselves, and what they published is waited for.
+        // Publishers check the time themselves; the run waits for what they published.
         let deadline_nanos = match (self.plan.duration, &self.plan.publishing) {
             (Some(duration), None) => start_nanos.saturating_add(nanos(duration)),
             _ => u64::MAX,
@@ -217,7 +217,7 @@ impl<'a> Coordinator<'a> {
                 continue;
             }
             if self.closing == Closing::Abandoned {
-                // Even shut sockets have not ended the threads: report what there is.
+                // The threads have not ended although their sockets are shut: report what there is.
                 return;
             }
             self.abandon(&BenchError::Stalled {
@@ -277,7 +277,7 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Notes why the run has failed and ends it. Errors that follow from that are not noted.
+    /// Notes why the run has failed and ends it. Errors that result from that are not noted.
     fn abandon(&mut self, error: &BenchError) {
         if self.closing == Closing::Abandoned {
             return;
@@ -296,7 +296,7 @@ impl<'a> Coordinator<'a> {
                 .push(BenchError::CommandsRefused { count, first }.to_string());
         }
         if !self.failures.is_empty() {
-            // Threads that failed have not handed in their sums.
+            // Threads that failed have not reported their counts.
             self.published = self.progress.published();
             self.received = self.received.max(self.progress.received());
         }
@@ -306,7 +306,7 @@ impl<'a> Coordinator<'a> {
         };
         if let Some(wanted) = self.plan.messages
             && actual < wanted
-            // Whatever else went wrong explains it better.
+            // Another failure explains it better.
             && self.failures.is_empty()
         {
             self.failures
@@ -335,5 +335,5 @@ impl<'a> Coordinator<'a> {
 }
 
 const STACK_BYTES: usize = 256 * 1024;
-/// How often the coordinator looks whether anything moves.
+/// How often the coordinator checks for progress.
 const LOOK_AROUND: Duration = Duration::from_millis(250);

@@ -26,30 +26,30 @@ use crate::{
 
 /// What a member does with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Habit {
-    /// It expects none: one would be an error.
+pub enum Habit {
+    /// It expects no message: one is an error.
     Idle,
     /// Finishes it at once.
     Finish,
     /// Keeps it.
     Keep,
-    /// Works on one after the other, this long each, and finishes each then.
+    /// Works on one message after the other, this long on each, and then finishes it.
     Slow(Duration),
 }
 
-/// The connections, and what has come in on them.
+/// The connections, and counts of what they received.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub struct Crowd {
     members: Vec<Member>,
     epoll: OwnedFd,
     clock: Clock,
-    /// What slow members will finish, in the order of its time.
+    /// The messages that slow members will finish, in the order of their times.
     at_work: VecDeque<(Instant, usize, RawMessageId)>,
     out: Vec<u8>,
-    pub(crate) heartbeat_count: u64,
-    pub(crate) received_count: u64,
+    pub heartbeat_count: u64,
+    pub received_count: u64,
     /// From a message's send time to its receipt.
-    pub(crate) latencies: Latencies,
+    pub latencies: Latencies,
 }
 
 #[derive(Debug)]
@@ -61,12 +61,12 @@ struct Member {
 
 /// When a crowd has done its work.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Until<'a> {
+pub enum Until<'a> {
     /// At this time.
     Time(Instant),
-    /// When so many messages have come since the crowd was made; with an error when none comes for that long.
+    /// When so many messages have arrived since the crowd was made. It is an error when none arrives for that long.
     Received(u64, Duration),
-    /// When somebody says so.
+    /// When another thread sets this.
     Told(&'a AtomicBool),
 }
 
@@ -75,7 +75,7 @@ impl Crowd {
     ///
     /// # Errors
     /// The kernel gives no epoll descriptor.
-    pub(crate) fn new() -> Result<Self, BenchError> {
+    pub fn new() -> Result<Self, BenchError> {
         raise_file_limit();
         Ok(Self {
             members: vec![],
@@ -85,15 +85,15 @@ impl Crowd {
             out: vec![],
             heartbeat_count: 0,
             received_count: 0,
-            latencies: Latencies::new(),
+            latencies: Latencies::default(),
         })
     }
 
-    /// Connects one more, which subscribes if it is told to what, and then is ready for so many messages.
+    /// Connects one more member. With a subscription, it subscribes and sends that RDY.
     ///
     /// # Errors
     /// No connection, or the server refuses a command.
-    pub(crate) fn join(
+    pub fn join(
         &mut self,
         address: &str,
         hello: Hello,
@@ -119,12 +119,12 @@ impl Crowd {
             inbox,
             habit,
         });
-        // What came in behind an answer is no event any more.
+        // Bytes that arrived after an answer are already read: epoll does not report them.
         self.take_frames(number)
     }
 
-    /// From now on all members do this with a message.
-    pub(crate) fn change_habits(&mut self, habit: Habit) {
+    /// Sets what all members do with a message from now on.
+    pub fn change_habits(&mut self, habit: Habit) {
         for member in &mut self.members {
             member.habit = habit;
         }
@@ -133,8 +133,8 @@ impl Crowd {
     /// Answers heartbeats and takes messages until the time has come.
     ///
     /// # Errors
-    /// A connection is lost, a command refused, or what is waited for does not come.
-    pub(crate) fn run(&mut self, until: Until<'_>) -> Result<(), BenchError> {
+    /// A connection is lost, a command is refused, or no message arrives for too long.
+    pub fn run(&mut self, until: Until<'_>) -> Result<(), BenchError> {
         let mut events = Vec::with_capacity(EVENTS_AT_ONCE);
         let mut moved_at = Instant::now();
         loop {
@@ -177,7 +177,7 @@ impl Crowd {
 
     fn take(&mut self, number: usize) -> Result<(), BenchError> {
         let member = &mut self.members[number];
-        // Events say that there is something to read, so this does not wait.
+        // The event says that there are bytes to read, so this does not block.
         member.inbox.receive(&member.socket)?;
         self.take_frames(number)
     }
@@ -236,9 +236,9 @@ fn waiting(error: rustix::io::Errno) -> BenchError {
     BenchError::Epoll(error.into())
 }
 
-/// Raises the soft limit of open files to the hard one; what is started from here on has it too.
-/// Should that fail, opening says so.
-pub(crate) fn raise_file_limit() {
+/// Raises the soft limit of open files to the hard one, also for processes started later. If that fails, opening a
+/// connection reports it.
+pub fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let _ = setrlimit(
         Resource::Nofile,
@@ -249,10 +249,10 @@ pub(crate) fn raise_file_limit() {
     );
 }
 
-/// Heartbeats are all that comes in on most; it grows where messages are larger.
+/// Most members receive only heartbeats; the buffer grows for larger messages.
 const INBOX_BYTES: usize = 1024;
 const EVENTS_AT_ONCE: usize = 256;
-/// How often it is looked whether the time has come.
+/// How often the crowd checks whether it is done.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
 /// A server that does not read for so long has stalled.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -347,7 +347,7 @@ mod tests {
     fn an_idle_member_expects_no_message() {
         let (address, _server) = serve(message());
         let mut crowd = Crowd::new().unwrap();
-        // It depends on the time whether the message comes behind the answer to IDENTIFY.
+        // Depending on timing, the message may arrive together with the answer to IDENTIFY.
         let outcome = crowd
             .join(&address, Hello::default(), None, Habit::Idle)
             .and_then(|()| crowd.run(Until::Received(1, Duration::from_secs(10))));

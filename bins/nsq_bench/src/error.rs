@@ -6,7 +6,7 @@ use std::{io, time::Duration};
 
 /// Why a run failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BenchError {
+pub enum BenchError {
     /// The options contradict each other.
     #[error("{0}")]
     Usage(String),
@@ -29,7 +29,7 @@ pub(crate) enum BenchError {
     /// Error frames that leave the connection usable, such as E_FIN_FAILED.
     #[error("{count} commands were refused, the first with {first}")]
     CommandsRefused { count: u64, first: String },
-    /// The server sent something the protocol does not have in this place.
+    /// The server sent something that the protocol does not allow here.
     #[error("connection {connection}: {what}")]
     Protocol { connection: usize, what: String },
     /// Nothing moved for too long.
@@ -45,7 +45,7 @@ pub(crate) enum BenchError {
     /// The server's process could not be read.
     #[error("cannot read {path}: {error}")]
     Process { path: String, error: io::Error },
-    /// The server's process said something else than expected.
+    /// A file of the server's process lacks a field.
     #[error("{path} has no {field}")]
     ProcessField { path: String, field: &'static str },
     /// A worker thread could not be started.
@@ -54,7 +54,7 @@ pub(crate) enum BenchError {
     /// An epoll call failed.
     #[error("cannot wait for the connections: {0}")]
     Epoll(io::Error),
-    /// Something is wrong with a server of a run, which is named.
+    /// A server of a run failed.
     #[error("{server}: {what}")]
     Server { server: String, what: String },
 }

@@ -16,37 +16,37 @@ use crate::{
     report::{MemoryText, Split},
 };
 
-/// What holding the connections came to.
+/// The outcome of holding the connections.
 #[derive(Debug, Serialize)]
-pub(crate) struct IdleReport {
+pub struct IdleReport {
     load: &'static str,
     address: String,
     connections: usize,
     open_seconds: f64,
     hold_seconds: f64,
     heartbeats: u64,
-    pub(crate) server: Option<IdleUse>,
-    pub(crate) failures: Vec<String>,
+    pub server: Option<IdleUse>,
+    pub failures: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct IdleUse {
+pub struct IdleUse {
     memory_before: Memory,
-    pub(crate) memory_open: Memory,
+    pub memory_open: Memory,
     memory_end: Memory,
-    /// Resident memory that came with the connections, for each of them.
+    /// Resident memory for each connection.
     kib_per_connection: f64,
     open_cpu: CpuUse,
     hold_cpu: CpuUse,
     /// One core busy all the time is 100.
-    pub(crate) hold_cpu_percent: f64,
+    pub hold_cpu_percent: f64,
 }
 
 /// Opens the connections, holds them and measures.
 ///
 /// # Errors
 /// Not all connections could be opened, or the server's process cannot be read.
-pub(crate) fn run(options: &Idle) -> Result<IdleReport, BenchError> {
+pub fn run(options: &Idle) -> Result<IdleReport, BenchError> {
     let server = options.common.pid.map(Process::new);
     if let Some(process) = server {
         process.settled_cpu()?;
@@ -121,7 +121,7 @@ fn open(options: &Idle) -> Result<Crowd, BenchError> {
     Ok(crowd)
 }
 
-/// Answers heartbeats for `duration` and says how many there were.
+/// Answers heartbeats for `duration` and returns how many there were.
 fn hold(crowd: &mut Crowd, duration: Duration) -> Result<u64, BenchError> {
     let before = crowd.heartbeat_count;
     crowd.run(Until::Time(Instant::now() + duration))?;

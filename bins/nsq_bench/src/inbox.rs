@@ -1,4 +1,4 @@
-//! What comes in on a connection, frame by frame.
+//! The input of a connection, frame by frame.
 
 use std::{
     io::{self, Read as _},
@@ -13,9 +13,9 @@ use crate::{
     error::BenchError,
 };
 
-/// Bytes that have come in and are not used up yet.
+/// Bytes that have arrived and are not yet consumed.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub struct Inbox {
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -23,7 +23,7 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     /// Room for `bytes`; it grows when a frame needs more.
-    pub(crate) fn new(bytes: usize) -> Self {
+    pub fn new(bytes: usize) -> Self {
         Self {
             buffer: vec![0; bytes],
             start: 0,
@@ -31,11 +31,11 @@ impl Inbox {
         }
     }
 
-    /// Waits for bytes and takes in as many as there are.
+    /// Waits for bytes and reads as many as there are.
     ///
     /// # Errors
     /// The connection has ended or failed.
-    pub(crate) fn receive(&mut self, socket: &Socket) -> Result<(), BenchError> {
+    pub fn receive(&mut self, socket: &Socket) -> Result<(), BenchError> {
         self.make_room();
         loop {
             match socket.stream().read(&mut self.buffer[self.end..]) {
@@ -46,11 +46,11 @@ impl Inbox {
         }
     }
 
-    /// Takes in what is there without waiting, and says whether anything was.
+    /// Reads what is there without waiting, and returns whether anything was.
     ///
     /// # Errors
     /// The connection has ended or failed.
-    pub(crate) fn receive_now(&mut self, socket: &Socket) -> Result<bool, BenchError> {
+    pub fn receive_now(&mut self, socket: &Socket) -> Result<bool, BenchError> {
         self.make_room();
         match recv(
             socket.stream(),
@@ -66,14 +66,14 @@ impl Inbox {
 
     /// The reason why a write has failed: the error frame that nsqd sent before it closed the
     /// connection, if there is one, else `error` itself.
-    pub(crate) fn explain(&mut self, socket: &Socket, error: BenchError) -> BenchError {
+    pub fn explain(&mut self, socket: &Socket, error: BenchError) -> BenchError {
         loop {
             while let Ok(Some(frame)) = self.next_frame(socket) {
                 if let Frame::Error(text) = frame {
                     return socket.refused(text);
                 }
             }
-            // The connection is broken, so that this comes to an end.
+            // The connection is broken, so this loop ends.
             if self.receive(socket).is_err() {
                 return error;
             }
@@ -84,7 +84,7 @@ impl Inbox {
     ///
     /// # Errors
     /// The bytes are not a frame.
-    pub(crate) fn next_frame(&mut self, socket: &Socket) -> Result<Option<Frame<'_>>, BenchError> {
+    pub fn next_frame(&mut self, socket: &Socket) -> Result<Option<Frame<'_>>, BenchError> {
         match decode_frame(&self.buffer[self.start..self.end], MAX_FRAME_BYTES) {
             Ok(Some((frame, used_bytes))) => {
                 self.start += used_bytes;
@@ -99,11 +99,11 @@ impl Inbox {
     }
 
     /// Waits for the answer to the command just sent, and returns it. A server that says nothing for
-    /// [`ANSWER_LIMIT`] is an error.
+    /// `ANSWER_LIMIT` is an error.
     ///
     /// # Errors
     /// The command is refused, or the connection lost.
-    pub(crate) fn receive_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
+    pub fn receive_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
         let limit = |time| {
             socket
                 .stream()
@@ -120,7 +120,7 @@ impl Inbox {
     ///
     /// # Errors
     /// The command is refused, or the connection lost.
-    pub(crate) fn next_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
+    pub fn next_answer(&mut self, socket: &Socket) -> Result<Vec<u8>, BenchError> {
         loop {
             match self.next_frame(socket)? {
                 Some(Frame::Response(HEARTBEAT)) => socket.write(NOP)?,
@@ -132,8 +132,8 @@ impl Inbox {
         }
     }
 
-    /// What has come in and is not used up.
-    pub(crate) fn into_rest(self) -> Vec<u8> {
+    /// The bytes that are not yet consumed.
+    pub fn into_rest(self) -> Vec<u8> {
         self.buffer[self.start..self.end].to_vec()
     }
 
@@ -147,7 +147,7 @@ impl Inbox {
         Ok(())
     }
 
-    /// Sees to it that there is room behind `end`.
+    /// Makes room after `end`.
     fn make_room(&mut self) {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);

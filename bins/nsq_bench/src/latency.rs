@@ -7,30 +7,32 @@ use serde::Serialize;
 
 /// Collects latencies in nanoseconds, with three digits of each kept.
 #[derive(Debug)]
-pub(crate) struct Latencies(Histogram<u64>);
+pub struct Latencies(Histogram<u64>);
 
-impl Latencies {
-    pub(crate) fn new() -> Self {
+impl Default for Latencies {
+    fn default() -> Self {
         Self(
             Histogram::new_with_bounds(LOWEST_NANOS, HIGHEST_NANOS, SIGNIFICANT_DIGITS)
                 .expect("the bounds are constants the histogram accepts"),
         )
     }
+}
 
-    /// Counts one latency; what lies past an hour counts as an hour.
-    pub(crate) fn record(&mut self, nanos: u64) {
+impl Latencies {
+    /// Counts one latency; one above an hour counts as an hour.
+    pub fn record(&mut self, nanos: u64) {
         self.0.saturating_record(nanos);
     }
 
-    /// Takes in all that `other` has counted.
-    pub(crate) fn merge(&mut self, other: &Self) {
+    /// Adds all latencies that `other` has counted.
+    pub fn merge(&mut self, other: &Self) {
         self.0
             .add(&other.0)
-            .expect("all have the bounds of new, so what one holds fits the other");
+            .expect("all have the default bounds, so what one holds fits the other");
     }
 
     /// The percentiles, or `None` when nothing was recorded.
-    pub(crate) fn percentiles(&self) -> Option<Percentiles> {
+    pub fn percentiles(&self) -> Option<Percentiles> {
         if self.0.is_empty() {
             return None;
         }
@@ -46,15 +48,15 @@ impl Latencies {
     }
 }
 
-/// What is said about a set of latencies, in microseconds.
+/// The percentiles of a set of latencies, in microseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(crate) struct Percentiles {
-    pub(crate) count: u64,
-    pub(crate) p50_us: f64,
-    pub(crate) p90_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) p99_9_us: f64,
-    pub(crate) max_us: f64,
+pub struct Percentiles {
+    pub count: u64,
+    pub p50_us: f64,
+    pub p90_us: f64,
+    pub p99_us: f64,
+    pub p99_9_us: f64,
+    pub max_us: f64,
 }
 
 impl fmt::Display for Percentiles {
@@ -73,7 +75,7 @@ impl fmt::Display for Percentiles {
 
 /// Microseconds shown in the unit that keeps them short.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Micros(pub(crate) f64);
+pub struct Micros(pub f64);
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -100,7 +102,7 @@ fn micros(nanos: u64) -> f64 {
 
 /// The histogram's finest step: well below what a socket can answer in.
 const LOWEST_NANOS: u64 = 128;
-/// An hour: past any latency worth telling apart.
+/// An hour: longer latencies need no distinction.
 const HIGHEST_NANOS: u64 = 3_600_000_000_000;
 /// Three digits: a step of at most 0.1 %, for about 200 KB a histogram.
 const SIGNIFICANT_DIGITS: u8 = 3;
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_the_values() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         for micros in 1..=10_000 {
             latencies.record(micros * 1000);
         }
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn merging_counts_both() {
-        let (mut one, mut other) = (Latencies::new(), Latencies::new());
+        let (mut one, mut other) = (Latencies::default(), Latencies::default());
         one.record(1_000_000);
         other.record(9_000_000);
         one.merge(&other);
@@ -145,12 +147,12 @@ mod tests {
 
     #[test]
     fn nothing_recorded_is_no_percentiles() {
-        assert_eq!(Latencies::new().percentiles(), None);
+        assert_eq!(Latencies::default().percentiles(), None);
     }
 
     #[test]
     fn a_latency_past_the_highest_counts_as_the_highest() {
-        let mut latencies = Latencies::new();
+        let mut latencies = Latencies::default();
         latencies.record(u64::MAX);
         close(latencies.percentiles().unwrap().max_us, 3.6e9);
     }

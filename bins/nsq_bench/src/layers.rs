@@ -1,8 +1,7 @@
 //! TLS and compression between the load and the server.
 //!
-//! A thread beside each connection puts the layers on and takes them off, so that the load itself is the same with
-//! and without them. What that costs is not the server's CPU time; on a machine that both share it does cost
-//! messages a second.
+//! An extra thread for each connection adds and removes the layers, so that the load itself is the same with and without
+//! them. Its cost is not part of the server's CPU time, but on a shared machine it lowers the messages a second.
 
 use std::{
     io,
@@ -21,37 +20,37 @@ use tokio::io::{AsyncReadExt as _, copy_bidirectional_with_sizes};
 
 /// What to negotiate with the server.
 #[derive(Debug, Default, Clone, Copy, Args)]
-pub(crate) struct Layers {
-    /// Connect by TLS, whoever the server's certificate says it is.
+pub struct Layers {
+    /// Connect by TLS, without checking the server's certificate.
     #[arg(long)]
-    pub(crate) tls: bool,
+    pub tls: bool,
     /// Compress with snappy.
     #[arg(long, conflicts_with = "deflate")]
-    pub(crate) snappy: bool,
+    pub snappy: bool,
     /// Compress with deflate at this level, 1 to 9.
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=9))]
-    pub(crate) deflate: Option<u8>,
+    pub deflate: Option<u8>,
 }
 
 impl Layers {
     /// Plain bytes.
-    pub(crate) const NONE: Self = Self {
+    pub const NONE: Self = Self {
         tls: false,
         snappy: false,
         deflate: None,
     };
 
-    /// Whether there are any.
-    pub(crate) fn is_any(self) -> bool {
+    /// Returns whether there are any layers.
+    pub fn is_any(self) -> bool {
         self.tls || self.snappy || self.deflate.is_some()
     }
 
-    /// Puts what was asked for on `far`, and returns a stream that goes through it. `answer` is the server's to
-    /// IDENTIFY, and `read_ahead` what was read behind it.
+    /// Puts the layers on `far` and returns a stream that goes through them. `answer` is the server's answer to IDENTIFY;
+    /// `read_ahead` are the bytes that were read after it.
     ///
     /// # Errors
     /// The server has not agreed, or the handshake failed.
-    pub(crate) fn put_on(
+    pub fn put_on(
         self,
         far: TcpStream,
         answer: &[u8],
@@ -69,7 +68,7 @@ impl Layers {
             .name("layers".to_owned())
             .spawn(move || {
                 if let Err(error) = self.carry(near, far, read_ahead, &sender) {
-                    // After the handshake nobody waits: the load sees its connection end.
+                    // After the handshake no one waits for the outcome: the load sees its connection end.
                     let _ = sender.send(Err(error));
                 }
             })?;
@@ -125,7 +124,7 @@ impl Layers {
                 far.compress(compression, read_ahead)?;
                 far.read_exact(&mut ok).await?;
             }
-            // Nobody waits any more if the run was given up.
+            // If the run was given up, no one waits any more.
             let _ = ready.send(Ok(()));
             copy_bidirectional_with_sizes(&mut near, &mut far, COPY_BYTES, COPY_BYTES).await?;
             Ok(())
@@ -133,5 +132,5 @@ impl Layers {
     }
 }
 
-/// What goes through in one piece.
+/// The most bytes that go through in one piece.
 const COPY_BYTES: usize = 256 * 1024;

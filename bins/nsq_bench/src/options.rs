@@ -5,14 +5,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use nsq_protocol::{ChannelName, TopicName};
 
-use crate::{
-    clock::Clock,
-    document::DocumentOptions,
-    floor::Floor,
-    layers::Layers,
-    suite::{SuiteOptions, work::PATIENCE},
-    tied::Tied,
-};
+use crate::{clock::Clock, layers::Layers};
 
 /// Puts load on an nsqd and measures what it costs.
 ///
@@ -20,13 +13,13 @@ use crate::{
 /// has gone quiet again, so work that it puts off counts too.
 #[derive(Debug, Parser)]
 #[command(name = "nsq_bench", version)]
-pub(crate) struct Options {
+pub struct Options {
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Publishes, and measures how long answers take.
     Publish(Publish),
     /// Subscribes and finishes every message.
@@ -38,162 +31,161 @@ pub(crate) enum Command {
     Both(Both),
     /// Opens connections and holds them, answering heartbeats.
     Idle(Idle),
-    /// Measures all that docs/PERFORMANCE.md shows, starting the servers itself.
-    Suite(SuiteOptions),
-    /// Writes tables and charts of a suite's result file.
-    Document(DocumentOptions),
-    /// Serves as the floor: answers and delivers as nsqd does, keeping nothing.
-    Floor(Floor),
-    /// Runs a program that ends when this one's parent does.
-    #[command(hide = true)]
-    Tied(Tied),
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Common {
+pub struct Common {
     /// The server's TCP address.
     #[arg(long, default_value = "127.0.0.1:4150")]
-    pub(crate) address: String,
+    pub address: String,
+    /// The server's HTTP address, to delete the run's own topic [default: the TCP address with the next port].
+    #[arg(long)]
+    pub http_address: Option<String>,
+    /// Leave the run's own topic and its messages on the server. One named by --topic is always left.
+    #[arg(long)]
+    pub keep_topic: bool,
     /// The server's process id, to measure its CPU time and memory.
     #[arg(long)]
-    pub(crate) pid: Option<u32>,
+    pub pid: Option<u32>,
     /// Print one JSON object instead of text.
     #[arg(long)]
-    pub(crate) json: bool,
+    pub json: bool,
     /// Give up when nothing has moved for this long.
     #[arg(long, value_parser = duration, default_value = "30s")]
-    pub(crate) patience: Duration,
+    pub patience: Duration,
     #[command(flatten)]
-    pub(crate) layers: Layers,
+    pub layers: Layers,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// How many messages, over all connections.
     #[arg(long)]
-    pub(crate) messages: Option<u64>,
+    pub messages: Option<u64>,
     /// How long, such as 500ms, 10s or 2m.
     #[arg(long, value_parser = duration)]
-    pub(crate) duration: Option<Duration>,
+    pub duration: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Publishing {
+pub struct Publishing {
     /// Body size in bytes. From 8 bytes on the first eight are the send time, for latencies.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) size: u32,
+    pub size: u32,
     /// Messages in a command: 1 sends PUB, more send MPUB.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) batch: u32,
+    pub batch: u32,
     /// Commands in flight on a connection; 1 waits for each answer.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub(crate) window: u32,
+    pub window: u32,
     /// Messages a second over all connections; 0 is as fast as answers come.
     #[arg(long, default_value_t = 0)]
-    pub(crate) rate: u64,
+    pub rate: u64,
     /// Defer every message by this long (DPUB).
     #[arg(long, value_parser = duration)]
-    pub(crate) defer: Option<Duration>,
+    pub defer: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Subscribing {
+pub struct Subscribing {
     /// RDY: the most messages a connection holds at once.
     #[arg(long, default_value_t = 2500)]
-    pub(crate) ready: u32,
+    pub ready: u32,
     /// The most FINs in a write; 0 answers all messages of one socket read together.
     #[arg(long, default_value_t = 0)]
-    pub(crate) fin_batch: u32,
+    pub fin_batch: u32,
     /// How long the server may hold messages back to send them together, instead of its own
     /// default (250 ms in nsqd). It matters while fewer than RDY messages are in flight.
     #[arg(long, value_parser = duration)]
-    pub(crate) output_buffer_timeout: Option<Duration>,
+    pub output_buffer_timeout: Option<Duration>,
     /// The message timeout to ask for, instead of the server's own.
     #[arg(long, value_parser = duration)]
-    pub(crate) msg_timeout: Option<Duration>,
+    pub msg_timeout: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Publish {
+pub struct Publish {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub common: Common,
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub bounds: Bounds,
     #[command(flatten)]
-    pub(crate) publishing: Publishing,
+    pub publishing: Publishing,
     /// How many connections publish.
     #[arg(long, default_value_t = 1)]
-    pub(crate) connections: usize,
-    /// The topic; by default one of its own for each run.
+    pub connections: usize,
+    /// The topic; by default a new one for each run.
     #[arg(long)]
-    pub(crate) topic: Option<TopicName>,
+    pub topic: Option<TopicName>,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Subscribe {
+pub struct Subscribe {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub common: Common,
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub bounds: Bounds,
     #[command(flatten)]
-    pub(crate) subscribing: Subscribing,
+    pub subscribing: Subscribing,
     /// How many connections subscribe.
     #[arg(long, default_value_t = 1)]
-    pub(crate) connections: usize,
+    pub connections: usize,
     #[arg(long)]
-    pub(crate) topic: TopicName,
+    pub topic: TopicName,
     #[arg(long, default_value = DEFAULT_CHANNEL)]
-    pub(crate) channel: ChannelName,
+    pub channel: ChannelName,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Both {
+pub struct Both {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub common: Common,
     #[command(flatten)]
-    pub(crate) bounds: Bounds,
+    pub bounds: Bounds,
     #[command(flatten)]
-    pub(crate) publishing: Publishing,
+    pub publishing: Publishing,
     #[command(flatten)]
-    pub(crate) subscribing: Subscribing,
+    pub subscribing: Subscribing,
     /// How many connections publish.
     #[arg(long, default_value_t = 1)]
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// How many connections subscribe.
     #[arg(long, default_value_t = 1)]
-    pub(crate) subscribers: usize,
-    /// The topic; by default one of its own for each run. It has to be empty.
+    pub subscribers: usize,
+    /// The topic, which has to be empty; by default a new one for each run.
     #[arg(long)]
-    pub(crate) topic: Option<TopicName>,
+    pub topic: Option<TopicName>,
     #[arg(long, default_value = DEFAULT_CHANNEL)]
-    pub(crate) channel: ChannelName,
+    pub channel: ChannelName,
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct Idle {
+pub struct Idle {
     #[command(flatten)]
-    pub(crate) common: Common,
+    pub common: Common,
     /// How many connections are held.
     #[arg(long, default_value_t = 1000)]
-    pub(crate) connections: usize,
+    pub connections: usize,
     /// How long they are held.
     #[arg(long, value_parser = duration, default_value = "10s")]
-    pub(crate) duration: Duration,
+    pub duration: Duration,
     /// The heartbeat interval to ask for.
     #[arg(long, value_parser = duration, default_value = "30s")]
-    pub(crate) heartbeat: Duration,
+    pub heartbeat: Duration,
     /// Subscribe every connection to this topic, with RDY 1.
     #[arg(long)]
-    pub(crate) topic: Option<TopicName>,
+    pub topic: Option<TopicName>,
     #[arg(long, default_value = DEFAULT_CHANNEL)]
-    pub(crate) channel: ChannelName,
+    pub channel: ChannelName,
 }
 
 impl Common {
-    /// A server in a run of the suite.
-    pub(crate) fn of(address: String, pid: u32) -> Self {
+    /// A server that another program has started, with defaults for everything else.
+    pub fn of(address: String, pid: u32) -> Self {
         Self {
             address,
+            http_address: None,
+            keep_topic: false,
             pid: Some(pid),
             json: false,
             patience: PATIENCE,
@@ -202,14 +194,14 @@ impl Common {
     }
 }
 
-/// A topic name that no other run has.
-pub(crate) fn unique_topic() -> TopicName {
+/// A topic name that no other run uses.
+pub fn unique_topic() -> TopicName {
     let name = format!("bench_{:x}_{:x}", std::process::id(), Clock::start().now());
     TopicName::parse(&name).expect("letters, digits and underscores, fewer than 64")
 }
 
-/// The channel that is used where no other is asked for.
-pub(crate) fn default_channel() -> ChannelName {
+/// The channel when no other is given.
+pub fn default_channel() -> ChannelName {
     ChannelName::parse(DEFAULT_CHANNEL).expect("a valid name")
 }
 
@@ -230,6 +222,8 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A server that moves nothing for so long has stalled.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 const DEFAULT_CHANNEL: &str = "bench";
 
 #[cfg(test)]

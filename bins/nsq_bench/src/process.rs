@@ -10,14 +10,14 @@ use serde::Serialize;
 
 use crate::{clock::nanos, error::BenchError};
 
-/// A process that is watched.
+/// A process whose use of CPU and memory is measured.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Process {
+pub struct Process {
     pid: u32,
 }
 
 impl Process {
-    pub(crate) fn new(pid: u32) -> Self {
+    pub fn new(pid: u32) -> Self {
         Self { pid }
     }
 
@@ -25,7 +25,7 @@ impl Process {
     ///
     /// # Errors
     /// The process is gone or not readable.
-    pub(crate) fn cpu(self) -> Result<CpuReading, BenchError> {
+    pub fn cpu(self) -> Result<CpuReading, BenchError> {
         let folder = format!("/proc/{}/task", self.pid);
         let entries = fs::read_dir(&folder).map_err(|error| BenchError::Process {
             path: folder.clone(),
@@ -54,12 +54,12 @@ impl Process {
         })
     }
 
-    /// Waits until the process has gone quiet (at most [`SETTLE_LIMIT`]), then reads its CPU time:
+    /// Waits until the process has gone quiet (at most `SETTLE_LIMIT`), then reads its CPU time:
     /// work that a server puts off until after the answer is still work the load has caused.
     ///
     /// # Errors
     /// As [`Process::cpu`].
-    pub(crate) fn settled_cpu(self) -> Result<CpuReading, BenchError> {
+    pub fn settled_cpu(self) -> Result<CpuReading, BenchError> {
         let mut last = self.cpu()?;
         let mut quiet_count = 0;
         for _ in 0..SETTLE_LIMIT.as_millis() / SETTLE_STEP.as_millis() {
@@ -83,7 +83,7 @@ impl Process {
     ///
     /// # Errors
     /// The process is gone or not readable.
-    pub(crate) fn memory(self) -> Result<Memory, BenchError> {
+    pub fn memory(self) -> Result<Memory, BenchError> {
         let path = format!("/proc/{}/status", self.pid);
         let text = read(&path)?;
         let field = |field| {
@@ -103,7 +103,7 @@ impl Process {
 
 /// A process's CPU counters at one moment.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct CpuReading {
+pub struct CpuReading {
     thread_nanos: HashMap<String, u64>,
     user_ticks: u64,
     system_ticks: u64,
@@ -111,7 +111,7 @@ pub(crate) struct CpuReading {
 
 impl CpuReading {
     /// What was used between `earlier` and this reading.
-    pub(crate) fn since(&self, earlier: &Self) -> CpuUse {
+    pub fn since(&self, earlier: &Self) -> CpuUse {
         let nanos: u64 = self
             .thread_nanos
             .iter()
@@ -148,19 +148,16 @@ impl CpuReading {
 
 /// CPU time in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the unit is part of every name, in the JSON too"
-)]
-pub(crate) struct CpuUse {
-    pub(crate) total_us: f64,
-    pub(crate) user_us: f64,
-    pub(crate) system_us: f64,
+pub struct CpuUse {
+    pub total_us: f64,
+    pub user_us: f64,
+    pub system_us: f64,
 }
 
 impl CpuUse {
     /// The same, for one of `count` messages.
-    pub(crate) fn per_message(&self, count: u64) -> Self {
+    #[must_use]
+    pub fn per_message(&self, count: u64) -> Self {
         let each = 1.0 / ratio(count.max(1), 1);
         Self {
             total_us: self.total_us * each,
@@ -172,19 +169,15 @@ impl CpuUse {
 
 /// Resident memory in KiB, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[expect(
-    clippy::struct_field_names,
-    reason = "the unit is part of every name, in the JSON too"
-)]
-pub(crate) struct Memory {
-    pub(crate) rss_kib: u64,
-    pub(crate) peak_rss_kib: u64,
-    pub(crate) rss_anon_kib: u64,
-    pub(crate) rss_file_kib: u64,
+pub struct Memory {
+    pub rss_kib: u64,
+    pub peak_rss_kib: u64,
+    pub rss_anon_kib: u64,
+    pub rss_file_kib: u64,
 }
 
 /// The CPU time this process has used, in nanoseconds, with that of threads that have ended.
-pub(crate) fn own_cpu_nanos() -> u64 {
+pub fn own_cpu_nanos() -> u64 {
     let used = clock_gettime(ClockId::ProcessCPUTime);
     Duration::try_from(used).map_or(0, nanos)
 }
@@ -194,7 +187,7 @@ pub(crate) fn own_cpu_nanos() -> u64 {
     clippy::cast_precision_loss,
     reason = "a report shows a few digits; an f64 keeps fifteen"
 )]
-pub(crate) fn ratio(numerator: u64, denominator: u64) -> f64 {
+pub fn ratio(numerator: u64, denominator: u64) -> f64 {
     numerator as f64 / denominator as f64
 }
 
@@ -211,7 +204,7 @@ fn parse_schedstat(text: &str) -> Option<u64> {
 }
 
 /// User and system ticks: fields 14 and 15 of `stat`. The second field, the program's name in
-/// parentheses, may hold spaces and parentheses itself, so counting starts behind the last one.
+/// parentheses, may hold spaces and parentheses itself, so counting starts after the last one.
 fn parse_stat(text: &str) -> Option<(u64, u64)> {
     let (_, after_name) = text.rsplit_once(')')?;
     let mut fields = after_name.split_ascii_whitespace().skip(11);
@@ -234,7 +227,7 @@ const SETTLE_STEP: Duration = Duration::from_millis(20);
 /// Less than a twentieth of a core over one step is quiet: garbage collectors and timers do that.
 const QUIET_MICROS: f64 = 1000.0;
 const QUIET_STEPS: u32 = 2;
-/// A server that is never quiet is read after this long all the same.
+/// The longest wait for a server that is never quiet.
 const SETTLE_LIMIT: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the threads of a run tell each other while it is going.
+//! What the threads of a run tell each other.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Nothing has happened; receiving is done at `wanted` messages, if that is known already.
+    /// Zero counts. Receiving is done at `wanted` messages, if that number is known already.
     pub(crate) fn new(wanted: Option<u64>) -> Self {
         Self {
             published: AtomicU64::new(0),
@@ -36,16 +36,16 @@ impl Progress {
         self.published.fetch_add(count, Ordering::SeqCst);
     }
 
-    /// Counts messages and says whether all that were wanted are there.
+    /// Counts messages and returns whether all wanted ones have been received.
     pub(crate) fn add_received(&self, count: u64) -> bool {
         let received = self.received.fetch_add(count, Ordering::SeqCst) + count;
         received >= self.wanted.load(Ordering::SeqCst)
     }
 
-    /// Sets how many have to be received and says whether they are there already.
+    /// Sets how many messages have to be received and returns whether they have been.
     ///
-    /// Either this or a later [`Progress::add_received`] says so: each writes its own number
-    /// before it reads the other's, in one order for all threads.
+    /// Either this or a later [`Progress::add_received`] returns true: each writes its own number before it reads the
+    /// other's, in one order for all threads.
     pub(crate) fn want(&self, count: u64) -> bool {
         self.wanted.store(count, Ordering::SeqCst);
         self.received() >= count

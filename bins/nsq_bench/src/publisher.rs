@@ -74,7 +74,7 @@ impl Publisher {
             sent_count: 0,
             answered_count: 0,
             unanswered: VecDeque::with_capacity(window),
-            answers: Latencies::new(),
+            answers: Latencies::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a run has to say, as text and as JSON.
+//! The report of a run, as text and as JSON.
 
 use std::fmt;
 
@@ -12,42 +12,42 @@ use crate::{
 
 /// The outcome of one run.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct Report {
-    pub(crate) load: String,
-    pub(crate) address: String,
-    pub(crate) topic: String,
+pub struct Report {
+    pub load: String,
+    pub address: String,
+    pub topic: String,
     /// Messages the server has answered with OK.
-    pub(crate) published: u64,
+    pub published: u64,
     /// Messages received and finished.
-    pub(crate) received: u64,
+    pub received: u64,
     /// Those of the received that had been delivered before.
-    pub(crate) redelivered: u64,
-    pub(crate) body_bytes: u64,
-    pub(crate) seconds: f64,
+    pub redelivered: u64,
+    pub body_bytes: u64,
+    pub seconds: f64,
     /// From a command's send time to its answer; in an open-loop run, from its due time.
-    pub(crate) answer_latency: Option<Percentiles>,
+    pub answer_latency: Option<Percentiles>,
     /// From the send time in the body (in an open-loop run, the due time) to receipt.
-    pub(crate) end_to_end_latency: Option<Percentiles>,
-    pub(crate) server: Option<ServerUse>,
-    /// What the load generator itself has used, over all messages.
-    pub(crate) own_cpu_us: f64,
+    pub end_to_end_latency: Option<Percentiles>,
+    pub server: Option<ServerUse>,
+    /// CPU time that the load generator itself has used, over all messages.
+    pub own_cpu_us: f64,
     /// Why the run does not count. Empty when all went well.
-    pub(crate) failures: Vec<String>,
+    pub failures: Vec<String>,
 }
 
-/// What the server's process has used in the measured phase.
+/// The server's use of CPU and memory in the measured phase.
 #[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct ServerUse {
-    pub(crate) cpu: CpuUse,
-    pub(crate) memory: Memory,
+pub struct ServerUse {
+    pub cpu: CpuUse,
+    pub memory: Memory,
 }
 
 impl ServerUse {
-    /// What `process` has used since `before`, once it has gone quiet.
+    /// The use of `process` since `before`, measured once it has gone quiet.
     ///
     /// # Errors
     /// The process is gone or not readable.
-    pub(crate) fn since(before: &CpuReading, process: Process) -> Result<Self, BenchError> {
+    pub fn since(before: &CpuReading, process: Process) -> Result<Self, BenchError> {
         Ok(Self {
             cpu: process.settled_cpu()?.since(before),
             memory: process.memory()?,
@@ -56,8 +56,8 @@ impl ServerUse {
 }
 
 impl Report {
-    /// The messages that the rates and costs are for: those that made the whole way.
-    pub(crate) fn messages(&self) -> u64 {
+    /// The messages that rates and costs count: those that were received, if any were.
+    pub fn messages(&self) -> u64 {
         if self.received > 0 {
             self.received
         } else {
@@ -65,19 +65,19 @@ impl Report {
         }
     }
 
-    pub(crate) fn messages_per_second(&self) -> f64 {
+    pub fn messages_per_second(&self) -> f64 {
         ratio(self.messages(), 1) / self.seconds
     }
 
     /// The server's CPU time for one message, in microseconds.
     /// `None` without a server's pid, or without a message.
-    pub(crate) fn server_cpu_per_message(&self) -> Option<CpuUse> {
+    pub fn server_cpu_per_message(&self) -> Option<CpuUse> {
         let server = self.server.filter(|_| self.messages() > 0)?;
         Some(server.cpu.per_message(self.messages()))
     }
 
-    /// One line of JSON: the fields, and what follows from them.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    /// One line of JSON: the fields, and figures computed from them.
+    pub fn to_json(&self) -> serde_json::Value {
         let mut value = serde_json::json!(self);
         value["messages"] = self.messages().into();
         value["messages_per_second"] = self.messages_per_second().into();
@@ -137,7 +137,7 @@ impl fmt::Display for Report {
 }
 
 /// CPU time, whole and split.
-pub(crate) struct Split(pub(crate) CpuUse);
+pub struct Split(pub CpuUse);
 
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,7 +150,7 @@ impl fmt::Display for Split {
 }
 
 /// Memory in MiB.
-pub(crate) struct MemoryText(pub(crate) Memory);
+pub struct MemoryText(pub Memory);
 
 impl fmt::Display for MemoryText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -167,10 +167,10 @@ impl fmt::Display for MemoryText {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
 
-    pub(crate) fn any_report() -> Report {
+    fn any_report() -> Report {
         Report {
             load: "publish".to_owned(),
             address: "127.0.0.1:1".to_owned(),

@@ -19,29 +19,29 @@ use crate::{
 
 /// What a run is to do.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The name it has in reports.
-    pub(crate) load: String,
-    pub(crate) address: String,
-    pub(crate) pid: Option<u32>,
-    pub(crate) topic: TopicName,
-    pub(crate) channel: ChannelName,
+    pub load: String,
+    pub address: String,
+    pub pid: Option<u32>,
+    pub topic: TopicName,
+    pub channel: ChannelName,
     /// How many connections publish, and what.
-    pub(crate) publishing: Option<(usize, Publishing)>,
+    pub publishing: Option<(usize, Publishing)>,
     /// How many connections subscribe, and how.
-    pub(crate) subscribing: Option<(usize, Subscribing)>,
-    pub(crate) messages: Option<u64>,
-    pub(crate) duration: Option<Duration>,
-    pub(crate) patience: Duration,
-    pub(crate) layers: Layers,
+    pub subscribing: Option<(usize, Subscribing)>,
+    pub messages: Option<u64>,
+    pub duration: Option<Duration>,
+    pub patience: Duration,
+    pub layers: Layers,
 }
 
 impl Plan {
-    /// Carries the plan out. A run that went wrong half-way still has a report, with failures.
+    /// Runs the plan. A run that fails half-way still has a report, with failures.
     ///
     /// # Errors
     /// The plan contradicts itself, or the connections could not be set up.
-    pub(crate) fn run(&self) -> Result<Report, BenchError> {
+    pub fn run(&self) -> Result<Report, BenchError> {
         self.check()?;
         let clock = Clock::start();
         let server = self.pid.map(Process::new);
@@ -49,7 +49,7 @@ impl Plan {
         let mut coordinator = Coordinator::new(self, clock, &publishers, &subscribers);
         coordinator.spawn(publishers, subscribers)?;
 
-        // Not even the end of an earlier run's work belongs to this one.
+        // The server may still be finishing work of an earlier run.
         let cpu_before = server.map(Process::settled_cpu).transpose()?;
         let own_cpu_before = own_cpu_nanos();
         let start_nanos = clock.now();
@@ -65,7 +65,7 @@ impl Plan {
         if let (Some(process), Some(before)) = (server, cpu_before) {
             match ServerUse::since(&before, process) {
                 Ok(used) => report.server = Some(used),
-                // A server that is gone has been noticed by its connections.
+                // If the server is gone, its connections have reported it.
                 Err(_) if !report.failures.is_empty() => {}
                 Err(error) => report.failures.push(error.to_string()),
             }
@@ -140,8 +140,8 @@ impl Plan {
     }
 }
 
-/// A connection that is set up, on its way to its thread.
-pub(crate) type Connection = (Arc<Socket>, Inbox);
+/// A connection that is set up, for its thread.
+pub type Connection = (Arc<Socket>, Inbox);
 
 /// One thread each: past this, the threads themselves would be the load.
 const MAX_CONNECTIONS: usize = 1024;

@@ -30,10 +30,10 @@ pub(crate) struct Subscriber {
     received: Received,
 }
 
-/// What to make of a message whose attempts are above 1.
+/// How to count a message whose attempts are above 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Redelivered {
-    /// Somebody else had it: it is new to us.
+    /// Another client had it: it is new to us.
     Counts,
     /// We had it, and are waiting for each message once.
     DoesNotCount,
@@ -75,14 +75,14 @@ impl Subscriber {
                 messages: 0,
                 redelivered: 0,
                 body_bytes: 0,
-                latencies: Latencies::new(),
+                latencies: Latencies::default(),
                 refused_count: 0,
                 first_refusal: None,
             },
         }
     }
 
-    /// Receives and finishes messages until the answer to a CLS arrives, which somebody else sends.
+    /// Receives and finishes messages until the answer to a CLS arrives, which the coordinator sends.
     /// Commands are carried out in order, so by then the server has seen every FIN before it.
     /// `enough` is called once when all wanted messages are there.
     ///
@@ -112,9 +112,9 @@ impl Subscriber {
         }
     }
 
-    /// Deals with every frame that is there. `false` when the server has answered CLS.
+    /// Handles every frame in the inbox. Returns `false` when the server has answered CLS.
     fn take_frames(&mut self) -> Result<bool, BenchError> {
-        // All that one read has brought arrived by now.
+        // Everything from one read counts as received now.
         let now = self.clock.now();
         let mut fin_count = 0;
         let mut goes_on = true;

@@ -1,8 +1,7 @@
 //! The value of `--count`.
 
-use nsq_daemon::options::{
-    ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue, go_quote,
-};
+use nsq_daemon::go_quote;
+use nsq_daemon::options::{ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue};
 
 /// A number that is not there unless it was given; decimal, of 32 bits, perhaps negative.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::addresses::Addresses;
 use crate::sample::Sample;
 use crate::settings::{PROGRAM, Settings};
 
-/// The nodes that have a topic, asked anew for each sample.
+/// The nodes that have a topic, asked again for each sample.
 #[derive(Debug)]
 pub(crate) struct Nodes {
     client: Client,
@@ -179,7 +179,7 @@ impl Nodes {
 }
 
 /// All answers, in the order of the questions, which are asked at once. Fails with the failures, one a line; with
-/// other words before them if nobody answered, also if nobody was asked.
+/// other words before them if no one answered, also if no one was asked.
 async fn all<T, F>(whom: &str, asked: impl Iterator<Item = F>) -> Result<Vec<T>, String>
 where
     T: Send + 'static,

@@ -120,7 +120,7 @@ mod tests {
             now.line_since(&earlier, Duration::from_secs(2)),
             "      3       6 |       4       2       2     4     6 |       8      10          107      12"
         );
-        // The topic was made anew.
+        // The topic was made again.
         assert_eq!(
             node(1, 0)
                 .line_since(&now, Duration::from_secs(2))

@@ -50,10 +50,10 @@ async fn run(settings: Settings) -> Result<(), Stop> {
         // The first topic that has shown all that was asked for ends the program, as upstream.
         Some(ended) = printing.join_next() => {
             enough.send_replace(true);
-            // Those that are being printed are to be finished, unless nobody reads them.
+            // Those that are being printed are to be finished, unless no one reads them.
             let rest = async { while printing.join_next().await.is_some() {} };
             let _ = timeout(LAST_LINES, rest).await;
-            // Nobody takes the others any more: they go back at once.
+            // No one takes the others any more: they go back at once.
             for consumer in &consumers {
                 consumer.stop_within(Duration::ZERO).await;
             }
@@ -66,7 +66,7 @@ async fn run(settings: Settings) -> Result<(), Stop> {
             Ok(())
         }
     };
-    // One that writes where nobody reads holds the output.
+    // One that writes where no one reads holds the output.
     printing.shutdown().await;
     output.finish().await;
     outcome

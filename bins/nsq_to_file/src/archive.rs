@@ -231,7 +231,7 @@ impl Archive {
         Ok(())
     }
 
-    /// Opens the file of the current name and revision; `None` if that is not to be had.
+    /// Opens the file of the current name and revision; `None` if another process has it.
     fn try_open(&self) -> Result<Option<Open>, ArchiveError> {
         let label = &self.label;
         let relative = PathBuf::from(with_revision(&self.name, self.revision));

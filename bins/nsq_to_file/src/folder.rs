@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-/// Makes the folder that a file shall be in, and those above it.
+/// Makes the folder of a file, and those above it.
 pub(crate) fn make_parent(file: &Path) -> io::Result<()> {
     let Some(folder) = file.parent().filter(|folder| !folder.is_dir()) else {
         return Ok(());

@@ -24,7 +24,7 @@ pub(crate) enum Members {
         /// Bytes of whole members.
         whole_bytes: u64,
     },
-    /// Something in the middle cannot be read, but there are members behind it.
+    /// Something in the middle cannot be read, but there are members after it.
     Damaged {
         /// Where the member begins that cannot be read.
         at: u64,

@@ -112,7 +112,7 @@ fn mend_free(file: &mut File, is_gzip: bool) -> io::Result<State> {
         return Ok(State::CutBack { from, to });
     }
     if from < END_BYTES {
-        // Whoever made it has not come as far as a header, or is not this program.
+        // Its writer has not written a header yet, or is not this program.
         return Ok(if is_torn_beginning(file)? {
             file.set_len(0)?;
             file.write_all(&END)?;

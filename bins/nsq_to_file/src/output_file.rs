@@ -173,7 +173,7 @@ impl OutputFile {
         Ok(())
     }
 
-    /// After a failure: cuts the file back to what was synced, unless others may have written behind that.
+    /// After a failure: cuts the file back to what was synced, unless others may have written after that.
     pub(crate) fn abandon(self) -> io::Result<()> {
         let is_alone = self.file.try_lock().is_ok();
         if is_alone && self.file.metadata()?.len() > self.synced_bytes {
@@ -190,7 +190,7 @@ impl OutputFile {
     }
 }
 
-/// Cuts off what stands behind the last newline: a message that was not finished. Returns how many bytes that were.
+/// Cuts off what stands after the last newline: a message that was not finished. Returns how many bytes that were.
 pub(crate) fn cut_torn_line(file: &mut File) -> io::Result<u64> {
     let length = file.metadata()?.len();
     let mut end = length;
@@ -210,7 +210,7 @@ pub(crate) fn cut_torn_line(file: &mut File) -> io::Result<u64> {
         return Ok(0);
     }
     if length - end >= LONGEST_TORN_LINE {
-        // No line of ours is that long. It shall at least not run into the next one.
+        // No line of ours is that long. It must at least not run into the next one.
         file.write_all(b"\n")?;
         return Ok(0);
     }

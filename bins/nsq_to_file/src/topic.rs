@@ -242,7 +242,7 @@ impl Writing {
         let messages = self.consumer.messages();
         let (held, arrived) = (&self.held, &mut self.arrived);
         let (archive, outcome) = meanwhile(working, quarter, || {
-            // What comes meanwhile has to wait as well.
+            // Messages that arrive meanwhile have to wait as well.
             arrived.extend(messages.take_many(usize::MAX));
             for message in held.iter().chain(arrived.iter()) {
                 message.touch();

@@ -27,7 +27,7 @@ pub(crate) struct Forwarder {
 #[derive(Debug)]
 struct Link {
     producer: Producer,
-    /// To whoever minds the answers, in the order in which they come.
+    /// To the task that waits for the answers, in the order in which they arrive.
     sent: mpsc::Sender<Sent>,
 }
 

@@ -1,4 +1,4 @@
-//! JSON as Go's encoding/json reads and writes it, down to the byte: every number is a float64, text is mended rather
+//! JSON as Go's encoding/json reads and writes it, down to the byte: every number is a float64, text is repaired rather
 //! than refused, and what could end an HTML element is escaped.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 pub(crate) fn object(body: &[u8]) -> Option<Map<String, Value>> {
     let text = mended(body);
     let value = serde_json::from_str(&text).or_else(|error| {
-        // Only a text with escapes can be mended further, and those are rare.
+        // Only a text with escapes can be repaired further, and those are rare.
         match without_lone_surrogates(&text) {
             Cow::Borrowed(_) => Err(error),
             Cow::Owned(text) => serde_json::from_str(&text),

@@ -13,16 +13,24 @@ const PART = 'nsqadmin-part';
 const keyOf = (node) => (node.nodeType === 1 ? node.id || node.dataset.key || null : null);
 const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && keyOf(a) === keyOf(b);
 
+const KEPT = ['open', 'hidden', 'data-kept', 'data-label'];
+// Classes that the script sets: the selected row, a hidden series, a table that is shown as cards.
+const OWN_CLASSES = ['selected', 'cards', 'off', 'hidden'];
+const ownClasses = (node) => OWN_CLASSES.filter((each) => node.classList.contains(each));
+
 function morphAttributes(from, to) {
   for (const { name } of [...from.attributes]) {
     // What the user opened stays open, and what the script hid stays hidden.
-    if (!to.hasAttribute(name) && !(name === 'open' || name === 'hidden' || name === 'data-kept')) from.removeAttribute(name);
+    if (to.hasAttribute(name) || KEPT.includes(name)) continue;
+    if (name === 'class' && ownClasses(from).length > 0) from.setAttribute('class', ownClasses(from).join(' '));
+    else from.removeAttribute(name);
   }
   for (const { name, value } of [...to.attributes]) {
     if (name === 'open' && from.dataset.kept !== undefined) continue;
     if (from.getAttribute(name) !== value) {
-      if (name === 'class' && from.classList.contains('selected')) {
-        from.setAttribute('class', `${value} selected`);
+      const own = name === 'class' ? ownClasses(from) : [];
+      if (own.length > 0) {
+        from.setAttribute('class', [...new Set([...value.split(' '), ...own])].join(' '));
       } else {
         from.setAttribute(name, value);
       }
@@ -71,6 +79,7 @@ function morph(from, to) {
   }
   // Half-typed forms and open answers are the user's, not ours.
   if (from.hasAttribute('data-still') && (from.contains(document.activeElement) || isDirty(from))) return;
+  if (from.hasAttribute('data-stands') && to.hasAttribute('data-stands')) return;
   if (from.matches('input, textarea, select')) return;
   if (from.isEqualNode(to)) return;
   morphAttributes(from, to);
@@ -88,6 +97,7 @@ let timer = 0;
 let paused = sessionStorage.getItem('nsqadmin-paused') === 'yes';
 let failures = 0;
 let running = null;
+let soft = false;
 
 function say(state, words) {
   if (!live) return;
@@ -98,10 +108,33 @@ function say(state, words) {
 
 function showState() {
   const taken = main()?.dataset.taken ?? '';
+  const currency = main()?.dataset.currency;
   if (failures > 0) say('lost', `Connection lost – as of ${taken}`);
   else if (paused) say('paused', `Paused at ${taken}`);
+  else if (currency === 'last-known') say('last-known', `Last known state, ${taken}`);
+  else if (currency === 'partial') say('partial', `Incomplete – ${taken}`);
   else say('live', `Live – ${taken}`);
   live?.setAttribute('aria-pressed', String(paused));
+  showCount(Number(main()?.dataset.critical ?? 0));
+}
+
+/* ---- the number of critical channels in the tab's icon; the title has it from the server ---- */
+
+const icon = document.querySelector('link[rel="icon"]');
+const plainIcon = icon?.getAttribute('href');
+let iconCount = 0;
+
+function showCount(count) {
+  if (!icon || count === iconCount) return;
+  iconCount = count;
+  if (count === 0) {
+    icon.setAttribute('href', plainIcon);
+    return;
+  }
+  const text = count > 9 ? '9+' : String(count);
+  const svg = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="7" fill="#b3261e"/>`
+    + `<text x="16" y="23" font-family="sans-serif" font-size="${count > 9 ? 17 : 21}" font-weight="700" fill="#fff" text-anchor="middle">${text}</text></svg>`;
+  icon.setAttribute('href', `data:image/svg+xml,${encodeURIComponent(svg)}`);
 }
 
 async function load(url) {
@@ -127,6 +160,8 @@ async function refresh() {
       }
       if (url !== location.href.split('#')[0]) return true; // The user is elsewhere by now.
       if (page.title) document.title = page.title;
+      keepOrder(content);
+      const focused = focusedRow();
       const scrolled = [...document.querySelectorAll('.scroll, .body')].map((box) => [box, box.scrollLeft, box.scrollTop]);
       morph(main(), content);
       for (const [box, left, top] of scrolled) {
@@ -134,6 +169,9 @@ async function refresh() {
       }
       failures = 0;
       applyFilters();
+      restoreFocus(focused);
+      if (hovered && !hovered.isConnected) hideReadOut();
+      else if (pointed) readAt(pointed);
       document.dispatchEvent(new CustomEvent('nsqadmin:updated'));
       return true;
     } catch {
@@ -147,6 +185,29 @@ async function refresh() {
   return running;
 }
 
+/** Rows stay under the pointer: while it is over a table, rows keep their order and new ones come last. */
+function keepOrder(content) {
+  for (const body of document.querySelectorAll('main table[id] tbody:hover')) {
+    const wanted = content.querySelector(`table#${CSS.escape(body.parentNode.id)} tbody`);
+    if (!wanted || soft) continue;
+    const places = new Map([...body.rows].map((row, index) => [row.dataset.key, index]));
+    const place = (row) => places.get(row.dataset.key) ?? places.size;
+    wanted.append(...[...wanted.rows].sort((a, b) => place(a) - place(b)));
+  }
+}
+
+/** The row whose link has the focus: an update may move it. */
+function focusedRow() {
+  const row = document.activeElement?.closest?.('main tr[data-key]');
+  return row ? { table: row.closest('table').id, key: row.dataset.key } : null;
+}
+
+function restoreFocus(focused) {
+  if (!focused || document.activeElement !== document.body) return;
+  const row = [...(byId(focused.table)?.querySelectorAll('tr[data-key]') ?? [])].find((each) => each.dataset.key === focused.key);
+  row?.querySelector('th a, td a')?.focus({ preventScroll: true });
+}
+
 function schedule() {
   clearTimeout(timer);
   if (paused || document.hidden || !main()?.hasAttribute('data-live')) return;
@@ -158,7 +219,7 @@ function schedule() {
   }, wait);
 }
 
-/** Somebody is marking text in the page: do not take it away. */
+/** The user is selecting text in the page: an update would remove the selection. */
 function hasSelection() {
   const selection = getSelection();
   return selection && !selection.isCollapsed && main().contains(selection.anchorNode);
@@ -229,12 +290,20 @@ document.addEventListener('click', async (event) => {
   const link = event.target.closest('a[data-soft]');
   if (!link || event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   event.preventDefault();
+  soft = true; // The order is what was asked for.
   history.replaceState(null, '', link.href);
   if (link.closest('.empty, td')) document.querySelectorAll('form[data-filter] input[type="search"]').forEach((field) => { field.value = ''; });
   if (running) await running;
   if (!(await refresh())) location.reload();
+  soft = false;
   schedule();
 });
+
+// The time span of the charts is kept from page to page.
+document.addEventListener('click', (event) => {
+  const span = event.target.closest('a[data-span]')?.dataset.span;
+  if (span) document.cookie = `nsqadmin_span=${span}; path=${document.body.dataset.root}; max-age=31536000; samesite=lax`;
+}, true);
 
 /* ---- dialogs: the confirmation page, without leaving this one ---- */
 
@@ -332,20 +401,38 @@ function hideReadOut() {
   readOut.hidden = true;
 }
 
+/** Where the reading is: a chart and how far across it. */
+let pointed = null;
+
 document.addEventListener('pointermove', (event) => {
   const svg = event.target.closest?.('.chart-svg');
   if (!svg) {
-    if (hovered) hideReadOut();
+    if (pointed && event.pointerType === 'mouse' && !dragged) stopReading();
     return;
   }
+  pointed = { svg, across: acrossOf(svg, event.clientX) };
+  readAt(pointed);
+});
+
+const acrossOf = (svg, x) => {
   const box = svg.getBoundingClientRect();
-  const across = Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1);
+  return Math.min(Math.max((x - box.left) / box.width, 0), 1);
+};
+
+function stopReading() {
+  pointed = null;
+  hideReadOut();
+}
+
+/** Every chart of the page shows the same moment; the one that is pointed at says what was then. */
+function readAt({ svg, across }) {
   const from = Number(svg.dataset.from);
   const to = Number(svg.dataset.to);
   const at = from + across * (to - from);
   const list = document.createElement('dl');
   let nearest = null;
   for (const path of svg.querySelectorAll('path[data-points]')) {
+    if (path.classList.contains('hidden')) continue;
     let best = null;
     for (const point of path.dataset.points.split(' ')) {
       const [when, value] = point.split(':');
@@ -365,25 +452,119 @@ document.addEventListener('pointermove', (event) => {
   time.className = 'muted';
   // In the time zone of the axis, which is nsqadmin's and may not be the browser's.
   time.textContent = new Date((nearest + Number(svg.dataset.offset)) * 1000).toISOString().slice(0, 19).replace('T', ' ');
-  readOut.replaceChildren(time, list);
+  const happened = [...svg.querySelectorAll('.moment')].filter((moment) => Math.abs(Number(moment.dataset.at) - at) < (to - from) / 60);
+  const lines = happened.slice(0, 4).map((moment) => {
+    const line = document.createElement('div');
+    line.className = 'read-event';
+    line.textContent = moment.dataset.text;
+    return line;
+  });
+  readOut.replaceChildren(time, list, ...lines);
   const figure = svg.closest('.chart');
   if (readOut.parentNode !== document.body) document.body.append(readOut);
   readOut.hidden = false;
-  const left = event.clientX + scrollX + 14;
-  const width = readOut.offsetWidth;
-  readOut.style.left = `${Math.min(left, scrollX + root.clientWidth - width - 8)}px`;
+  const box = svg.getBoundingClientRect();
+  const left = box.left + across * box.width + scrollX + 14;
+  readOut.style.left = `${Math.max(Math.min(left, scrollX + root.clientWidth - readOut.offsetWidth - 8), 4)}px`;
   readOut.style.top = `${figure.getBoundingClientRect().top + scrollY + 34}px`;
-  if (hovered !== svg) hideLine(hovered);
   hovered = svg;
-  const line = svg.querySelector('.hover-line');
-  if (line) {
-    const x = `${((nearest - from) / (to - from)) * 100}%`;
+  for (const other of document.querySelectorAll('.chart-svg')) {
+    const line = other.querySelector('.hover-line');
+    if (!line) continue;
+    const [first, last] = [Number(other.dataset.from), Number(other.dataset.to)];
+    const x = `${((nearest - first) / (last - first)) * 100}%`;
     line.setAttribute('x1', x);
     line.setAttribute('x2', x);
-    line.classList.remove('hidden');
+    line.classList.toggle('hidden', nearest < first || nearest > last);
   }
+}
+
+// By keys: a chart takes the focus, the arrows move through it.
+document.addEventListener('keydown', (event) => {
+  const svg = event.target.closest?.('.chart-svg');
+  const step = { ArrowLeft: -0.01, ArrowRight: 0.01, Home: -1, End: 1 }[event.key];
+  if (!svg || step === undefined) return;
+  event.preventDefault();
+  const across = pointed?.svg === svg ? pointed.across : 1;
+  pointed = { svg, across: Math.min(Math.max(across + step, 0), 1) };
+  readAt(pointed);
 });
-const hideLine = (svg) => svg?.querySelector('.hover-line')?.classList.add('hidden');
+document.addEventListener('focusout', (event) => { if (event.target.closest?.('.chart-svg')) stopReading(); });
+
+// Dragging across a chart zooms into that part of the history; the address has it.
+let dragged = null;
+document.addEventListener('pointerdown', (event) => {
+  const svg = event.target.closest?.('.chart-svg');
+  if (!svg || event.button !== 0 || event.target.closest('a')) return;
+  dragged = { svg, start: acrossOf(svg, event.clientX), mark: null };
+});
+document.addEventListener('pointermove', (event) => {
+  if (!dragged) return;
+  const now = acrossOf(dragged.svg, event.clientX);
+  if (!dragged.mark && Math.abs(now - dragged.start) < 0.01) return;
+  if (!dragged.mark) {
+    dragged.mark = document.createElementNS('http://www.w3.org/2000/svg', 'rect');
+    dragged.mark.setAttribute('class', 'zoom');
+    dragged.mark.setAttribute('y', '0');
+    dragged.mark.setAttribute('height', '140');
+    dragged.svg.append(dragged.mark);
+  }
+  dragged.mark.setAttribute('x', `${Math.min(dragged.start, now) * 100}%`);
+  dragged.mark.setAttribute('width', `${Math.abs(now - dragged.start) * 100}%`);
+});
+document.addEventListener('pointerup', (event) => {
+  if (!dragged) return;
+  const { svg, start, mark } = dragged;
+  dragged = null;
+  if (!mark) return;
+  mark.remove();
+  const [from, to] = [Number(svg.dataset.from), Number(svg.dataset.to)];
+  const ends = [start, acrossOf(svg, event.clientX)].sort((a, b) => a - b).map((part) => Math.round(from + part * (to - from)));
+  if (ends[1] - ends[0] < 30) return;
+  const url = new URL(location.href);
+  url.searchParams.set('from', ends[0]);
+  url.searchParams.set('until', ends[1]);
+  history.pushState(null, '', url);
+  refresh();
+});
+addEventListener('popstate', () => refresh());
+
+// A series is hidden and shown by its name in the legend; which ones are hidden holds for the page.
+const hiddenSeries = new Set();
+document.addEventListener('click', (event) => {
+  const name = event.target.closest?.('.legend li');
+  const figure = name?.closest('.chart');
+  if (!figure) return;
+  const key = `${figure.dataset.chart} ${name.dataset.series}`;
+  if (!hiddenSeries.delete(key)) hiddenSeries.add(key);
+  showSeries();
+});
+function showSeries() {
+  for (const figure of document.querySelectorAll('.chart')) {
+    for (const part of figure.querySelectorAll('[data-series]')) {
+      const isHidden = hiddenSeries.has(`${figure.dataset.chart} ${part.dataset.series}`);
+      part.classList.toggle(part.nodeName === 'path' ? 'hidden' : 'off', isHidden);
+    }
+  }
+}
+document.addEventListener('nsqadmin:updated', showSeries);
+
+/* ---- on a phone a table is a list of cards: each value with its column's name ---- */
+
+const narrow = matchMedia('(max-width: 640px)');
+function nameCells() {
+  if (!narrow.matches) return;
+  for (const table of document.querySelectorAll('main .scroll table')) {
+    const names = [...(table.tHead?.rows[0]?.cells ?? [])].map((cell) => cell.textContent.replace(/[▲▼]/g, '').trim());
+    for (const row of [...(table.tBodies[0]?.rows ?? []), ...(table.tFoot?.rows ?? [])]) {
+      [...row.cells].forEach((cell, index) => { if (cell.dataset.label !== names[index]) cell.dataset.label = names[index] ?? ''; });
+    }
+    table.classList.add('cards');
+  }
+}
+document.addEventListener('nsqadmin:updated', nameCells);
+narrow.addEventListener('change', nameCells);
+nameCells();
 
 /* ---- copy ---- */
 
@@ -436,6 +617,73 @@ themeButton?.addEventListener('click', () => {
   showTheme(next);
 });
 
+/* ---- jump to anything: Ctrl-K ---- */
+
+const jump = byId('jump');
+const jumpField = byId('jump-field');
+const jumpFound = byId('jump-found');
+let jumpTyping = 0;
+let jumpShown = null;
+
+function openJump() {
+  if (!jump?.showModal || jump.open) return;
+  jump.showModal();
+  jumpField.value = '';
+  jumpField.focus();
+  findPlaces();
+}
+
+async function findPlaces() {
+  const wanted = jumpField.value;
+  try {
+    const { content } = await load(`${jump.dataset.link}?q=${encodeURIComponent(wanted)}`);
+    if (wanted !== jumpField.value) return; // More was typed.
+    jumpFound.replaceChildren(document.importNode(content.querySelector('[data-jump]'), true));
+    jumpShown = wanted;
+    markPlace(0);
+  } catch {
+    jumpFound.textContent = 'nsqadmin is not responding.';
+  }
+}
+
+const placesFound = () => [...jumpFound.querySelectorAll('li a')];
+
+function markPlace(index) {
+  const links = placesFound();
+  if (links.length === 0) return;
+  const at = (index + links.length) % links.length;
+  links.forEach((link, other) => link.classList.toggle('marked', other === at));
+  links[at].scrollIntoView({ block: 'nearest' });
+}
+
+jumpField?.addEventListener('input', () => {
+  clearTimeout(jumpTyping);
+  jumpTyping = setTimeout(findPlaces, 120);
+});
+jumpField?.addEventListener('keydown', async (event) => {
+  const links = placesFound();
+  const now = links.findIndex((link) => link.classList.contains('marked'));
+  if (event.key === 'ArrowDown') markPlace(now + 1);
+  else if (event.key === 'ArrowUp') markPlace(now - 1);
+  else if (event.key !== 'Enter') return;
+  event.preventDefault();
+  if (event.key !== 'Enter') return;
+  // Fast typing: what was typed counts, not what is listed so far.
+  if (jumpShown !== jumpField.value) await findPlaces();
+  (placesFound().find((link) => link.classList.contains('marked')) ?? placesFound()[0])?.click();
+});
+byId('jump-button')?.addEventListener('click', (event) => {
+  if (!jump?.showModal || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  openJump();
+});
+document.addEventListener('keydown', (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === 'k') {
+    event.preventDefault();
+    openJump();
+  }
+});
+
 /* ---- keys ---- */
 
 const keys = byId('keys');
@@ -461,8 +709,8 @@ document.addEventListener('keydown', (event) => {
     if (event.key === 'Escape' && event.target.type === 'search') event.target.blur();
     return;
   }
-  if (dialog?.open || (keys?.open && event.key !== '?')) return;
-  const places = { t: 'topics', n: 'nodes', l: 'lookup', c: 'counter' };
+  if (dialog?.open || jump?.open || (keys?.open && event.key !== '?')) return;
+  const places = { t: 'topics', n: 'nodes', u: 'consumers', l: 'lookup', c: 'counter' };
   if (prefix === 'g' && places[event.key]) {
     document.querySelector(`.bar nav a[data-go-to="${places[event.key]}"]`)?.click();
     prefix = '';
@@ -490,7 +738,7 @@ document.addEventListener('keydown', (event) => {
 byId('keys-button')?.addEventListener('click', () => keys?.showModal());
 keys?.addEventListener('click', (event) => { if (event.target.closest('[data-cancel]')) keys.close(); });
 
-// What somebody opens or closes stays so when the page is updated.
+// What the user opens or closes stays so when the page is updated.
 document.addEventListener('toggle', (event) => { if (event.target.tagName === 'DETAILS') event.target.dataset.kept = ''; }, true);
 
 showTheme(root.dataset.theme ?? 'auto');

@@ -1,13 +1,13 @@
-//! Who asks, and what they may do.
+//! Who sends a request, and what they may do.
 //!
 //! ```text
 //! request ─▶ forgery ─▶ login ─▶ Viewer, in the request's extensions ─▶ handler: is_admin?
 //! ```
 //!
-//! Without `--login-user` everybody may look, and a proxy that authenticates users names them in
-//! `--acl-http-header`, as upstream has it: whoever can reach nsqadmin past the proxy can claim any name. With
+//! Without `--login-user` everyone may look, and a proxy that authenticates users names them in
+//! `--acl-http-header`, as upstream has it: a client that reaches nsqadmin past the proxy can claim any name. With
 //! `--login-user` that header means nothing; a session or a password does. Either way `--admin-user` says who may
-//! act, and without one everybody may who may look.
+//! act; without one, everyone who may look may act.
 
 mod forgery;
 mod login;
@@ -34,16 +34,16 @@ use self::sessions::SessionId;
 /// The rules.
 #[derive(Debug)]
 pub struct Access {
-    /// Empty when everybody is one.
+    /// Empty when everyone is one.
     admins: Vec<String>,
     acl_http_header: String,
-    /// `None` when everybody may look.
+    /// `None` when everyone may look.
     login: Option<Login>,
     /// Signs the tokens in forms, as long as this nsqadmin runs.
     token_key: hmac::Key,
 }
 
-/// Who asks.
+/// The sender of a request.
 #[derive(Debug, Clone, Default)]
 pub struct Viewer {
     /// The name they logged in with, or that a proxy gives them.
@@ -156,7 +156,7 @@ pub(crate) async fn guard(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Resu
     Err(ask_to_log_in(settings, &request))
 }
 
-/// Whether a path is answered to everybody.
+/// Whether a path needs no login.
 fn is_open(settings: &Settings, path: &str) -> bool {
     let exactly = ["/ping", "/ready", "/metrics", "/login"];
     let below = ["/static/", "/fonts/"];

@@ -1,22 +1,23 @@
-//! What administrators do: allowed or not, done, logged and told to others.
+//! Actions of administrators: checked, performed, logged, and sent to the notification endpoint.
 
 use nsq_daemon::http::{ApiError, Request, StatusCode, header};
 use nsq_protocol::{ChannelName, TopicName};
 
 use crate::Nsqadmin;
 use crate::access::{Viewer, basic_credentials};
-use crate::cluster::{Action, ClusterError, Target, Warnings};
+use crate::cluster::{ClusterError, QueueAction, Target, Warnings};
 use crate::notify::Notice;
+use crate::watch::{Event, EventKind, Place};
 
 /// Something that changes the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deed<'a> {
+pub enum Action<'a> {
     /// Make a topic known, and perhaps a channel of it.
     Create(Target<'a>),
     /// Delete it everywhere.
     Delete(Target<'a>),
     /// Pause, unpause or empty it, on all nsqds or on the one at this address.
-    Act(Action, Target<'a>, Option<&'a str>),
+    Queue(QueueAction, Target<'a>, Option<&'a str>),
     /// Hide one nsqd from a topic's consumers, and delete the topic there.
     Tombstone {
         /// The topic.
@@ -37,7 +38,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Whoever sent this request.
+    /// The sender of this request.
     pub fn of(nsqadmin: &Nsqadmin, request: &Request) -> Self {
         let text = |name: &str| {
             let value = request.headers().get(name);
@@ -78,42 +79,46 @@ impl Actor {
     }
 }
 
-/// Has `actor` do `deed`; who could not be reached. Names of what is to be made are checked; what is to be deleted
-/// may have any.
+/// Performs `action` for `actor`; returns the daemons that failed. Names are checked for creation only, so that anything
+/// can be deleted.
 ///
 /// # Errors
-/// 403 `FORBIDDEN`, 400 for a name that cannot be, 404 for what is not there, 502 when nobody answers.
+/// 403 `FORBIDDEN`, 400 for a name that cannot be, 404 for a topic, channel or node that does not exist, 502 when no daemon answers.
 pub async fn perform(
     nsqadmin: &Nsqadmin,
     actor: &Actor,
-    deed: Deed<'_>,
+    action: Action<'_>,
 ) -> Result<Warnings, ApiError> {
     actor.check()?;
-    deed.check()?;
+    action.check()?;
     let cluster = &nsqadmin.cluster;
-    let outcome = match deed {
-        Deed::Create(target) => cluster.create(target).await,
-        Deed::Delete(target) => cluster.delete(target).await,
-        Deed::Act(action, target, only) => cluster.act(action, target, only).await,
-        Deed::Tombstone { topic, node } => cluster.tombstone(topic, node).await,
+    let emptied = action.emptied(nsqadmin);
+    let outcome = match action {
+        Action::Create(target) => cluster.create(target).await,
+        Action::Delete(target) => cluster.delete(target).await,
+        Action::Queue(action, target, only) => cluster.act(action, target, only).await,
+        Action::Tombstone { topic, node } => cluster.tombstone(topic, node).await,
     };
     let user = actor.viewer.user.as_deref().unwrap_or("-");
     let remote = &actor.remote;
     match &outcome {
-        Ok(_) => tracing::info!("ADMIN: {deed} by {user} ({remote})"),
-        Err(error) => tracing::error!("ADMIN: {deed} by {user} ({remote}) failed - {error}"),
+        Ok(_) => {
+            tracing::info!("ADMIN: {action} by {user} ({remote})");
+            nsqadmin.watch.note(action.event(actor, emptied));
+        }
+        Err(error) => tracing::error!("ADMIN: {action} by {user} ({remote}) failed - {error}"),
     }
-    // Compat: pausing, unpausing and emptying are told even when nobody could be asked to (topicChannelAction,
+    // Compat: pausing, unpausing and emptying are notified even if no daemon was reached (topicChannelAction,
     // nsqadmin/http.go).
-    if outcome.is_ok() || matches!(deed, Deed::Act(..)) {
-        for notice in deed.notices(actor) {
+    if outcome.is_ok() || matches!(action, Action::Queue(..)) {
+        for notice in action.notices(actor) {
             nsqadmin.notifier.send(notice);
         }
     }
     outcome.map_err(|error| api_error(&error))
 }
 
-/// What the API says of it.
+/// The error as the API reports it.
 pub(crate) fn api_error(error: &ClusterError) -> ApiError {
     match error {
         ClusterError::Unanswered { .. } => {
@@ -125,18 +130,86 @@ pub(crate) fn api_error(error: &ClusterError) -> ApiError {
     }
 }
 
-impl Deed<'_> {
+impl Action<'_> {
     fn check(&self) -> Result<(), ApiError> {
         let (topic, channel) = match *self {
             Self::Create(target) => (target.topic, target.channel),
             Self::Tombstone { topic, .. } => (topic, None),
-            Self::Delete(_) | Self::Act(..) => return Ok(()),
+            Self::Delete(_) | Self::Queue(..) => return Ok(()),
         };
         TopicName::parse(topic).map_err(|_| ApiError::bad_request("INVALID_TOPIC"))?;
         if let Some(channel) = channel {
             ChannelName::parse(channel).map_err(|_| ApiError::bad_request("INVALID_CHANNEL"))?;
         }
         Ok(())
+    }
+
+    /// How many messages an emptying drops, as far as is known; the watch is told that they are not finished.
+    fn emptied(&self, nsqadmin: &Nsqadmin) -> Option<i64> {
+        let Self::Queue(QueueAction::Empty, target, only) = *self else {
+            return None;
+        };
+        let overview = nsqadmin.watch.latest()?;
+        let topic = overview.topic(target.topic)?;
+        let parts = topic.nodes.iter();
+        let parts = parts.filter(|part| only.is_none_or(|node| *part.node == *node));
+        let Some(name) = target.channel else {
+            let depths = parts.map(|part| part.depth);
+            return Some(depths.fold(0, i64::saturating_add));
+        };
+        nsqadmin.watch.note_emptied(target.topic, name);
+        let channels = parts.flat_map(|part| &part.channels);
+        let channels = channels.filter(|channel| *channel.channel_name == *name);
+        let counts = channels.flat_map(|channel| {
+            [
+                channel.depth,
+                channel.in_flight_count,
+                channel.deferred_count,
+            ]
+        });
+        Some(counts.fold(0, i64::saturating_add))
+    }
+
+    /// What was done, for the list of what happened.
+    fn event(&self, actor: &Actor, emptied: Option<i64>) -> Event {
+        let (what, target, node) = match *self {
+            Self::Create(target) => ("created".to_owned(), target, None),
+            Self::Delete(target) => ("deleted".to_owned(), target, None),
+            Self::Queue(action, target, only) => {
+                let what = match (action, emptied) {
+                    (QueueAction::Pause, _) => "paused".to_owned(),
+                    (QueueAction::Unpause, _) => "unpaused".to_owned(),
+                    (QueueAction::Empty, Some(1)) => "emptied of 1 message".to_owned(),
+                    (QueueAction::Empty, Some(count)) => format!("emptied of {count} messages"),
+                    (QueueAction::Empty, None) => "emptied".to_owned(),
+                };
+                (what, target, only)
+            }
+            Self::Tombstone { topic, node } => {
+                let channel = None;
+                (
+                    "tombstoned".to_owned(),
+                    Target { topic, channel },
+                    Some(node),
+                )
+            }
+        };
+        let what = match node {
+            Some(node) => format!("{what} on {node}"),
+            None => what,
+        };
+        Event {
+            at: jiff::Timestamp::now().as_millisecond(),
+            kind: EventKind::Action {
+                what,
+                by: actor.viewer.user.clone().or(actor.basic_user.clone()),
+            },
+            place: Place {
+                topic: Some(target.topic.into()),
+                channel: target.channel.map(Into::into),
+                node: node.map(Into::into),
+            },
+        }
     }
 
     fn notices(&self, actor: &Actor) -> Vec<Notice> {
@@ -146,7 +219,7 @@ impl Deed<'_> {
             channel: channel.to_owned(),
             node: node.to_owned(),
             timestamp: jiff::Timestamp::now().as_second(),
-            user: actor.told_name(),
+            user: actor.notified_user(),
             remote_ip: actor.remote.clone(),
             user_agent: actor.user_agent.clone(),
             url: actor.url.clone(),
@@ -174,7 +247,7 @@ impl Deed<'_> {
                 notices
             }
             Self::Delete(target) => vec![of("delete", target, "")],
-            Self::Act(action, target, only) => {
+            Self::Queue(action, target, only) => {
                 vec![of(action.name(), target, only.unwrap_or_default())]
             }
             Self::Tombstone { topic, node } => {
@@ -192,7 +265,7 @@ impl Deed<'_> {
 impl Actor {
     /// Compat: the name of HTTP Basic authentication, and never the header's (basicAuthUser, nsqadmin/notify.go). A
     /// session's name, which upstream does not have, comes after it.
-    fn told_name(&self) -> String {
+    fn notified_user(&self) -> String {
         let session_user = || {
             self.viewer
                 .can_log_out
@@ -206,12 +279,12 @@ impl Actor {
     }
 }
 
-impl std::fmt::Display for Deed<'_> {
+impl std::fmt::Display for Action<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (verb, target, node) = match *self {
             Self::Create(target) => ("create", target, None),
             Self::Delete(target) => ("delete", target, None),
-            Self::Act(action, target, only) => (action.name(), target, only),
+            Self::Queue(action, target, only) => (action.name(), target, only),
             Self::Tombstone { topic, node } => {
                 let channel = None;
                 ("tombstone", Target { topic, channel }, Some(node))

@@ -1,7 +1,7 @@
-//! What nsqlookupds and nsqds say, asked all at once and put together.
+//! The answers of nsqlookupds and nsqds, asked all at once and put together.
 //!
-//! Every question goes to several daemons side by side, each with its own time limit: one that is dead or slow costs
-//! its own part of the answer, and a line in [`Found::warnings`]. Only when nobody answers there is an error. The
+//! Every request goes to several daemons side by side, each with its own time limit: one that is dead or slow costs
+//! its own part of the answer, and a line in [`Found::warnings`]. It is an error only if no daemon answers. The
 //! structs are upstream nsqadmin's, key by key, since they are the JSON API as they stand.
 //!
 //! Source: nsq 1.3.0, internal/clusterinfo.
@@ -14,6 +14,7 @@ mod fan_out;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/nsqadmin.rs"]
 pub mod fuzz;
 mod latency;
 mod list;
@@ -23,11 +24,12 @@ mod overview;
 mod peek;
 mod producer;
 mod publish;
-mod questions;
-mod suspects;
+mod queries;
+mod replication;
 mod topic;
+mod unresponsive;
 
-pub use self::actions::{Action, Target};
+pub use self::actions::{QueueAction, Target};
 pub use self::channel::Channel;
 pub use self::client::{Client, PubCount};
 pub use self::failure::{ClusterError, DaemonKind, Failure, Found, Warnings};
@@ -38,6 +40,7 @@ pub use self::node::{Memory, Node, NodeStats};
 pub use self::overview::{LookupdReport, NodeReport, Overview};
 pub use self::peek::{Peek, PeekedClient, PeekedMessage};
 pub use self::producer::{Producer, ProducerTopic};
+pub use self::replication::{ClusterReport, Member, MemberAction, Replica, Shard};
 pub use self::topic::Topic;
 
 use nsq_daemon::options::LiveList;
@@ -46,7 +49,7 @@ use self::fetch::Fetcher;
 use self::overview::SharedOverview;
 use crate::settings::Settings;
 
-/// The daemons that nsqadmin was told of, and through nsqlookupd all that they know of.
+/// The daemons given by flags, and all nsqds that the nsqlookupds know.
 #[derive(Debug)]
 pub struct Cluster {
     fetcher: Fetcher,
@@ -70,7 +73,7 @@ impl Cluster {
         })
     }
 
-    /// The HTTP client, with its timeouts and TLS, for others than daemons.
+    /// The HTTP client, with its timeouts and TLS, for servers that are no daemons of NSQ.
     pub fn client(&self) -> &nsq_daemon::http::client::Client {
         self.fetcher.client()
     }

@@ -116,6 +116,7 @@ impl Range {
     pub const MOST_POINTS: i64 = 2000;
 
     /// The last `span` up to `now` (Unix time), with about `points` values.
+    #[cfg(test)]
     pub fn last(span: Duration, now: i64, points: u32) -> Self {
         let seconds = i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
         let step = seconds / i64::from(points.max(1));

@@ -1,6 +1,7 @@
 //! The JSON API, and what every answer has in common.
 
 mod actions;
+mod body;
 mod config;
 mod finish;
 mod graphite;

@@ -3,7 +3,7 @@
 //! ```text
 //! nsqlookupds, nsqds ◀── cluster ◀─┬─ http (the JSON API)
 //!                                  ├─ pages
-//!                                  └─ history (polls, keeps time series)
+//!                                  └─ history (polls, keeps time series) ─▶ watch (what is wrong, since when)
 //! ```
 //!
 //! [`cluster`] asks and puts together; `http` and `pages` show the same values;
@@ -19,8 +19,11 @@ mod http;
 pub mod notify;
 pub mod nsqadmin;
 pub mod pages;
+pub mod replication;
 pub mod run;
 pub mod settings;
+pub mod snapshot;
 pub mod start;
+pub mod watch;
 
 pub use self::nsqadmin::Nsqadmin;

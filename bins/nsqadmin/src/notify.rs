@@ -1,6 +1,6 @@
 //! Tells `--notification-http-endpoint` of what administrators do.
 //!
-//! One notice after the other, in the background: whoever acts never waits for the endpoint, and an endpoint that is
+//! One notice after the other, in the background: an action never waits for the endpoint, and an endpoint that is
 //! down or slow costs notices and nothing else.
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::settings::Settings;
 
-/// What is told. Source: `AdminAction`, nsq 1.3.0, nsqadmin/notify.go.
+/// The JSON that is sent. Source: `AdminAction`, nsq 1.3.0, nsqadmin/notify.go.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[expect(missing_docs, reason = "the keys are upstream's own")]
 pub struct Notice {
@@ -58,7 +58,7 @@ impl Notifier {
         let client = Client::new(ClientOptions {
             connect_timeout: settings.http_client_connect_timeout,
             request_timeout: settings.http_client_request_timeout,
-            // Compat: the endpoint is a stranger, to whom the certificate for nsqds is not shown.
+            // Compat: the endpoint is no nsqd, so the certificate for nsqds is not shown to it.
             tls: None,
             user_agent: format!("nsqadmin/{VERSION}"),
             body_limit: LONGEST_ANSWER_BYTES,
@@ -72,7 +72,7 @@ impl Notifier {
         (Self { queue }, Some(delivery))
     }
 
-    /// Has `notice` told as soon as those before it are.
+    /// Queues `notice` to be sent after those before it.
     pub(crate) fn send(&self, notice: Notice) {
         let Some(queue) = &self.queue else {
             return;

@@ -12,7 +12,9 @@ use crate::graphite::Graphite;
 use crate::history::History;
 use crate::notify::Notifier;
 use crate::pages::Notices;
+use crate::replication::Replication;
 use crate::settings::Settings;
+use crate::watch::Watch;
 
 /// A running nsqadmin.
 #[derive(Debug)]
@@ -23,6 +25,10 @@ pub struct Nsqadmin {
     pub cluster: Cluster,
     /// What they were like.
     pub history: History,
+    /// What is wrong with them, and since when.
+    pub watch: Watch,
+    /// The replicated cluster that they form, if they form one.
+    pub replication: Replication,
     /// Who may.
     pub access: Access,
     pub(crate) notifier: Notifier,

@@ -5,13 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use nsq_daemon::http::header::HeaderValue;
-use nsq_daemon::http::{BODY_TIMEOUT, HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES};
-use nsq_daemon::limits::OpenFiles;
-use nsq_daemon::listen::{self, Bound, Bounds, Gate, ListenError, PER_ADDRESS};
-use nsq_daemon::refusals::{OPEN_FILES, Refusals};
+use nsq_daemon::listen::{self, Bound, Gates, ListenError};
 use nsq_daemon::reload::{Configured, ReloadWatch};
 use nsq_daemon::supervisor::{self, Watchdog};
-use nsq_daemon::{http, version};
+use nsq_daemon::{http, http_limits, version};
 use tokio::net::TcpListener;
 
 use crate::access::{Access, LoginError};
@@ -22,7 +19,9 @@ use crate::history::{self, History};
 use crate::notify::{Delivery, Notifier};
 use crate::nsqadmin::Nsqadmin;
 use crate::pages::Notices;
+use crate::replication::Replication;
 use crate::settings::{PROGRAM, Settings};
+use crate::watch::Watch;
 
 /// Why nsqadmin could not start. `Display` is upstream's message.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +32,7 @@ pub enum RunError {
     /// Graphite's address cannot be used.
     #[error("failed to instantiate nsqadmin - {0}")]
     Graphite(#[from] GraphiteError),
-    /// A login that nobody could use, or everybody.
+    /// A `--login-user` that cannot be used.
     #[error("failed to instantiate nsqadmin - {0}")]
     Login(#[from] LoginError),
     /// No range of addresses.
@@ -121,6 +120,10 @@ pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>
         })?),
     };
     let (notifier, delivery) = Notifier::new(&settings);
+    let gates = Gates::of_http(
+        &settings.max_http_connections,
+        &settings.max_connections_per_address,
+    );
     let nsqadmin = Nsqadmin {
         security_policy: security_policy(&settings),
         access,
@@ -129,40 +132,14 @@ pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>
         graphite,
         notifier,
         requests: Arc::default(),
-        http_limits: http_limits(&settings),
+        http_limits: http_limits!(gates, settings),
         history: History::new(&settings),
+        watch: Watch::default(),
+        replication: Replication::default(),
         notices: Notices::default(),
         settings,
     };
     Ok((nsqadmin, delivery))
-}
-
-fn http_limits(settings: &Settings) -> HttpLimits {
-    let flag = "max-http-connections";
-    let limits = [
-        flag,
-        PER_ADDRESS,
-        OPEN_FILES,
-        HEADER_TIMEOUT,
-        BODY_TIMEOUT,
-        MAX_HEADER_BYTES,
-    ];
-    let refusals = Arc::new(Refusals::of(&limits));
-    let bounds = Bounds {
-        flag,
-        total: settings.max_http_connections.clone(),
-        per_address: settings.max_connections_per_address.clone(),
-        is_for_operators: true,
-    };
-    HttpLimits {
-        gate: Gate::new(bounds, OpenFiles::of_this_process(), Arc::clone(&refusals)),
-        refusals,
-        header_timeout: settings.http_header_timeout,
-        body_timeout: settings.http_body_timeout,
-        idle_timeout: settings.http_idle_timeout,
-        max_header_bytes: settings.http_max_header_bytes,
-        max_headers: settings.http_max_headers,
-    }
 }
 
 /// What a browser may load for a page, and where from: only from here, and graphite's images.

@@ -43,7 +43,7 @@ options! {
 
         /// address and port for browsers and other HTTP clients
         "http-address" => http_address: String = "0.0.0.0:4171".to_owned(),
-        /// path that every URL begins with, for a proxy that serves others beside
+        /// path that every URL begins with, for a proxy that serves other sites too
         "base-path" => base_path: String = "/".to_owned(),
         /// folder to take the pages' files from in place of the built-in ones, for development
         "dev-static-dir" => dev_static_dir: String = String::new(),
@@ -66,7 +66,7 @@ options! {
         /// path of that certificate's key in PEM form
         "http-client-tls-key" => http_client_tls_key: String = String::new(),
 
-        /// URL of graphite, for graphs beside nsqadmin's own
+        /// URL of graphite, for graphs in addition to nsqadmin's own
         "graphite-url" => graphite_url: String = String::new(),
         /// fetch graphite's images for browsers that cannot reach it
         "proxy-graphite" => proxy_graphite: bool = false,
@@ -79,17 +79,17 @@ options! {
         /// time between two pushes of nsqd to statsd (must be nsqd's)
         "statsd-interval" => statsd_interval: Duration = Duration::from_mins(1),
 
-        /// URL that is told, by POST, of every administrator's action
+        /// URL to POST every administrator's action to
         "notification-http-endpoint" => notification_http_endpoint: String = String::new(),
 
         /// addresses, in CIDR form, that /config answers (empty for all)
         "allow-config-from-cidr" => allow_config_from_cidr: String = "127.0.0.1/8".to_owned(),
         /// header in which a proxy that authenticates users names them
         "acl-http-header" => acl_http_header: String = "X-Forwarded-User".to_owned(),
-        /// user who may act, and with whom all others may only look (may be given multiple times)
+        /// user who may act; with one given, all others may only look (may be given multiple times)
         "admin-user" ("admin_users") => admin_users: StringList = StringList::default(),
 
-        /// user who may log in, as name:hash with a bcrypt hash as htpasswd -B makes it; with one given, everybody
+        /// user who may log in, as name:hash with a bcrypt hash as htpasswd -B makes it; with one given, everyone
         /// else must log in (may be given multiple times)
         "login-user" ("login_users") => login_users: StringList = StringList::default(),
         /// how long a login lasts

@@ -3,7 +3,7 @@
 //! ```text
 //! AUTH secret ─▶ Authorizer::ask ── GET or POST ─▶ authorization server
 //!                     │ Grants, good for their TTL
-//! SUB, PUB, … ────────┴▶ Grants::allow(topic, channel)
+//! SUB, PUB, … ────────┴▶ nsq_server::Grants::allow(topic, channel)
 //! ```
 //!
 //! Source: internal/auth/authorizations.go, nsq 1.3.0.
@@ -19,14 +19,15 @@ use std::task::{Context, Poll, ready};
 
 use nsq_daemon::http::client::{Cause, Client, ClientOptions};
 use nsq_daemon::version::VERSION;
+use nsq_server::Grants;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::applicant::Applicant;
-pub(crate) use self::grants::{Action, Grants};
 use self::grants::{AnswerError, read_answer};
 use self::pattern::Patterns;
+use crate::clock;
 use crate::settings::Settings;
 
 /// Asks the authorization servers. Clones are the same.
@@ -57,7 +58,7 @@ enum Method {
     Post,
 }
 
-/// Nobody could say what the client may do. `Display` is for the log, and has no secret in it.
+/// No one could say what the client may do. `Display` is for the log, and has no secret in it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct AskError(String);
@@ -148,7 +149,8 @@ impl Inner {
         let answer = answer.map_err(|error| error.cause)?;
         let patterns = Arc::clone(&self.patterns);
         // A long list of patterns takes its time.
-        let reading = tokio::task::spawn_blocking(move || read_answer(&answer, &patterns));
+        let reading =
+            tokio::task::spawn_blocking(move || read_answer(&answer, &patterns, clock::tick()));
         Ok(reading.await.map_err(|_| ServerError::Exiting)??)
     }
 }

@@ -5,14 +5,13 @@ use std::path::Path;
 
 use nsq_core::StoreError;
 use nsq_core::broker::OpenError;
-use nsq_core::survey::{ChannelSurvey, Finding, LogSurvey, Survey, TopicSurvey};
+use nsq_core::inspect::{ChannelInspection, Finding, Inspection, LogInspection, TopicInspection};
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_queue::LogError;
 use nsq_queue::diskqueue::{QueueFiles, QueueReader, Step};
 
-use crate::clock;
-use crate::run::data_path;
 use crate::settings::Settings;
+use crate::{clock, data_path};
 
 /// Why the data path could not be read, or exported.
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +28,9 @@ pub(crate) enum CheckError {
 
 /// Writes the report; whether nothing is damaged.
 pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, CheckError> {
-    let data_path = data_path(settings);
+    let data_path = data_path::of(settings);
     let _lock = DataPathLock::acquire_to_look(&data_path)?;
-    let survey = Survey::of(&data_path, true)?;
+    let survey = Inspection::of(&data_path, true)?;
     writeln!(output, "data path {}", data_path.display())?;
     for topic in &survey.topics {
         report_topic(topic, output)?;
@@ -61,8 +60,8 @@ pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, 
     Ok(damage_count == 0)
 }
 
-fn report_topic(topic: &TopicSurvey, output: &mut impl Write) -> Result<(), CheckError> {
-    let TopicSurvey {
+fn report_topic(topic: &TopicInspection, output: &mut impl Write) -> Result<(), CheckError> {
+    let TopicInspection {
         name,
         paused,
         waiting,
@@ -77,7 +76,7 @@ fn report_topic(topic: &TopicSurvey, output: &mut impl Write) -> Result<(), Chec
         files(*logs)
     )?;
     for channel in channels {
-        let ChannelSurvey {
+        let ChannelInspection {
             name, paused, logs, ..
         } = channel;
         let paused = if *paused { ", paused" } else { "" };
@@ -90,13 +89,13 @@ fn report_topic(topic: &TopicSurvey, output: &mut impl Write) -> Result<(), Chec
             counts.returned,
             counts.deferred,
             files(*logs),
-            channel.marked_count(),
+            channel.finished_count(),
         )?;
     }
     Ok(())
 }
 
-fn files(logs: LogSurvey) -> String {
+fn files(logs: LogInspection) -> String {
     format!("{} segments of {} bytes", logs.segments, logs.bytes)
 }
 

@@ -29,6 +29,11 @@ pub(crate) fn unix_nanos() -> i64 {
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
+/// How long ago `published` was, in nanoseconds; 0 when it is ahead, as after the wall clock was set back.
+pub(crate) fn age_nanos(published: i64) -> u64 {
+    u64::try_from(unix_nanos().saturating_sub(published)).unwrap_or(0)
+}
+
 /// The instant of `tick`, for tokio's timers.
 pub(crate) fn instant_of(tick: Tick) -> Instant {
     // A century ahead is never, and still an instant that can be computed with.

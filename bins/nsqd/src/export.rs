@@ -3,21 +3,20 @@
 //! The files are written into `<folder>.partial`, synced, and only then given their name, so what has the name is whole.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use nsq_core::StoreError;
 use nsq_core::broker::OpenError;
+use nsq_core::inspect::{Finding, Inspection, Stored};
 use nsq_core::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
-use nsq_core::survey::{Finding, Stored, Survey};
 use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_queue::diskqueue::{Message, Place, QueueFiles, QueueWriter};
-use nsq_queue::{FileError, LogError};
+use nsq_queue::{FileError, LogError, private, sync_folder};
 
-use crate::clock;
-use crate::run::data_path;
 use crate::settings::Settings;
+use crate::{clock, data_path};
 
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
@@ -56,10 +55,10 @@ struct Tally {
 
 /// Exports, and writes the report; whether nothing was damaged.
 pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, ExportError> {
-    let data_path = data_path(settings);
+    let data_path = data_path::of(settings);
     let _lock = DataPathLock::acquire(&data_path)?;
     let target = Target::new(Path::new(&settings.export_to), &data_path)?;
-    let survey = Survey::of(&data_path, true)?;
+    let survey = Inspection::of(&data_path, true)?;
     if survey.is_import_under_way || survey.upstream.iter().any(QueueFiles::has_data) {
         return Err(ExportError::NotImported);
     }
@@ -79,7 +78,7 @@ pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, 
 }
 
 fn write_all(
-    survey: &Survey,
+    survey: &Inspection,
     folder: &Path,
     max_file_bytes: u64,
     output: &mut impl Write,
@@ -113,12 +112,12 @@ fn write_all(
         topics: topics.collect(),
         version: metadata::VERSION.to_owned(),
     };
-    metadata::save(folder, &registry)?;
+    metadata::save_for_upstream(folder, &registry)?;
     Ok(tally)
 }
 
 fn report(
-    survey: &Survey,
+    survey: &Inspection,
     tally: &Tally,
     settings: &Settings,
     folder: &Path,
@@ -253,7 +252,7 @@ impl Target {
     }
 
     fn begin(&self) -> Result<(), ExportError> {
-        fs::create_dir(&self.partial).map_err(|error| {
+        private::create_folder(&self.partial).map_err(|error| {
             self.refuse(match error.kind() {
                 io::ErrorKind::AlreadyExists => format!(
                     "{} is there, from an export that did not come to its end: remove it first",
@@ -265,11 +264,10 @@ impl Target {
     }
 
     fn finish(&self) -> Result<(), ExportError> {
-        let sync = |folder: &Path| File::open(folder).and_then(|folder| folder.sync_all());
-        sync(&self.partial)
-            .and_then(|()| fs::rename(&self.partial, &self.folder))
-            .and_then(|()| sync(&self.parent))
-            .map_err(|error| self.refuse(error.to_string()))
+        sync_folder(&self.partial)?;
+        fs::rename(&self.partial, &self.folder).map_err(|error| self.refuse(error.to_string()))?;
+        sync_folder(&self.parent)?;
+        Ok(())
     }
 
     fn refuse(&self, why: String) -> ExportError {

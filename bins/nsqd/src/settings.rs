@@ -4,8 +4,10 @@
 //! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
 
 mod auth_tls;
+mod byte_size;
 mod check;
 mod client_tls;
+mod cluster;
 mod limits;
 mod lookupd_tls;
 mod notices;
@@ -16,6 +18,8 @@ mod topology;
 #[cfg(test)]
 mod tests;
 
+pub use self::byte_size::ByteSize;
+pub use self::cluster::{ClusterSecret, ClusterSecurity, ClusterSettings};
 pub use self::table::NsqdOptions;
 pub use self::tls_words::{TlsMinVersion, TlsRequired};
 
@@ -42,6 +46,7 @@ pub struct Settings {
     acceptor: Option<Acceptor>,
     lookupd_connector: Option<Connector>,
     auth_tls: Connector,
+    cluster: Option<ClusterSettings>,
 }
 
 impl Settings {
@@ -58,6 +63,7 @@ impl Settings {
         let auth_tls = auth_tls
             .map_err(|error| fatal(&format!("failed to build client TLS config - {error}")))?;
         let lookupd_connector = lookupd_tls::load(&options).map_err(|error| fatal(&error))?;
+        let cluster = cluster::load(&options, &given).map_err(|error| fatal(&error))?;
         if let Some(stop) = resolve::only_checked(PROGRAM, &options) {
             return Err(stop);
         }
@@ -69,7 +75,13 @@ impl Settings {
             acceptor,
             lookupd_connector,
             auth_tls,
+            cluster,
         })
+    }
+
+    /// The settings of a node of a cluster; `None` for a single node.
+    pub fn cluster(&self) -> Option<&ClusterSettings> {
+        self.cluster.as_ref()
     }
 
     /// Fills in what only the bound sockets tell: the ports told to nsqlookupd, unless they were
@@ -112,23 +124,34 @@ impl Settings {
     fn has_certificates(&self) -> bool {
         let verifies_auth =
             !self.auth_http_addresses.is_empty() && !self.tls_root_ca_file.is_empty();
-        self.acceptor.is_some() || self.lookupd_connector.is_some() || verifies_auth
+        let is_cluster_by_tls = !self.cluster_tls_cert.is_empty();
+        self.acceptor.is_some()
+            || self.lookupd_connector.is_some()
+            || verifies_auth
+            || is_cluster_by_tls
     }
 
-    /// Reads the config file and all files of TLS again, puts in force what can change, and logs it.
-    pub fn reload(&self) {
+    /// Reads the config file and all files of TLS again, puts in force what can change, and logs it. `renew_clients`
+    /// replaces the clients that were made with [`Settings::auth_tls`]; it runs before the log says that the certificates
+    /// were read, so that a program that waits for that line meets the new ones.
+    pub fn reload(&self, renew_clients: impl FnOnce()) {
         let fresh = resolved(&self.args).map(|(options, _)| options);
         self.configured.adopt_if(&self.options, fresh);
-        if self.has_certificates() {
-            match self.reload_certificates() {
-                Ok(()) => tracing::info!("TLS: certificates read again"),
-                Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
+        if !self.has_certificates() {
+            renew_clients();
+            return;
+        }
+        match self.reload_certificates() {
+            Ok(()) => {
+                renew_clients();
+                tracing::info!("TLS: certificates read again");
             }
+            Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
         }
     }
 
-    /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are. Who
-    /// asks authorization servers has to take [`Settings::auth_tls`] again.
+    /// Reads all files of TLS again: handshakes that begin from then on go by them. Connections stay as they are. The
+    /// client for authorization servers has to be made again, with [`Settings::auth_tls`].
     ///
     /// # Errors
     /// The first file that cannot be taken, with its flag; then nothing has changed.
@@ -136,7 +159,12 @@ impl Settings {
         let acceptor = client_tls::load(&self.options).map_err(|error| error.to_string())?;
         let connector = lookupd_tls::load(&self.options).map_err(|error| error.to_string())?;
         let auth_tls = auth_tls::load(&self.options).map_err(|error| error.to_string())?;
+        let cluster =
+            cluster::load(&self.options, &self.given).map_err(|error| error.to_string())?;
         self.auth_tls.replace(&auth_tls);
+        if let (Some(cluster), Some(new)) = (&self.cluster, cluster) {
+            cluster.security.adopt(&new.security);
+        }
         if let (Some(acceptor), Some(new)) = (&self.acceptor, acceptor) {
             acceptor.replace(&new);
         }
@@ -161,7 +189,7 @@ impl Settings {
         self.options.config_value(key)
     }
 
-    /// Carries out a PUT to `/config/<key>` and returns the new value in GET's form. Whoever uses
+    /// Carries out a PUT to `/config/<key>` and returns the new value in GET's form. A caller that uses
     /// the option sees it from then on: through [`NsqdOptions::log_level`] and
     /// [`NsqdOptions::nsqlookupd_tcp_addresses`], which alone can change.
     ///
@@ -179,6 +207,9 @@ impl Settings {
         }
         notices::log_notices(&self.given);
         for notice in topology::notices(&self.options) {
+            tracing::warn!("{notice}");
+        }
+        for notice in cluster::notices(self.cluster.as_ref(), &self.given) {
             tracing::warn!("{notice}");
         }
     }

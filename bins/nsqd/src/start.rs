@@ -3,27 +3,34 @@
 use std::io;
 use std::process::ExitCode;
 
-use nsq_daemon::signals::ShutdownSignals;
+use nsq_daemon::logging;
+use nsq_daemon::start::{self, Threads};
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{limits, logging};
 
 use crate::settings::{PROGRAM, Settings};
+use crate::workers::worker_count;
 use crate::{check, export, run};
 
 /// Threads for what is not a connection: HTTP, timers, accepting.
-const CONTROL_THREADS: usize = 2;
+const CONTROL_THREADS: Threads = Threads {
+    name: "control",
+    count: Some(2),
+};
 
 /// Runs nsqd with this process's command line until a signal ends it.
 pub fn main() -> ExitCode {
-    match start() {
+    match load_and_run() {
         Ok(code) => code,
         Err(stop) => stop.report(PROGRAM),
     }
 }
 
-fn start() -> Result<ExitCode, Stop> {
+fn load_and_run() -> Result<ExitCode, Stop> {
+    start::check_limits(PROGRAM, CONTROL_THREADS, worker_count())?;
     let settings = Settings::load(std::env::args_os().skip(1))?;
-    logging::start(
+    start::begin_log(
+        PROGRAM,
+        &*settings,
         &settings.log_prefix,
         &settings.log_level,
         settings.log_format,
@@ -34,24 +41,10 @@ fn start() -> Result<ExitCode, Stop> {
     if !settings.export_to.is_empty() {
         return Ok(look_only(export::run(&settings, &mut io::stdout().lock())));
     }
-    let fatal = |error: &dyn std::fmt::Display| Stop::Fatal(error.to_string());
-    limits::raise_open_files_or_warn();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(CONTROL_THREADS)
-        .thread_name("control")
-        .enable_all()
-        .build()
-        .map_err(|error| fatal(&format!("failed to instantiate nsqd - {error}")))?;
-    let outcome = runtime.block_on(async {
-        // First of all, so that a signal during a long start is not lost.
-        let signals = ShutdownSignals::catch().map_err(|error| fatal(&error))?;
-        run::run(settings, signals.received())
-            .await
-            .map_err(|error| fatal(&error))
-    });
-    // Whatever matters was awaited. What may be left is a question to a name server, which nothing can interrupt.
-    runtime.shutdown_background();
-    outcome.map(|()| ExitCode::SUCCESS)
+    start::serve(PROGRAM, CONTROL_THREADS, |shutdown| {
+        run::run(settings, shutdown)
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The exit code of `--check` and `--export-to`: 0 when all is well, 1 when something is damaged, 2 when it could not

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nsq_daemon::process::Memory;
+use nsq_server::Server;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,7 +23,8 @@ use self::address::Address;
 use self::packets::Packets;
 use self::report::Report;
 use crate::clock;
-use crate::nsqd::Nsqd;
+use crate::settings::Settings;
+use crate::view::View;
 
 /// How long the address may take to be resolved.
 const RESOLVING: Duration = Duration::from_secs(1);
@@ -39,12 +41,16 @@ pub(crate) struct Statsd {
 
 impl Statsd {
     /// Begins, if there is a statsd to send to. The first push comes after the first interval.
-    pub(crate) fn start(nsqd: &Arc<Nsqd>) -> Option<Statsd> {
-        if nsqd.settings.statsd_address.is_empty() {
+    pub(crate) fn start(settings: &Arc<Settings>, server: &Arc<Server>) -> Option<Statsd> {
+        if settings.statsd_address.is_empty() {
             return None;
         }
         let (stop, stopped) = watch::channel(());
-        let task = tokio::spawn(push_for_ever(Arc::clone(nsqd), Stop(stopped)));
+        let task = tokio::spawn(push_for_ever(
+            Arc::clone(settings),
+            Arc::clone(server),
+            Stop(stopped),
+        ));
         Some(Statsd { stop, task })
     }
 
@@ -67,13 +73,12 @@ impl Stop {
     }
 }
 
-async fn push_for_ever(nsqd: Arc<Nsqd>, mut stop: Stop) {
-    let settings = &nsqd.settings;
+async fn push_for_ever(settings: Arc<Settings>, server: Arc<Server>, mut stop: Stop) {
     let name = settings.statsd_address.as_str();
     let interval = settings.statsd_interval;
     let span = interval.saturating_sub(PAUSE);
     let mut address = Address::new(name);
-    let mut report = Report::new(settings);
+    let mut report = Report::new(&settings);
     let mut ticks = interval_at(Instant::now() + interval, interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -93,10 +98,10 @@ async fn push_for_ever(nsqd: Arc<Nsqd>, mut stop: Stop) {
             }
         };
         tracing::info!("STATSD: pushing stats to {name}");
-        let nsqd_here = Arc::clone(&nsqd);
+        let (view, has_memory) = (View::of(&server), settings.statsd_mem_stats);
         // With many topics this takes a while.
         let gathered = tokio::task::spawn_blocking(move || {
-            let packets = gather(&nsqd_here, &mut report);
+            let packets = gather(&view, has_memory, &mut report);
             (packets, report)
         });
         let Ok((packets, report_back)) = gathered.await else {
@@ -107,15 +112,12 @@ async fn push_for_ever(nsqd: Arc<Nsqd>, mut stop: Stop) {
     }
 }
 
-fn gather(nsqd: &Nsqd, report: &mut Report) -> Packets {
-    let topics = nsqd.broker.topics();
+fn gather(view: &View, has_memory: bool, report: &mut Report) -> Packets {
+    let topics = view.topics();
     let stats = topics
         .iter()
         .map(|topic| topic.stats_with_percentiles(clock::now()));
-    let heap_in_use = nsqd
-        .settings
-        .statsd_mem_stats
-        .then(|| Memory::now().anonymous_bytes);
+    let heap_in_use = has_memory.then(|| Memory::now().anonymous_bytes);
     report.next(stats, heap_in_use)
 }
 

@@ -20,6 +20,11 @@ struct Worker {
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// How many workers there are: one for each processor that this process may use.
+pub(crate) fn worker_count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The workers; dropped, they end, and with them whatever still runs there.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
@@ -37,7 +42,7 @@ impl Workers {
         Ok(Workers { workers })
     }
 
-    /// What comes back once every worker has got round to a task: a sign that none is stuck.
+    /// The answer once every worker has run a task: a sign that none is stuck.
     pub(crate) fn answering(&self) -> impl Fn() -> BoxFuture + Send + 'static {
         let handles: Vec<_> = self
             .workers

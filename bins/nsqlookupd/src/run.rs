@@ -1,22 +1,18 @@
 //! From settings to a running nsqlookupd, and in good order out of it again.
 //!
 //! HTTP has a runtime of its own: when a whole cluster registers at once, a thousand connections have
-//! something to say at any moment, and a lookup would wait behind all of them. Between threads the
+//! something to say at any moment, and a lookup would wait for all of them. Between threads the
 //! operating system is fair.
 
 use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use nsq_daemon::http::{BODY_TIMEOUT, HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES};
-use nsq_daemon::limits::OpenFiles;
-use nsq_daemon::listen::{self, Bound, Bounds, Gate, ListenError, PER_ADDRESS};
+use nsq_daemon::listen::{self, Bound, Gates, ListenError};
 use nsq_daemon::node_id::hostname;
-use nsq_daemon::options::LiveNumber;
-use nsq_daemon::refusals::{OPEN_FILES, Refusals};
 use nsq_daemon::reload::{Configured, ReloadWatch};
 use nsq_daemon::supervisor::{self, Watchdog};
-use nsq_daemon::{http, version};
+use nsq_daemon::{http, http_limits, version};
 use nsq_lookup::registry::Visibility;
 use nsq_lookup::{
     Admission, FIRST_COMMAND_TIMEOUT, Introduction, LookupLimits, Lookupd, MAX_CHANNELS,
@@ -120,44 +116,19 @@ pub async fn run(
 
 /// What others may take, as the settings have it.
 fn limits(settings: &Settings) -> LookupLimits {
-    let (tcp, http) = ("max-connections", "max-http-connections");
-    let limits = [
-        tcp,
-        http,
-        PER_ADDRESS,
-        OPEN_FILES,
-        MAX_TOPICS,
-        MAX_CHANNELS,
-        FIRST_COMMAND_TIMEOUT,
-        HEADER_TIMEOUT,
-        BODY_TIMEOUT,
-        MAX_HEADER_BYTES,
-    ];
-    let refusals = Arc::new(Refusals::of(&limits));
-    let gate = |flag, total: &LiveNumber, is_for_operators| {
-        let bounds = Bounds {
-            flag,
-            total: total.clone(),
-            per_address: settings.max_connections_per_address.clone(),
-            is_for_operators,
-        };
-        Gate::new(bounds, OpenFiles::of_this_process(), Arc::clone(&refusals))
-    };
+    let gates = Gates::new(
+        &settings.max_connections,
+        &settings.max_http_connections,
+        &settings.max_connections_per_address,
+        &[MAX_TOPICS, MAX_CHANNELS, FIRST_COMMAND_TIMEOUT],
+    );
     LookupLimits {
-        gate: gate(tcp, &settings.max_connections, false),
+        http: http_limits!(gates, settings),
+        gate: gates.tcp,
+        refusals: gates.refusals,
         first_command_timeout: settings.first_command_timeout,
         max_topics: settings.max_topics.clone(),
         max_channels: settings.max_channels.clone(),
-        http: HttpLimits {
-            gate: gate(http, &settings.max_http_connections, true),
-            refusals: Arc::clone(&refusals),
-            header_timeout: settings.http_header_timeout,
-            body_timeout: settings.http_body_timeout,
-            idle_timeout: settings.http_idle_timeout,
-            max_header_bytes: settings.http_max_header_bytes,
-            max_headers: settings.http_max_headers,
-        },
-        refusals,
     }
 }
 

@@ -53,7 +53,7 @@ options! {
         /// refuse TCP connections without TLS
         "tls-required" => tls_required: bool = false,
         /// path of the certificate authorities in PEM form, one of which must vouch for the certificate of
-        /// whoever connects by TLS (no certificate is asked for unless given)
+        /// a client that connects by TLS (no certificate is asked for unless given)
         "tls-client-ca-file" => tls_client_ca_file: String = String::new(),
 
         /// how long an nsqd may be silent before it is left out of answers

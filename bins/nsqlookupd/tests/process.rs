@@ -163,6 +163,15 @@ fn a_start_that_fails_says_why() {
 fn the_version_is_told_on_stdout() {
     let output = command(&["-version"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    let line = String::from_utf8(output.stdout).unwrap();
-    assert!(line.starts_with("nsqlookupd v1.3.0 (built w/"), "{line}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(
+        lines[0].starts_with("nsqlookupd v1.3.0 (built w/rustc1."),
+        "{text}"
+    );
+    assert!(
+        lines[1].starts_with("build ") && lines[1].contains(", commit "),
+        "{text}"
+    );
+    assert_eq!(lines.len(), 2, "{text}");
 }

@@ -1,7 +1,7 @@
 //! The `to_nsq` program: publishes what it reads on stdin, one message a record.
 //!
 //! Every record goes to every nsqd given. Records are on their way before the earlier ones are answered, at most
-//! [`publish::WINDOW`] of them, so a million lines take seconds; the first error ends the program all the same.
+//! [`publish::WINDOW`] of them, so a million lines take seconds; the first error still ends the program.
 
 mod publish;
 mod records;

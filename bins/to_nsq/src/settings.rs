@@ -59,7 +59,7 @@ impl Settings {
             // nsqd's own words for it, which upstream shows at the first record.
             fatal(format_args!(
                 "E_BAD_TOPIC PUB topic name {} is not valid",
-                nsq_daemon::options::go_quote(&options.topic)
+                nsq_daemon::go_quote(&options.topic)
             ))
         })?;
         Ok(Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// A bucket that starts with one record and gains one every interval, up to a second's worth. When it is empty, a
-/// record waits one interval and goes all the same: the rules are upstream's.
+/// record waits one interval and is still sent: the rules are upstream's.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     bucket: Option<Bucket>,

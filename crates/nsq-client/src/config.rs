@@ -104,7 +104,7 @@ pub struct Config {
 
     /// Whether to ask nsqd for deflate.
     pub deflate: bool,
-    /// How hard deflate shall work. 1 to 9, 6.
+    /// How hard deflate works. 1 to 9, 6.
     pub deflate_level: u8,
     /// Whether to ask nsqd for snappy.
     pub snappy: bool,

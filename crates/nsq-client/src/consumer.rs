@@ -36,9 +36,9 @@ use crate::lookup::{self, Lookup};
 /// Takes the messages of one channel from any number of nsqds.
 ///
 /// Messages go to handlers ([`serve`](Self::serve)) or are taken by hand ([`messages`](Self::messages)). They are
-/// taken in from the first connection on, at most `max_in_flight` of them, and wait for whoever takes them.
+/// taken in from the first connection on, at most `max_in_flight` of them, and wait until they are taken.
 ///
-/// [`stop`](Self::stop) ends it gracefully. Dropping it ends it at once: what nobody took is given back to its
+/// [`stop`](Self::stop) ends it gracefully. Dropping it ends it at once: what no one took is given back to its
 /// nsqd, and what is being handled is delivered again when its time is up.
 pub struct Consumer {
     shared: Arc<Shared>,
@@ -232,7 +232,7 @@ impl Consumer {
         self.stop_within(DEFAULT_PATIENCE).await;
     }
 
-    /// As [`stop`](Self::stop), with a limit of one's own. What nobody has taken by then is given back; what is
+    /// As [`stop`](Self::stop), with a limit of one's own. What no one has taken by then is given back; what is
     /// being handled is delivered again when its time is up.
     pub async fn stop_within(&self, patience: Duration) {
         let (sender, receiver) = oneshot::channel();
@@ -242,7 +242,7 @@ impl Consumer {
     }
 
     fn tell(&self, command: Command) {
-        // After a stop nobody listens, and the reply's end says so.
+        // After a stop no one listens, and the reply's end says so.
         let _ = self.commands.send(command);
     }
 }

@@ -18,7 +18,7 @@ pub enum ConnectError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// Nobody took the connection.
+    /// No one took the connection.
     #[error("dial tcp {address}: {act}: {}", plain_text(.source))]
     Dial {
         /// As given.
@@ -28,7 +28,7 @@ pub enum ConnectError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// Nobody took it in time.
+    /// No one took it in time.
     #[error("dial tcp {address}: i/o timeout")]
     DialTimeout {
         /// As given.

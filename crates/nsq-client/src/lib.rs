@@ -106,6 +106,7 @@ mod consumer;
 mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/client.rs"]
 pub mod fuzz;
 mod host_pool;
 mod lookup;

@@ -68,7 +68,7 @@ impl Lookup {
             .user_agent(&config.user_agent)
             .connect_timeout(config.lookupd_poll_timeout)
             .timeout(config.lookupd_poll_timeout)
-            // Who finds nsqds is not asked through somebody else.
+            // Who finds nsqds is not asked through someone else.
             .no_proxy()
             .redirect(Policy::custom(|attempt| {
                 // What holds for one scheme's certificates does not for the other's.

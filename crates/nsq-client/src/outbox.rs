@@ -5,7 +5,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-/// Bytes to send, and beside them what must change together with them.
+/// Bytes to send, and next to them what must change together with them.
 #[derive(Debug)]
 pub(crate) struct Outbox<T>(Mutex<State<T>>);
 
@@ -18,7 +18,7 @@ pub(crate) struct State<T> {
     pub(crate) closing: bool,
     /// The connection has ended: nothing will be sent.
     pub(crate) closed: bool,
-    /// The connection's task shall not read for now.
+    /// The connection's task must not read for now.
     pub(crate) reading_paused: bool,
     pub(crate) more: T,
     waker: Option<Waker>,

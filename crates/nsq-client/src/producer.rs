@@ -138,7 +138,7 @@ impl Producer {
     /// Publishes a message, and waits until nsqd has it.
     ///
     /// # Errors
-    /// [`PublishError`], which knows [whether nsqd may have it](PublishError::may_have_been_accepted) all the same.
+    /// [`PublishError`], which knows [whether nsqd may have it](PublishError::may_have_been_accepted).
     pub async fn publish(
         &self,
         topic: &TopicName,
@@ -242,7 +242,7 @@ impl Producer {
     /// Takes no more publishes, waits for the answers of those on their way, and closes the connection. For all
     /// clones.
     pub async fn stop(&self) {
-        // Whoever is connecting now sees it afterwards.
+        // A task that is connecting now sees it afterwards.
         let link = {
             let mut state = self.0.lock();
             state.is_stopped = true;
@@ -358,7 +358,7 @@ impl fmt::Debug for Producer {
     }
 }
 
-/// A body's length, if nsqd could take it at all: a refusal there would end the connection for everybody.
+/// A body's length, if nsqd could take it at all: a refusal there would end the connection for everyone.
 fn check(body: &[u8]) -> Result<usize, PublishError> {
     match body.len() {
         0 => Err(PublishError::Empty),

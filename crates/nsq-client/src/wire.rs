@@ -1,4 +1,4 @@
-//! A connection's two directions, driven by one task: frames out of what comes, an outbox into what
+//! A connection's two directions, driven by one task: frames out of the bytes that arrive, an outbox into what
 //! goes, both at once so that neither end can hold the other up.
 
 use std::future::poll_fn;

@@ -13,11 +13,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nsq_core::broker::{Change, Surroundings};
+use nsq_core::broker::{Change, Host};
 use nsq_core::channel::Budget;
 use nsq_core::{
-    Broker, Channel, ChannelCell, ClientHandle, ClientId, Locality, Now, Settings, Subscription,
-    Tick, Topic, Wakes,
+    Broker, Channel, ChannelCell, ClientHandle, ClientId, Locality, Now, SafeOnce, Settings,
+    Subscription, Tick, Topic,
 };
 use nsq_protocol::{
     ChannelName, ClientState, Command, Context, Decoder, Limits, MessageId, TopicName, frame,
@@ -45,8 +45,8 @@ const LIMITS: Limits = Limits {
 struct Load {
     name: &'static str,
     messages: usize,
-    prepare: fn(&mut House),
-    round: fn(&mut House, &mut Vec<u8>),
+    prepare: fn(&mut TestBroker),
+    round: fn(&mut TestBroker, &mut Vec<u8>),
 }
 
 const LOADS: [Load; 8] = [
@@ -77,7 +77,7 @@ const LOADS: [Load; 8] = [
     Load {
         name: "take-200",
         messages: BATCH,
-        prepare: House::fill,
+        prepare: TestBroker::fill,
         round: |house, out| house.take(out),
     },
     Load {
@@ -137,7 +137,7 @@ fn main() -> ExitCode {
 }
 
 fn run(load: &Load, rounds: usize) {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     (load.prepare)(&mut house);
     let mut out = Vec::with_capacity(1 << 20);
     for _ in 0..rounds {
@@ -147,7 +147,7 @@ fn run(load: &Load, rounds: usize) {
 }
 
 /// A broker with one topic, one channel and one client, who does not wait.
-struct House {
+struct TestBroker {
     topic: Arc<Topic>,
     cell: Arc<ChannelCell>,
     decoder: Decoder,
@@ -158,7 +158,7 @@ struct House {
     _folder: tempfile::TempDir,
 }
 
-/// Nobody is woken, and no clock is set.
+/// No one is woken, and no clock is set.
 struct Silence;
 
 impl ClientHandle for Silence {
@@ -166,23 +166,27 @@ impl ClientHandle for Silence {
     fn close(&self) {}
 }
 
-impl Surroundings for Silence {
+impl Host for Silence {
     fn arm(&self, _: &Arc<ChannelCell>, _: Tick) {}
     fn registry_changed(&self, _: Change) {}
 }
 
-impl House {
-    fn new() -> House {
+impl TestBroker {
+    fn new() -> TestBroker {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
         let settings = Settings {
             data_path: folder.path().to_path_buf(),
             node_id: 1,
             mem_queue_size: 10_000,
             max_msg_timeout: Duration::from_mins(15),
+            max_req_timeout: Duration::from_hours(1),
             max_msg_size: 1 << 20,
+            safe_once: SafeOnce::default(),
             sync_every: 2500,
+            max_free_segment_bytes: 256 << 20,
             log_options: LogOptions::default(),
             percentiles: None,
+            is_replicated: false,
         };
         let name = TopicName::parse("topic").expect("a valid name");
         let channel = ChannelName::parse("channel").expect("a valid name");
@@ -204,7 +208,7 @@ impl House {
         guard.subscribe(subscription, 1).expect("it is the first");
         guard.set_ready_count(CLIENT, 1 << 20);
         drop(guard);
-        House {
+        TestBroker {
             topic,
             cell,
             decoder: Decoder::new(),
@@ -241,11 +245,7 @@ impl House {
             messages: BATCH,
             bytes: usize::MAX,
         };
-        let mut wakes = Wakes::default();
-        let mut channel = self.cell.lock();
-        let taken = channel.take(CLIENT, budget, NOW, &mut wakes, deliver);
-        drop(channel);
-        wakes.ring();
+        let taken = self.cell.lock().take(CLIENT, budget, NOW, deliver);
         assert_eq!(taken.count, BATCH, "the channel was filled");
     }
 
@@ -292,25 +292,19 @@ impl House {
     fn apply_answers(&mut self) {
         let answers = self.answers.pop().expect("as many as rounds");
         let mut rest = &answers[..];
-        let mut wakes = Wakes::default();
         let mut channel = self.cell.lock();
         while let Some((command, used)) = decode(&mut self.decoder, rest) {
-            apply_answer(&command, &mut channel, &mut wakes);
+            apply_answer(&command, &mut channel);
             rest = &rest[used..];
         }
-        channel.settle();
-        drop(channel);
-        wakes.ring();
     }
 }
 
-fn apply_answer(command: &Command<'_>, channel: &mut Channel, wakes: &mut Wakes) {
+fn apply_answer(command: &Command<'_>, channel: &mut Channel) {
     let known = |id: &_| MessageId::from_hex(id).expect("an id of ours");
     let outcome = match command {
         Command::Finish { id } => channel.finish(CLIENT, known(id), NOW),
-        Command::Requeue { id, delay, .. } => {
-            channel.requeue(CLIENT, known(id), *delay, NOW, wakes)
-        }
+        Command::Requeue { id, delay, .. } => channel.requeue(CLIENT, known(id), *delay, NOW),
         other => panic!("{other:?} answers no message"),
     };
     outcome.expect("the client holds it");

@@ -4,39 +4,47 @@
 //! <data path>/nsqd.dat                               topics, channels, pauses: upstream's file
 //! <data path>/topics/<topic>.topic/main.*.log        messages
 //!                                 /deferred.*.log    messages published with a deferral
-//!                                 /<channel>.channel/main.marks ...
+//!                                 /<channel>.channel/main.finished ...
 //! <data path>/topics/free/                           segments waiting to be used again
 //! ```
 //! A topic or channel exists when `nsqd.dat` names it or its folder is there: a kill between a creation and the next
 //! write of `nsqd.dat` loses neither. A deletion renames the folder first, so it is whole or not at all; the files go once
 //! `nsqd.dat` is written.
 
+#[cfg(test)]
+mod data_path_v1;
+mod execute;
 mod folders;
+mod in_memory;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use nsq_protocol::{ChannelName, TopicName};
-use nsq_queue::{LogError, LogOptions, SegmentPool};
+use nsq_queue::{LogError, LogOptions, SegmentPool, private};
 
-pub(crate) use folders::Discarded;
-use folders::Folders;
+use execute::Executing;
+pub(crate) use execute::{MOST_SYNCED_ALONE, unless_too_large};
+pub(crate) use folders::{DELETED, Discarded};
 
+use crate::change::ChangeSink;
+use crate::data_path::DataPath;
 use crate::error::StoreError;
 use crate::import::{self, ImportError};
 use crate::latency::PercentileSettings;
 use crate::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
+use crate::registry::Registry;
 use crate::stats::Totals;
 use crate::time::{Now, Tick};
-use crate::topic::{ChannelCell, Opening, Topic};
+use crate::topic::{ChannelCell, Opening, SafeOnce, Topic};
 
-/// Disk that freed segments may hold for reuse.
-const POOL_BYTES: u64 = 256 << 20;
+/// Upstream's default of `--mem-queue-size`.
+const DEFAULT_MEM_QUEUE_SIZE: u64 = 10_000;
 
 /// What the core has to know of nsqd's settings.
 #[derive(Debug, Clone)]
@@ -45,18 +53,42 @@ pub struct Settings {
     pub data_path: PathBuf,
     /// `--node-id`, 0..1024.
     pub node_id: u16,
-    /// `--mem-queue-size`, messages: bounds what lives in memory only.
+    /// `--mem-queue-size`, messages: bounds what lives in memory only, and how many waiting messages go before one that
+    /// comes back to a channel.
     pub mem_queue_size: u64,
     /// `--max-msg-timeout`.
     pub max_msg_timeout: Duration,
+    /// `--max-req-timeout`: no message is deferred longer.
+    pub max_req_timeout: Duration,
     /// `--max-msg-size`: how far upstream's nsqd read files that it gave up.
     pub max_msg_size: u64,
+    /// When a message is safe, and so answered and delivered.
+    pub safe_once: SafeOnce,
     /// `--sync-every`, messages.
     pub sync_every: u64,
+    /// `--max-free-segment-bytes`: how much disk freed segments may take until they are used again.
+    pub max_free_segment_bytes: u64,
     /// Sizes of log segments.
     pub log_options: LogOptions,
     /// Which percentiles of latencies are kept, if any.
     pub percentiles: Option<Arc<PercentileSettings>>,
+    /// Whether the broker leads a replicated data path. What is durable then changes by [`Broker::execute`] only: topics
+    /// refuse other publishes, and durable topics and channels are neither made nor deleted in another way. Messages are
+    /// safe once they are executed, and old ones are not moved out of the way of segments. What is ephemeral is not
+    /// replicated, and works as usual.
+    pub is_replicated: bool,
+}
+
+impl Settings {
+    /// The most waiting messages that go before one that comes back to a channel. With a queue size of 0, which says
+    /// only that nothing lives in memory, it is upstream's default.
+    pub(crate) fn max_ahead(&self) -> u64 {
+        if self.mem_queue_size == 0 {
+            DEFAULT_MEM_QUEUE_SIZE
+        } else {
+            self.mem_queue_size
+        }
+    }
 }
 
 /// What came or went.
@@ -73,11 +105,11 @@ pub enum Change {
 }
 
 /// What the core asks of the program around it. The calls only leave a note, or answer at once.
-pub trait Surroundings: Send + Sync {
+pub trait Host: Send + Sync {
     /// Whether a topic may be made where there are `topic_count`; else why not.
     ///
     /// # Errors
-    /// Why not: whoever wanted it is told.
+    /// Why not: the caller gets this as its error.
     fn may_make_topic(&self, _topic_count: usize) -> Result<(), String> {
         Ok(())
     }
@@ -85,12 +117,12 @@ pub trait Surroundings: Send + Sync {
     /// Whether a channel may be made in a topic that has `channel_count`.
     ///
     /// # Errors
-    /// Why not: whoever wanted it is told.
+    /// Why not: the caller gets this as its error.
     fn may_make_channel(&self, _channel_count: usize) -> Result<(), String> {
         Ok(())
     }
 
-    /// `channel` has to be looked at, by `handle_timeout`, at `at`.
+    /// At `at`, [`ChannelCell::handle_timer`] of `channel` is to be called, with this `at`.
     fn arm(&self, channel: &Arc<ChannelCell>, at: Tick);
     /// Topics or channels changed: `nsqd.dat` is to be written, nsqlookupd to be told.
     fn registry_changed(&self, change: Change);
@@ -100,11 +132,11 @@ pub trait Surroundings: Send + Sync {
 pub(crate) struct Context {
     pub(crate) settings: Settings,
     pub(crate) pool: Arc<SegmentPool>,
-    pub(crate) surroundings: Arc<dyn Surroundings>,
-    is_healthy: AtomicBool,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) data_path: Arc<DataPath>,
     is_draining: AtomicBool,
-    fault: Mutex<String>,
-    failed_appends: AtomicU64,
+    /// A log was opened in which messages are gone.
+    pub(crate) has_damage: AtomicBool,
     /// What deleted topics and channels had counted.
     departed: Mutex<Totals>,
     /// Folders of what was deleted, which go when `nsqd.dat` has been written.
@@ -116,23 +148,9 @@ impl Context {
         topics_folder(&self.settings.data_path).join(format!("{name}.topic"))
     }
 
-    pub(crate) fn arm(&self, cell: &Arc<ChannelCell>, at: Tick) {
-        if cell.arm(at) {
-            self.surroundings.arm(cell, at);
-        }
-    }
-
     /// Whether nothing new is taken in, because nsqd is leaving.
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Acquire)
-    }
-
-    /// Takes note of how an append went.
-    pub(crate) fn note_append(&self, fault: Option<&LogError>) {
-        if fault.is_some() {
-            self.failed_appends.fetch_add(1, Ordering::Relaxed);
-        }
-        self.note_health(fault);
     }
 
     /// Has the folder's files removed when `nsqd.dat` has been written the next time. What was in it must be out of the
@@ -151,21 +169,6 @@ impl Context {
     pub(crate) fn departed(&self, add: impl FnOnce(&mut Totals)) {
         add(&mut self.departed.lock().unwrap_or_else(PoisonError::into_inner));
     }
-
-    /// Takes note of how the last write went: `/ping` tells.
-    fn note_health(&self, fault: Option<&LogError>) {
-        match fault {
-            None => {
-                if !self.is_healthy.load(Ordering::Relaxed) {
-                    self.is_healthy.store(true, Ordering::Relaxed);
-                }
-            }
-            Some(fault) => {
-                *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault.to_string();
-                self.is_healthy.store(false, Ordering::Relaxed);
-            }
-        }
-    }
 }
 
 /// All topics of one nsqd.
@@ -176,59 +179,85 @@ pub struct Broker {
     making: Mutex<()>,
     /// Held while `nsqd.dat` is written.
     saving: Mutex<()>,
+    executing: Mutex<Executing>,
     is_exiting: AtomicBool,
+    /// `false` for a broker in memory.
+    has_files: bool,
 }
 
 impl Broker {
-    /// Opens everything that an earlier run left in the data path.
+    /// Opens everything that an earlier run left in the data path, a broker's or a replica's. What an upstream nsqd left
+    /// is imported, but not by the broker of a replicated data path: it is to be opened once without replication before.
+    /// The owner of a replicated data path has stored how far commands were executed in it.
     ///
     /// # Errors
     /// [`OpenError`] when `nsqd.dat` cannot be read, or a log cannot be opened. Nothing was changed then that a
     /// second try could not read.
-    pub fn open(
+    pub fn open(settings: Settings, host: Arc<dyn Host>, now: Now) -> Result<Broker, OpenError> {
+        Broker::open_with(settings, host, &Arc::new(DataPath::new(None)), now)
+    }
+
+    /// As [`Broker::open`]; every durable change of the data path from now on is recorded in `sink`, those that opening
+    /// makes among them.
+    ///
+    /// # Errors
+    /// As [`Broker::open`].
+    pub fn open_recorded(
         settings: Settings,
-        surroundings: Arc<dyn Surroundings>,
+        host: Arc<dyn Host>,
+        sink: Arc<dyn ChangeSink>,
+        now: Now,
+    ) -> Result<Broker, OpenError> {
+        Broker::open_with(settings, host, &Arc::new(DataPath::new(Some(sink))), now)
+    }
+
+    fn open_with(
+        settings: Settings,
+        host: Arc<dyn Host>,
+        recorded: &Arc<DataPath>,
         now: Now,
     ) -> Result<Broker, OpenError> {
         let folder = topics_folder(&settings.data_path);
         let free = folder.join("free");
-        std::fs::create_dir_all(&free).map_err(|error| StoreError::io("create", &free, error))?;
-        let metadata = metadata::load(&settings.data_path)?;
-        let pool = Arc::new(SegmentPool::new(free, POOL_BYTES));
+        private::create_folders(&free).map_err(|error| StoreError::io("create", &free, error))?;
+        let mut registry = Registry::read(&settings.data_path)?;
+        let pool = Arc::new(SegmentPool::new(free, settings.max_free_segment_bytes));
         let data_path = settings.data_path.clone();
         let max_body_bytes = settings.max_msg_size;
         let log_options = settings.log_options;
-        import::resume(&data_path, &folder, &pool, log_options)?;
-        let left_by_upstream = import::find(&data_path)?;
+        // What an import appends would be on this replica alone.
+        let left_by_upstream = if settings.is_replicated {
+            import::Found::default()
+        } else {
+            import::resume(&data_path, &folder, &pool, log_options, recorded)?;
+            import::find(&data_path)?
+        };
+        let discarded = std::mem::take(&mut registry.discarded).into_iter();
         let context = Arc::new(Context {
             settings,
             pool,
-            surroundings,
-            is_healthy: AtomicBool::new(true),
+            host,
+            data_path: Arc::clone(recorded),
             is_draining: AtomicBool::new(false),
-            fault: Mutex::new(String::new()),
-            failed_appends: AtomicU64::new(0),
+            has_damage: AtomicBool::new(false),
             departed: Mutex::default(),
-            discarded: Mutex::default(),
+            discarded: Mutex::new(discarded.map(Discarded::found).collect()),
         });
         let mut topics = HashMap::new();
-        let openings = plan(
-            metadata,
-            &folder,
-            left_by_upstream.owners(),
-            &mut context.discarded(),
-        );
-        for opening in openings? {
+        for (kind, name) in &registry.misnamed {
+            tracing::warn!("skipping creation of invalid {kind} {name}");
+        }
+        for opening in openings(registry, left_by_upstream.owners()) {
             let name = opening.name.clone();
             let topic = Topic::open(opening, Arc::clone(&context), now)?;
             tracing::info!("TOPIC({name}): created");
-            topics.insert(name, Arc::new(topic));
+            topics.insert(name, topic);
         }
         if let Err(error) =
             import::import(&data_path, left_by_upstream, &topics, max_body_bytes, now)
         {
             drop(topics);
-            import::give_up(&data_path, &folder, &folder.join("free"), log_options);
+            import::give_up(&data_path, &folder, log_options, recorded);
             return Err(error.into());
         }
         Ok(Broker {
@@ -236,8 +265,19 @@ impl Broker {
             topics: RwLock::new(topics),
             making: Mutex::new(()),
             saving: Mutex::new(()),
+            executing: Mutex::default(),
             is_exiting: AtomicBool::new(false),
+            has_files: true,
         })
+    }
+
+    /// Whether messages were found to be damaged or missing. Looks at all channels.
+    pub fn has_damage(&self) -> bool {
+        let is_damaged = |topic: &Arc<Topic>| {
+            let channels = topic.channels();
+            channels.iter().any(|cell| cell.lock().damaged_count() > 0)
+        };
+        self.context.has_damage.load(Ordering::Relaxed) || self.topics().iter().any(is_damaged)
     }
 
     /// The topic of that name.
@@ -266,37 +306,55 @@ impl Broker {
     /// [`Topic::start`].
     ///
     /// # Errors
-    /// [`StoreError`] when nsqd is stopping, the topic's files cannot be made, or no more topics are wanted.
+    /// [`StoreError`] when nsqd is stopping, the topic's files cannot be made, no more topics are wanted, or the topic is
+    /// durable and the data path replicated.
     pub fn get_or_create_topic(
         &self,
         name: &TopicName,
         held: bool,
         now: Now,
     ) -> Result<(Arc<Topic>, bool), StoreError> {
-        // One that is being deleted is as good as gone: behind `making` it is.
+        // Once we hold `making`, a topic being deleted has left the table.
         if let Some(topic) = self
             .topic(name.as_str())
             .filter(|topic| !topic.is_discarded())
         {
             return Ok((topic, false));
         }
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(topic) = self.topic(name.as_str()) {
-            return Ok((topic, false));
-        }
-        if self.is_exiting.load(Ordering::Acquire) {
-            return Err(StoreError::Exiting);
-        }
+        self.make_topic(name, held, now, || self.may_make_topic(name))
+    }
+
+    /// Whether a topic may be made that no committed command makes.
+    fn may_make_topic(&self, name: &TopicName) -> Result<(), StoreError> {
         if self.context.is_draining() {
             return Err(StoreError::Draining);
         }
+        self.refuse_durable(name)?;
         let topic_count = self
             .topics
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .len();
-        let allowed = self.context.surroundings.may_make_topic(topic_count);
-        allowed.map_err(StoreError::Refused)?;
+        let allowed = self.context.host.may_make_topic(topic_count);
+        allowed.map_err(StoreError::Refused)
+    }
+
+    /// The topic of that name, made if it is new and if `allow` has no objection; whether it was new.
+    fn make_topic(
+        &self,
+        name: &TopicName,
+        held: bool,
+        now: Now,
+        allow: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(Arc<Topic>, bool), StoreError> {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(topic) = self.topic(name.as_str()) {
+            return Ok((topic, false));
+        }
+        if self.is_exiting() {
+            return Err(StoreError::Exiting);
+        }
+        allow()?;
         let opening = Opening {
             name: name.clone(),
             paused: false,
@@ -308,20 +366,35 @@ impl Broker {
             // An empty folder may stay behind; it would come back as an empty topic, which is what was asked for.
             let _ = std::fs::remove_dir(self.context.topic_folder(name));
         }
-        let topic = Arc::new(topic?);
+        let topic = topic?;
         self.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.clone(), Arc::clone(&topic));
         tracing::info!("TOPIC({name}): created");
         self.context
-            .surroundings
+            .host
             .registry_changed(Change::TopicCreated(name.clone()));
         Ok((topic, true))
     }
 
-    /// Deletes a topic with all its channels and messages. `false` when there is none.
+    fn is_exiting(&self) -> bool {
+        self.is_exiting.load(Ordering::Acquire)
+    }
+
+    fn note_exiting(&self) {
+        self.is_exiting.store(true, Ordering::Release);
+    }
+
+    /// Deletes a topic with all its channels and messages. `false` when there is none, or when it is replicated.
     pub fn delete_topic(&self, name: &str) -> bool {
+        let topic = self.topic(name);
+        topic.is_none_or(|topic| self.refuse_durable(topic.name()).is_ok())
+            && self.delete_any_topic(name)
+    }
+
+    /// As [`delete_topic`](Self::delete_topic), by a committed command too.
+    fn delete_any_topic(&self, name: &str) -> bool {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(topic) = self.topic(name) else {
             return false;
@@ -334,8 +407,8 @@ impl Broker {
         is_first
     }
 
-    /// Takes a topic that was just discarded out of the table. Until it is out, publishes fail; the next one then makes
-    /// it anew. The caller holds `making`.
+    /// Removes a topic that was just discarded from the table. The next publish to its name makes a new topic. The caller
+    /// holds `making`.
     fn remove_topic(&self, topic: &Topic) {
         let name = topic.name().as_str();
         tracing::info!("TOPIC({name}): deleting");
@@ -343,6 +416,7 @@ impl Broker {
         let is_kept = !topic.name().is_ephemeral();
         let folder = is_kept.then(|| self.context.topic_folder(topic.name()));
         let discarded = folder.and_then(|folder| Discarded::folder(&folder));
+        topic.record_deletion();
         self.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -352,10 +426,10 @@ impl Broker {
         }
         for cell in channels {
             let change = Change::ChannelDeleted(topic.name().clone(), cell.name().clone());
-            self.context.surroundings.registry_changed(change);
+            self.context.host.registry_changed(change);
         }
         self.context
-            .surroundings
+            .host
             .registry_changed(Change::TopicDeleted(topic.name().clone()));
     }
 
@@ -380,30 +454,33 @@ impl Broker {
         }
     }
 
+    /// Removes the freed segments that no log needed since the call before the previous one, and syncs the others, so that
+    /// every log may take them. Returns how many bytes that frees. To be called at regular intervals, outside of locks.
+    pub fn release_free_segments(&self) -> u64 {
+        if self.has_let_go() {
+            return 0;
+        }
+        self.context.pool.release_unused()
+    }
+
     /// `OK`, or `NOK - ` and what went wrong at the last write to a log.
     pub fn health(&self) -> String {
-        if self.context.is_healthy.load(Ordering::Relaxed) {
-            return "OK".to_owned();
+        match self.context.data_path.fault() {
+            None => "OK".to_owned(),
+            Some(fault) => format!("NOK - {fault}"),
         }
-        format!(
-            "NOK - {}",
-            self.context
-                .fault
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-        )
     }
 
     /// Notes that making data safe failed, or works again.
     pub fn note_sync(&self, fault: Option<&LogError>) {
-        if fault.is_some() {
-            self.context.note_health(fault);
+        if let Some(fault) = fault {
+            self.context.data_path.note_fault(fault);
         }
     }
 
-    /// How many publishes failed because the log could not be written.
+    /// How many appends failed because a log could not be written: publishes, adopted and imported messages.
     pub fn failed_append_count(&self) -> u64 {
-        self.context.failed_appends.load(Ordering::Relaxed)
+        self.context.data_path.failed_append_count()
     }
 
     /// What topics and channels that are deleted had counted. For totals that never go down, to be read before the
@@ -431,11 +508,6 @@ impl Broker {
         self.context.is_draining()
     }
 
-    /// Asks for `channel` to be looked at by `at`, unless that is planned anyway.
-    pub fn arm(&self, channel: &Arc<ChannelCell>, at: Tick) {
-        self.context.arm(channel, at);
-    }
-
     /// Topics and channels as `nsqd.dat` keeps them: nothing ephemeral.
     pub fn metadata(&self) -> Metadata {
         let topics = self
@@ -453,7 +525,7 @@ impl Broker {
                 channels: channels
                     .map(|cell| ChannelMetadata {
                         name: cell.name().to_string(),
-                        paused: cell.lock().is_paused(),
+                        paused: cell.lock_inner().is_paused(),
                     })
                     .collect(),
             }
@@ -464,13 +536,22 @@ impl Broker {
         }
     }
 
-    /// Writes `nsqd.dat`, and removes the files of what was deleted before.
+    /// Whether the data path belongs to a replica by now.
+    fn has_let_go(&self) -> bool {
+        self.context.settings.is_replicated && self.is_exiting()
+    }
+
+    /// Writes `nsqd.dat`, and removes the files of what was deleted before. Does nothing where the data path is not the
+    /// broker's: in memory, and once a broker of a shard was closed.
     ///
     /// # Errors
     /// [`MetadataError`]; the old file is still there then.
     pub fn save_metadata(&self) -> Result<(), MetadataError> {
         // Snapshot and write as one: of two at a time, the older must not be the one that stays.
-        let saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let saving = self.saving();
+        if !self.has_files || self.has_let_go() {
+            return Ok(());
+        }
         // Taken before the snapshot, in which nothing of them is named any more.
         let discarded = std::mem::take(&mut *self.context.discarded());
         let path = metadata::path(&self.context.settings.data_path);
@@ -487,11 +568,15 @@ impl Broker {
         saved
     }
 
+    fn saving(&self) -> MutexGuard<'_, ()> {
+        self.saving.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Refuses publishes and new topics from now on, closes every client, writes down what only memory knows, and
     /// syncs. At shutdown.
     pub fn close(&self, now: Now) {
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_exiting.store(true, Ordering::Release);
+        self.note_exiting();
         let topics = self.topics();
         for topic in &topics {
             topic.exit();
@@ -518,71 +603,27 @@ pub enum OpenError {
     Import(#[from] ImportError),
 }
 
-fn topics_folder(data_path: &Path) -> PathBuf {
+pub(crate) fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
 }
 
-/// What there is to open: what the metadata names, whatever has a folder, and whose messages upstream left.
-fn plan(
-    metadata: Option<Metadata>,
-    folder: &Path,
+/// What there is to open: what the data path holds, and whose messages upstream left.
+fn openings(
+    registry: Registry,
     left_by_upstream: BTreeMap<TopicName, Vec<ChannelName>>,
-    discarded: &mut Vec<Discarded>,
-) -> Result<Vec<Opening>, StoreError> {
-    let mut topics: BTreeMap<TopicName, (bool, BTreeMap<ChannelName, bool>)> = BTreeMap::new();
-    for topic in metadata.map(|metadata| metadata.topics).unwrap_or_default() {
-        let Ok(name) = TopicName::try_from(topic.name.as_str()) else {
-            tracing::warn!("skipping creation of invalid topic {}", topic.name);
-            continue;
-        };
-        let entry = topics.entry(name).or_default();
-        entry.0 = topic.paused;
-        for channel in topic.channels {
-            let Ok(name) = ChannelName::try_from(channel.name.as_str()) else {
-                tracing::warn!("skipping creation of invalid channel {}", channel.name);
-                continue;
-            };
-            entry.1.insert(name, channel.paused);
-        }
-    }
-    let folders = Folders::list(folder, ".topic", discarded)?;
-    for deleted in folders.deleted() {
-        // The file may still tell of the deleted topic's channels. Those that a new one of its name has, have folders.
-        if let Some((_, channels)) = topics.get_mut(deleted) {
-            channels.clear();
-        }
-    }
-    for gone in folders.gone() {
-        topics.remove(gone);
-    }
-    for (name, path) in folders.living {
-        let Ok(topic) = TopicName::try_from(name.as_str()) else {
-            continue;
-        };
-        let entry = topics.entry(topic).or_default();
-        let folders = Folders::list(&path, ".channel", discarded)?;
-        for gone in folders.gone() {
-            entry.1.remove(gone);
-        }
-        for (name, _) in folders.living {
-            if let Ok(channel) = ChannelName::try_from(name.as_str()) {
-                entry.1.entry(channel).or_default();
-            }
-        }
-    }
+) -> Vec<Opening> {
+    let mut topics = registry.topics;
     for (topic, channels) in left_by_upstream {
-        let entry = topics.entry(topic).or_default();
+        let known = &mut topics.entry(topic).or_default().channels;
         for channel in channels {
-            entry.1.entry(channel).or_default();
+            known.entry(channel).or_default();
         }
     }
-    let openings = topics
-        .into_iter()
-        .map(|(name, (paused, channels))| Opening {
-            name,
-            paused,
-            channels: channels.into_iter().collect(),
-            held: false,
-        });
-    Ok(openings.collect())
+    let openings = topics.into_iter().map(|(name, topic)| Opening {
+        name,
+        paused: topic.paused,
+        channels: topic.channels.into_iter().collect(),
+        held: false,
+    });
+    openings.collect()
 }

@@ -1,6 +1,6 @@
 //! What the core refuses, and why.
 
-use nsq_queue::LogError;
+use nsq_queue::{FileError, LogError};
 
 /// Why FIN, REQ or TOUCH did not apply. `Display` is the end of upstream's error text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +22,9 @@ pub enum PublishError {
     /// nsqd is leaving: the message is to go to another one.
     #[error("draining")]
     Draining,
+    /// The topic is replicated: it takes messages as committed [commands](crate::command) only.
+    #[error("the topic is replicated")]
+    Replicated,
     /// The log could not take the messages; none of them is in it.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -66,6 +69,23 @@ pub enum StoreError {
     /// The program around the core wants no more of them; the text says why.
     #[error("{0}")]
     Refused(String),
+}
+
+impl From<PublishError> for StoreError {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::Exiting => StoreError::Exiting,
+            PublishError::Draining => StoreError::Draining,
+            PublishError::Replicated => StoreError::Refused(error.to_string()),
+            PublishError::Log(error) => StoreError::Log(error),
+        }
+    }
+}
+
+impl From<FileError> for StoreError {
+    fn from(error: FileError) -> Self {
+        StoreError::Log(error.into())
+    }
 }
 
 impl StoreError {

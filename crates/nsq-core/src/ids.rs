@@ -18,11 +18,11 @@ const SEQUENCE_MASK: u64 = (1 << SEQUENCE_BITS) - 1;
 
 /// Makes the ids of one topic.
 ///
-/// Shape: `(time << 22) | (node << 12) | sequence`, where time is the wall clock in units of 2^20 ns since [`EPOCH`].
+/// Shape: `(time << 22) | (node << 12) | sequence`, where time is the wall clock in units of 2^20 ns since `EPOCH`.
 /// Source: `guidFactory`, nsq 1.3.0, nsqd/guid.go. Upstream sleeps when the clock goes back or 4096 ids of one unit
 /// are used up; here the time part runs ahead of the clock instead, so publishing never blocks.
 #[derive(Debug)]
-pub(crate) struct IdGenerator {
+pub struct IdGenerator {
     node: u64,
     time: u64,
     sequence: u64,
@@ -30,7 +30,7 @@ pub(crate) struct IdGenerator {
 
 impl IdGenerator {
     /// A generator for node `node_id` (0..1024) whose ids are all larger than `last`, where one is known.
-    pub(crate) fn after(node_id: u16, last: Option<MessageId>) -> IdGenerator {
+    pub fn after(node_id: u16, last: Option<MessageId>) -> IdGenerator {
         let time = last.map_or(0, |id| (id.as_u64() >> (NODE_BITS + SEQUENCE_BITS)) + 1);
         IdGenerator {
             node: u64::from(node_id) & ((1 << NODE_BITS) - 1),
@@ -40,24 +40,28 @@ impl IdGenerator {
     }
 
     /// From now on all ids are larger than this one too.
-    pub(crate) fn stay_above(&mut self, id: MessageId) {
-        let time = (id.as_u64() >> (NODE_BITS + SEQUENCE_BITS)) + 1;
-        if time > self.time {
-            self.time = time;
+    pub fn stay_above(&mut self, id: MessageId) {
+        if id.as_u64() >= self.least_next() {
+            self.time = (id.as_u64() >> (NODE_BITS + SEQUENCE_BITS)) + 1;
             self.sequence = 0;
         }
     }
 
+    /// The lowest id that the next one may be.
+    #[inline]
+    fn least_next(&self) -> u64 {
+        (self.time << (NODE_BITS + SEQUENCE_BITS)) | (self.node << SEQUENCE_BITS) | self.sequence
+    }
+
     /// The next id, with the wall clock at `unix_nanos`.
-    pub(crate) fn next(&mut self, unix_nanos: i64) -> MessageId {
+    #[inline]
+    pub fn next(&mut self, unix_nanos: i64) -> MessageId {
         let time = u64::try_from((unix_nanos >> 20) - EPOCH).unwrap_or(0);
         if time > self.time {
             self.time = time;
             self.sequence = 0;
         }
-        let id = (self.time << (NODE_BITS + SEQUENCE_BITS))
-            | (self.node << SEQUENCE_BITS)
-            | self.sequence;
+        let id = self.least_next();
         self.sequence = (self.sequence + 1) & SEQUENCE_MASK;
         if self.sequence == 0 {
             self.time += 1;
@@ -118,6 +122,17 @@ mod tests {
         let last = IdGenerator::after(1, None).next(NOON);
         let next = IdGenerator::after(1, Some(last)).next(NOON - 5_000_000_000);
         assert!(next.as_u64() > last.as_u64());
+    }
+
+    #[test]
+    fn ids_that_it_made_itself_do_not_move_a_generator() {
+        let mut ids = IdGenerator::after(7, None);
+        let last = ids.next(NOON);
+        ids.stay_above(last);
+        assert_eq!(ids.next(NOON).as_u64(), last.as_u64() + 1);
+        let ahead = IdGenerator::after(9, None).next(NOON + 5_000_000_000);
+        ids.stay_above(ahead);
+        assert!(ids.next(NOON).as_u64() > ahead.as_u64());
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Moving in: what an upstream nsqd left in the data path becomes ours, once.
+//! Import of the disk queues that upstream's nsqd left in the data path, once.
 //!
 //! ```text
 //! t.diskqueue.*      a topic's own queue   ─▶  its main log, offered to every channel
@@ -6,7 +6,8 @@
 //! all of the files                         ─▶  upstream-imported/<n>/
 //! ```
 //! Queues are imported by the batch. A journal first notes where each log ends; then the messages are copied and
-//! synced; then one rename makes the journal say so; then the files are put aside and the journal goes. A start that
+//! synced; then `nsqd.dat` makes upstream's nsqd refuse the data path, so that it never starts on half of its queues; then
+//! one rename makes the journal say that all is copied; then the files are put aside and the journal goes. A start that
 //! finds a journal of the first kind cuts the logs back and begins again, of the second kind only puts aside. So a
 //! kill at any moment loses nothing and leaves nothing twice.
 
@@ -28,8 +29,10 @@ use nsq_queue::{LogError, LogOptions, SegmentPool, Writer};
 pub(crate) use self::files::is_under_way;
 use self::journal::{Journal, Phase, Target};
 use self::report::Report;
-use crate::channel::BACKLOG;
+use crate::channel::{INHERITED, LogKind};
+use crate::data_path::DataPath;
 use crate::error::StoreError;
+use crate::metadata::{self, MetadataError};
 use crate::time::Now;
 use crate::topic::Topic;
 
@@ -60,6 +63,9 @@ pub enum ImportError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
+    /// `nsqd.dat` cannot be changed so that upstream's nsqd refuses to start.
+    #[error("upstream's disk queues cannot be imported: {0}")]
+    Metadata(#[from] MetadataError),
     /// A test stopped the import here.
     #[cfg(test)]
     #[error("stopped by a test")]
@@ -114,12 +120,21 @@ impl Found {
     }
 }
 
+/// Whether there are disk queues with messages to import, or an import was interrupted.
+///
+/// # Errors
+/// [`ImportError`] when the folder or the files cannot be read.
+pub fn is_needed(data_path: &Path) -> Result<bool, ImportError> {
+    Ok(Journal::load(data_path)?.is_some() || !find(data_path)?.owners().is_empty())
+}
+
 /// Brings an import that was interrupted to a state in which nothing is half done.
 pub(crate) fn resume(
     data_path: &Path,
     topics: &Path,
     pool: &Arc<SegmentPool>,
     options: LogOptions,
+    recorded: &DataPath,
 ) -> Result<(), ImportError> {
     let Some(journal) = Journal::load(data_path)? else {
         return Ok(());
@@ -127,7 +142,7 @@ pub(crate) fn resume(
     match journal.phase {
         Phase::Copying => {
             tracing::warn!("IMPORT: was interrupted, beginning again");
-            undo(&journal, topics, pool, options)?;
+            undo(&journal, topics, pool, options, recorded)?;
             Journal::remove(data_path)?;
         }
         Phase::Copied => {
@@ -141,13 +156,19 @@ pub(crate) fn resume(
 
 /// An import failed: cuts the logs back at once, so that it does not hold the disk it may have filled. What does not
 /// work out is done by the next start.
-pub(crate) fn give_up(data_path: &Path, topics: &Path, free: &Path, options: LogOptions) {
+pub(crate) fn give_up(data_path: &Path, topics: &Path, options: LogOptions, recorded: &DataPath) {
     if step().is_err() {
         return;
     }
     if let Ok(Some(journal)) = Journal::load(data_path)
         && journal.phase == Phase::Copying
-        && let Err(error) = undo(&journal, topics, &keeping_nothing(free), options)
+        && let Err(error) = undo(
+            &journal,
+            topics,
+            &keeping_nothing(&topics.join("free")),
+            options,
+            recorded,
+        )
     {
         tracing::warn!("IMPORT: cannot be undone before the next start: {error}");
     }
@@ -164,15 +185,20 @@ fn undo(
     topics: &Path,
     pool: &Arc<SegmentPool>,
     options: LogOptions,
+    recorded: &DataPath,
 ) -> Result<(), ImportError> {
     for target in &journal.targets {
         let topic = topics.join(format!("{}.topic", target.topic));
-        let (folder, log) = match &target.channel {
-            Some(channel) => (topic.join(format!("{channel}.channel")), BACKLOG),
-            None => (topic, "main"),
+        let (folder, log, kind) = match &target.channel {
+            Some(channel) => {
+                let folder = topic.join(format!("{channel}.channel"));
+                (folder, INHERITED, LogKind::Inherited)
+            }
+            None => (topic, "main", LogKind::Main),
         };
         let (mut writer, _) = Writer::open(&folder, log, Arc::clone(pool), options)?;
         writer.truncate(target.end)?;
+        recorded.record_truncation(&target.topic, target.channel.as_deref(), kind, target.end);
         step()?;
     }
     Ok(())
@@ -298,6 +324,9 @@ fn import_batch(
         topic.sync_imported(*highest_id)?;
         step()?;
     }
+    // From the next line on, messages that upstream had are ours.
+    metadata::lock_out_upstream(data_path)?;
+    step()?;
     journal.phase = Phase::Copied;
     journal.save(data_path)?;
     step()?;

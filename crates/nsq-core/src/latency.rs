@@ -1,4 +1,4 @@
-//! How long messages take from publish to FIN: counted in fixed buckets for ever, and, where percentiles are asked for,
+//! How long messages take from publish to FIN: counted in fixed buckets forever, and, where percentiles are asked for,
 //! kept for a window of time.
 //!
 //! A channel has none of this until its first FIN, so an idle channel pays nothing.
@@ -192,7 +192,7 @@ impl Window {
             self.turn = self.turn.after(self.half);
         }
         if now.since(self.turn) > self.half {
-            // Both are empty: it does not matter where in its turn a half is.
+            // Both are empty: it does not matter where in turn a half is.
             self.turn = now;
         }
     }

@@ -5,28 +5,42 @@
 //! while a client is woken.
 
 pub mod broker;
+pub mod change;
 pub mod channel;
+pub mod checkpoint;
 pub mod client;
+pub mod command;
+mod data_path;
+mod effects;
+mod ends;
 pub mod error;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/core.rs"]
 pub mod fuzz;
 mod ids;
 pub mod import;
+pub mod inspect;
 pub mod latency;
 pub mod metadata;
 pub mod peek;
+pub mod pending;
+mod registry;
+pub mod replica;
+mod standing;
 pub mod stats;
-pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod time;
 pub mod topic;
 
 pub use broker::{Broker, Settings};
-pub use channel::{Channel, Delivery, Locality, Moving, SetAside, Subscription, Taken};
-pub use client::{ClientHandle, ClientId, Wakes};
+pub use channel::{Channel, Delivery, Locality, Reserved, Subscription, Taken, TransferMessage};
+pub use client::{ClientHandle, ClientId};
+pub use command::Command;
 pub use error::{NotInFlight, PublishError, StoreError, SubscribeError};
+pub use ids::IdGenerator;
 pub use peek::{Peek, PeekLimits};
+pub use pending::Pending;
 pub use time::{Now, Tick};
-pub use topic::{ChannelCell, Topic};
+pub use topic::{ChannelCell, ChannelGuard, SafeOnce, Ticket, TicketState, TicketWaiter, Topic};

@@ -1,4 +1,4 @@
-//! A look at messages that takes none of them: no cursor moves, nothing is counted, nobody has to wait.
+//! A look at messages that takes none of them: no cursor moves, nothing is counted, no one has to wait.
 //!
 //! Where the messages lie is noted under the lock of their channel or topic, which takes no longer for a longer
 //! queue; what they say is read from the log after it. So a look is a picture of one moment, and what was finished and
@@ -83,15 +83,15 @@ const WALK_RECORDS: u64 = 1024;
 const JUMP_BYTES: usize = 4 << 20;
 
 /// Reads one log for one list.
-pub(crate) struct Glance {
+pub(crate) struct PeekReader {
     reader: Reader,
     body_bytes: usize,
     left_bytes: usize,
 }
 
-impl Glance {
-    pub(crate) fn new(log: &Arc<Log>, limits: PeekLimits) -> Glance {
-        Glance {
+impl PeekReader {
+    pub(crate) fn new(log: &Arc<Log>, limits: PeekLimits) -> PeekReader {
+        PeekReader {
             reader: Reader::new(Arc::clone(log)),
             body_bytes: limits.body_bytes,
             left_bytes: READ_BYTES,

@@ -56,8 +56,11 @@ pub struct ChannelStats {
     pub dropped_count: u64,
     /// Records that could not be read and were skipped.
     pub damaged_count: u64,
-    /// Subscribed clients.
+    /// Subscribed clients, without those of other nodes of a cluster.
     pub client_count: u64,
+    /// When the oldest waiting message was published, in unix nanoseconds, as far as it is known without a search: of the
+    /// messages that come next. `None` when none waits, and where it was not asked for.
+    pub oldest_published: Option<i64>,
     /// Whether deliveries are stopped.
     pub paused: bool,
     /// From publish to FIN, of all messages finished so far; `None` before the first.
@@ -96,6 +99,19 @@ impl Totals {
         for channel in &topic.channels {
             self.add_channel(channel);
         }
+    }
+
+    /// Adds the totals of another broker.
+    pub fn merge(&mut self, other: &Totals) {
+        self.published_messages += other.published_messages;
+        self.published_bytes += other.published_bytes;
+        self.offered_messages += other.offered_messages;
+        self.delivered_messages += other.delivered_messages;
+        self.requeued_messages += other.requeued_messages;
+        self.timed_out_messages += other.timed_out_messages;
+        self.dropped_messages += other.dropped_messages;
+        self.damaged_records += other.damaged_records;
+        self.buckets.add(&other.buckets);
     }
 
     /// Raises what is below `floor` to it.

@@ -1,6 +1,9 @@
 //! What this crate's tests stand on: a broker in a folder of its own, a clock moved by hand, clients that note when
 //! they are woken.
 
+mod committed;
+mod mirror;
+
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,12 +12,17 @@ use std::time::Duration;
 use nsq_protocol::{ChannelName, MessageId, TopicName};
 use nsq_queue::LogOptions;
 
-use crate::broker::{Broker, Change, Settings, Surroundings};
+use crate::broker::{Broker, Change, Host, Settings};
+use crate::change::ChangeSink;
 use crate::channel::{Budget, Channel, Locality, Subscription, Taken};
-use crate::client::{ClientHandle, ClientId, Wakes};
+use crate::client::{ClientHandle, ClientId};
 use crate::error::NotInFlight;
+use crate::metadata;
 use crate::time::{Now, Tick};
-use crate::topic::{ChannelCell, Topic};
+use crate::topic::{ChannelCell, SafeOnce, Topic};
+
+pub(crate) use committed::{Pair, channel_name, topic_name};
+pub(crate) use mirror::{Mirror, OwnedChange, contents_of};
 
 pub(crate) const ALICE: ClientId = ClientId(1);
 pub(crate) const BOB: ClientId = ClientId(2);
@@ -22,6 +30,7 @@ pub(crate) const CAROL: ClientId = ClientId(3);
 
 pub(crate) const MSG_TIMEOUT: Duration = Duration::from_mins(1);
 pub(crate) const MAX_MSG_TIMEOUT: Duration = Duration::from_secs(150);
+pub(crate) const MAX_REQ_TIMEOUT: Duration = Duration::from_hours(1);
 pub(crate) const NANOSECOND: Duration = Duration::from_nanos(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// When every house opens.
@@ -73,14 +82,14 @@ impl ClientHandle for Handle {
     }
 }
 
-/// What the core asked of its surroundings.
+/// What the core asked of its host.
 #[derive(Default)]
 pub(crate) struct Notes {
     pub(crate) armed: Mutex<Vec<Tick>>,
     pub(crate) changes: Mutex<Vec<Change>>,
 }
 
-impl Surroundings for Notes {
+impl Host for Notes {
     fn arm(&self, _: &Arc<ChannelCell>, at: Tick) {
         self.armed.lock().unwrap().push(at);
     }
@@ -99,30 +108,44 @@ pub(crate) struct Got {
 }
 
 /// A broker that can be closed, killed and opened again.
-pub(crate) struct House {
+pub(crate) struct TestBroker {
     pub(crate) now: Now,
     pub(crate) settings: Settings,
     pub(crate) bells: Arc<Bells>,
     pub(crate) notes: Arc<Notes>,
     broker: Option<Broker>,
+    /// Follows the broker's data path, if changes are recorded.
+    mirror: Option<Arc<Mirror>>,
     folders: Vec<tempfile::TempDir>,
 }
 
-impl House {
-    pub(crate) fn new() -> House {
-        House::with(|_| ())
+impl TestBroker {
+    pub(crate) fn new() -> TestBroker {
+        TestBroker::with(|_| ())
     }
 
-    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> House {
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> TestBroker {
+        TestBroker::build(change, false)
+    }
+
+    /// As [`TestBroker::with`], with a replica that follows the data path. At every end of the broker the two are
+    /// compared.
+    pub(crate) fn mirrored(change: impl FnOnce(&mut Settings)) -> TestBroker {
+        TestBroker::build(change, true)
+    }
+
+    fn build(change: impl FnOnce(&mut Settings), is_mirrored: bool) -> TestBroker {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = settings_in(folder.path());
         change(&mut settings);
-        let mut house = House {
+        let log_options = settings.log_options;
+        let mut house = TestBroker {
             now: MORNING,
             settings,
             bells: Arc::default(),
             notes: Arc::default(),
             broker: None,
+            mirror: is_mirrored.then(|| Arc::new(Mirror::new(log_options))),
             folders: vec![folder],
         };
         house.open();
@@ -130,8 +153,30 @@ impl House {
     }
 
     pub(crate) fn open(&mut self) {
-        let notes = Arc::clone(&self.notes) as Arc<dyn Surroundings>;
-        self.broker = Some(Broker::open(self.settings.clone(), notes, self.now).unwrap());
+        let notes = Arc::clone(&self.notes) as Arc<dyn Host>;
+        let settings = self.settings.clone();
+        let opened = match &self.mirror {
+            None => Broker::open(settings, notes, self.now),
+            Some(mirror) => {
+                let sink = Arc::clone(mirror) as Arc<dyn ChangeSink>;
+                Broker::open_recorded(settings, notes, sink, self.now)
+            }
+        };
+        self.broker = Some(opened.unwrap());
+    }
+
+    pub(crate) fn mirror(&self) -> &Mirror {
+        self.mirror.as_ref().expect("the house is mirrored")
+    }
+
+    /// Fails unless a start would find the same in the data path and in its replica.
+    pub(crate) fn check_mirror(&self) {
+        let Some(mirror) = &self.mirror else { return };
+        let copy = tempfile::tempdir().unwrap();
+        copy_folder(self.path(), copy.path());
+        // nsqd writes it soon after each change of it.
+        metadata::save(copy.path(), &self.broker().metadata()).unwrap();
+        assert_eq!(mirror.contents(), contents_of(copy.path()));
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -148,8 +193,10 @@ impl House {
 
     /// Closes as nsqd does when told to stop, and starts again.
     pub(crate) fn restart(&mut self) {
+        self.check_mirror();
         self.broker().save_metadata().unwrap();
         self.broker().close(self.now);
+        self.check_mirror();
         self.broker = None;
         self.pass(SECOND);
         self.open();
@@ -157,6 +204,7 @@ impl House {
 
     /// What a killed nsqd leaves is what is in its files at that moment; the old one lives on, unseen.
     pub(crate) fn kill(&mut self) {
+        self.check_mirror();
         let folder = tempfile::tempdir().unwrap();
         copy_folder(self.path(), folder.path());
         self.settings.data_path = folder.path().to_owned();
@@ -218,13 +266,13 @@ impl House {
         }
     }
 
-    pub(crate) fn subscribe(&self, cell: &ChannelCell, client: ClientId, ready_count: u32) {
+    pub(crate) fn subscribe(&self, cell: &Arc<ChannelCell>, client: ClientId, ready_count: u32) {
         self.subscribe_from(cell, client, ready_count, Locality::default());
     }
 
     pub(crate) fn subscribe_from(
         &self,
-        cell: &ChannelCell,
+        cell: &Arc<ChannelCell>,
         client: ClientId,
         ready_count: u32,
         locality: Locality,
@@ -238,51 +286,40 @@ impl House {
         channel.set_ready_count(client, ready_count);
     }
 
-    pub(crate) fn unsubscribe(&self, cell: &ChannelCell, client: ClientId) -> usize {
-        self.ring(|wakes| cell.lock().unsubscribe(client, wakes))
-    }
-
-    /// Runs `act` and rings whom it wants woken.
-    #[expect(clippy::unused_self, reason = "reads as what the house does")]
-    pub(crate) fn ring<T>(&self, act: impl FnOnce(&mut Wakes) -> T) -> T {
-        let mut wakes = Wakes::default();
-        let result = act(&mut wakes);
-        wakes.ring();
-        result
+    /// When timers were to run that were asked for so far.
+    pub(crate) fn planned(&self) -> Vec<Tick> {
+        self.notes.armed.lock().unwrap().clone()
     }
 
     pub(crate) fn take_within(
         &self,
-        cell: &ChannelCell,
+        cell: &Arc<ChannelCell>,
         client: ClientId,
         budget: Budget,
     ) -> (Vec<Got>, Taken) {
         let mut got = Vec::new();
-        let taken = self.ring(|wakes| {
-            cell.lock()
-                .take(client, budget, self.now, wakes, |message| {
-                    got.push(Got {
-                        id: message.id,
-                        attempts: message.attempts,
-                        body: String::from_utf8(message.body.to_vec()).unwrap(),
-                    });
-                })
+        let taken = cell.lock().take(client, budget, self.now, |message| {
+            got.push(Got {
+                id: message.id,
+                attempts: message.attempts,
+                body: String::from_utf8(message.body.to_vec()).unwrap(),
+            });
         });
         assert_eq!(taken.count, got.len());
         (got, taken)
     }
 
-    pub(crate) fn take(&self, cell: &ChannelCell, client: ClientId) -> Vec<Got> {
+    pub(crate) fn take(&self, cell: &Arc<ChannelCell>, client: ClientId) -> Vec<Got> {
         self.take_within(cell, client, PLENTY).0
     }
 
     /// The bodies of what `client` now gets.
-    pub(crate) fn bodies(&self, cell: &ChannelCell, client: ClientId) -> Vec<String> {
+    pub(crate) fn bodies(&self, cell: &Arc<ChannelCell>, client: ClientId) -> Vec<String> {
         let got = self.take(cell, client).into_iter();
         got.map(|message| message.body).collect()
     }
 
-    pub(crate) fn take_one(&self, cell: &ChannelCell, client: ClientId) -> Got {
+    pub(crate) fn take_one(&self, cell: &Arc<ChannelCell>, client: ClientId) -> Got {
         let budget = Budget {
             messages: 1,
             ..PLENTY
@@ -293,21 +330,18 @@ impl House {
 
     pub(crate) fn requeue(
         &self,
-        cell: &ChannelCell,
+        cell: &Arc<ChannelCell>,
         client: ClientId,
         id: MessageId,
         delay: Duration,
     ) -> Result<(), NotInFlight> {
-        self.ring(|wakes| {
-            let mut channel = cell.lock();
-            let outcome = channel.requeue(client, id, delay, self.now, wakes);
-            channel.settle();
-            outcome
-        })
+        cell.lock().requeue(client, id, delay, self.now)
     }
 
-    pub(crate) fn handle_timeout(&self, cell: &ChannelCell) -> Option<Tick> {
-        self.ring(|wakes| cell.lock().handle_timeout(self.now, wakes))
+    /// Returns when the next message falls due.
+    pub(crate) fn handle_timeout(&self, cell: &Arc<ChannelCell>) -> Option<Tick> {
+        cell.lock().handle_timeout(self.now);
+        cell.lock().next_timeout()
     }
 }
 
@@ -317,10 +351,14 @@ pub(crate) fn settings_in(folder: &Path) -> Settings {
         node_id: 1,
         mem_queue_size: 10_000,
         max_msg_timeout: MAX_MSG_TIMEOUT,
+        max_req_timeout: MAX_REQ_TIMEOUT,
         max_msg_size: 1 << 20,
+        safe_once: SafeOnce::default(),
         sync_every: 2500,
+        max_free_segment_bytes: 256 << 20,
         log_options: SMALL_SEGMENTS,
         percentiles: None,
+        is_replicated: false,
     }
 }
 
@@ -333,12 +371,11 @@ pub(crate) fn counts(channel: &Channel) -> (u64, usize, usize) {
     )
 }
 
-pub(crate) fn finish_all(cell: &ChannelCell, client: ClientId, got: &[Got]) {
+pub(crate) fn finish_all(cell: &Arc<ChannelCell>, client: ClientId, got: &[Got]) {
     let mut channel = cell.lock();
     for message in got {
         channel.finish(client, message.id, MORNING).unwrap();
     }
-    channel.settle();
 }
 
 pub(crate) fn copy_folder(from: &Path, to: &Path) {

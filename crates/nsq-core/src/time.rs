@@ -35,7 +35,7 @@ impl Tick {
     }
 }
 
-/// Both clocks, read at one moment: the monotonic one for deadlines, the wall clock for what is written down.
+/// Both clocks, read at one moment: the monotonic one for deadlines, the wall clock for times that are written down.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
     /// The monotonic clock.
@@ -45,13 +45,13 @@ pub struct Now {
 }
 
 impl Now {
-    /// The tick at which the wall clock will show `unix_nanos`, were it never set; not before now.
+    /// The tick at which the wall clock will show `unix_nanos` if it is not set meanwhile; not before now.
     pub fn tick_at(self, unix_nanos: i64) -> Tick {
         let wait = u64::try_from(unix_nanos.saturating_sub(self.unix_nanos)).unwrap_or(0);
         self.tick.after(Duration::from_nanos(wait))
     }
 
-    /// What the wall clock will show at `tick`, were it never set.
+    /// What the wall clock will show at `tick` if it is not set meanwhile.
     pub fn unix_at(self, tick: Tick) -> i64 {
         let ahead = i128::from(tick.0) - i128::from(self.tick.0);
         i64::try_from(i128::from(self.unix_nanos) + ahead).unwrap_or(i64::MAX)

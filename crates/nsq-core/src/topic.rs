@@ -2,77 +2,120 @@
 //!
 //! What lies before the fan-out position has been offered to the channels. A topic without channels, or a paused one,
 //! stands still there; the first channel, or one made while paused, starts there. With channels and not paused the
-//! position is the end of the log, so that publishing is an append and a wake.
+//! position is the end of what is *safe* (`topic_log.rs`), which by default is the end of the log, so that publishing is an
+//! append and a wake.
 //!
 //! Messages published with a deferral lie in a log of their own, since they are not read in order.
 
 mod cell;
 mod channels;
-mod figures;
-mod handover;
+mod checkpoint;
+mod committed;
 mod imported;
+mod maintenance;
 mod positions;
 mod publish;
+mod stats;
 #[cfg(test)]
 mod tests;
-mod upkeep;
+mod tickets;
+mod topic_log;
+mod transfer;
 mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use nsq_protocol::{ChannelName, TopicName};
-use nsq_queue::{LogOptions, Writer};
+use nsq_queue::{LogOptions, Writer, private};
 
-pub use cell::ChannelCell;
-pub use handover::{Left, Unoffered};
-pub(crate) use positions::{DEFERRED_OFFERED, MAIN_OFFERED};
+pub use cell::{ChannelCell, ChannelGuard};
+use committed::Committed;
+pub(crate) use imported::{HIGHEST_ID, note_highest_imported};
+pub(crate) use positions::{
+    DEFERRED_OFFERED, MAIN_OFFERED, forget_positions_in, save_positions_in,
+};
 pub use publish::Published;
+use tickets::{SettledWaiters, Tickets};
+pub use tickets::{Ticket, TicketState, TicketWaiter};
+pub use topic_log::SafeOnce;
+use topic_log::TopicLog;
+pub use transfer::{Remaining, Unoffered};
 
 use crate::broker::Context;
-use crate::channel::{Life, LogKind, Offered, has_log};
-use crate::client::Wakes;
-use crate::error::StoreError;
+use crate::change::{Action, Recorder};
+use crate::channel::{Lifecycle, LogKind, Offered, has_log};
+use crate::effects::Effects;
+use crate::ends;
+use crate::error::{PublishError, StoreError};
 use crate::ids::{IdGenerator, last_id};
+use crate::replica::has_cost;
+use crate::standing::LastIds;
 use crate::time::Now;
 
-/// Segments of a log in memory stay small: all they hold is soon gone.
-const MEMORY_SEGMENT_BYTES: u32 = 1 << 20;
+/// Segments of a log in memory stay small, since all they hold is soon gone, but hold several of the largest messages.
+const MEMORY_SEGMENT_BYTES: u32 = 4 << 20;
 
 /// A topic. Its methods lock what they need, for no longer than one step of the state machine.
 pub struct Topic {
+    /// The topic itself, for its channels.
+    this: Weak<Topic>,
     name: TopicName,
     context: Arc<Context>,
     folder: Option<PathBuf>,
+    /// For a topic whose changes are recorded.
+    recorder: Option<Recorder>,
     offered: Arc<Offered>,
+    tickets: Tickets,
     state: Mutex<State>,
     /// Whether something happened since the last upkeep.
     active: AtomicBool,
 }
 
 struct State {
-    main: Writer,
+    main: TopicLog,
     /// Where the last publish ended.
     last_segment: u32,
-    deferred: Option<Writer>,
+    deferred: Option<TopicLog>,
     ids: IdGenerator,
     channels: BTreeMap<ChannelName, Arc<ChannelCell>>,
     paused: bool,
     /// Fan-out has not begun: the topic is being made.
     held: bool,
-    life: Life,
+    life: Lifecycle,
     message_count: u64,
     message_bytes: u64,
     /// Messages that found no room before a channel could have them; only in memory.
     dropped_count: u64,
     unsynced_count: u64,
+    /// For a replicated topic.
+    committed: Option<Committed>,
 }
 
 impl State {
     fn is_flowing(&self) -> bool {
         !self.paused && !self.held && !self.channels.is_empty()
+    }
+
+    /// Lets every channel take note of what was just offered.
+    fn catch_up(&self, now: Now) -> Effects {
+        let mut effects = Effects::default();
+        for cell in self.channels.values() {
+            let mut channel = cell.lock_inner();
+            if let Some(deferred) = &self.deferred {
+                channel.take_in_deferred(deferred.log(), now);
+            }
+            channel.note_offer();
+            let mut of_channel = channel.end_offer();
+            drop(channel);
+            of_channel.plan_timeout(cell);
+            if !of_channel.is_empty() {
+                effects.merge(of_channel);
+            }
+        }
+        effects
     }
 
     /// Whether a channel will still be there after a restart.
@@ -96,7 +139,7 @@ impl Topic {
         opening: Opening,
         context: Arc<Context>,
         now: Now,
-    ) -> Result<Topic, StoreError> {
+    ) -> Result<Arc<Topic>, StoreError> {
         let Opening {
             name,
             paused,
@@ -104,42 +147,63 @@ impl Topic {
             held,
         } = opening;
         let folder = (!name.is_ephemeral()).then(|| context.topic_folder(&name));
+        let recorder = context.data_path.recorder_of(&name);
         let (main, deferred) = match &folder {
             Some(folder) => {
-                std::fs::create_dir_all(folder)
+                let is_new = !folder.exists();
+                private::create_folders(folder)
                     .map_err(|error| StoreError::io("create", folder, error))?;
+                if is_new && let Some(recorder) = &recorder {
+                    recorder.record(Action::TopicCreated);
+                }
                 open_logs(folder, &context)?
             }
             None => (Writer::in_memory(memory_options()), None),
         };
+        let is_replicated = context.settings.is_replicated && folder.is_some();
+        match &folder {
+            Some(folder) if is_replicated => ends::check(folder, &main, deferred.as_ref())?,
+            Some(folder) => ends::forget(folder),
+            None => {}
+        }
+        let committed =
+            is_replicated.then(|| Committed::new(LastIds::of(&main, deferred.as_ref())));
         let last = [Some(&main), deferred.as_ref()]
             .into_iter()
             .flatten()
             .filter_map(last_id)
             .chain(folder.as_deref().and_then(imported::highest_imported))
             .max();
+        let safe_once = safe_once(&name, &context);
+        // What is committed need not be recorded.
+        let log_recorder = recorder.clone().filter(|_| !is_replicated);
         let state = State {
+            committed,
             ids: IdGenerator::after(context.settings.node_id, last),
             last_segment: main.end().position.segment,
-            main,
-            deferred,
+            main: TopicLog::new(LogKind::Main, main, safe_once, log_recorder.clone()),
+            deferred: deferred
+                .map(|writer| TopicLog::new(LogKind::Deferred, writer, safe_once, log_recorder)),
             channels: BTreeMap::new(),
             paused,
             held,
-            life: Life::Open,
+            life: Lifecycle::Open,
             message_count: 0,
             message_bytes: 0,
             dropped_count: 0,
             unsynced_count: 0,
         };
-        let topic = Topic {
+        let topic = Arc::new_cyclic(|this| Topic {
+            this: Weak::clone(this),
             name,
             context,
             folder,
+            recorder,
             offered: Arc::new(Offered::default()),
+            tickets: Tickets::new(safe_once),
             state: Mutex::new(state),
             active: AtomicBool::new(true),
-        };
+        });
         topic.resume(channels, now)?;
         Ok(topic)
     }
@@ -156,25 +220,28 @@ impl Topic {
             None if channels.is_empty() => {
                 self.offered.set_main(state.main.log().first_sequence());
                 let deferred = state.deferred.as_ref();
-                let deferred = deferred.map_or(0, |writer| writer.log().first_sequence());
+                let deferred = deferred.map_or(0, |deferred| deferred.log().first_sequence());
                 self.offered.set_deferred(deferred);
             }
             // Without a saved position the topic did not stand still, whatever it is meant to do from now on.
-            _ => self.offer_all(&state),
+            _ => self.offer_safe(&state),
         }
-        if stands_still {
+        if self.is_replicated() {
+            self.resume_standing(&mut state, stands_still);
+        } else if stands_still {
             self.save_positions(&state);
         } else {
             self.forget_positions();
         }
         for (name, paused) in channels {
             let cell = self.open_channel(&state, &name, now)?;
-            if paused {
-                let mut wakes = Wakes::default();
-                cell.lock().set_paused(true, &mut wakes);
-            }
-            if let Some(id) = cell.lock().highest_noted() {
-                state.ids.stay_above(id);
+            {
+                // No client is here yet that could be woken.
+                let mut channel = cell.lock_inner();
+                channel.set_paused(paused);
+                if let Some(id) = channel.highest_journaled() {
+                    state.ids.stay_above(id);
+                }
             }
             state.channels.insert(name, cell);
         }
@@ -193,21 +260,36 @@ impl Topic {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Records that it was deleted, once its folder is gone.
+    pub(crate) fn record_deletion(&self) {
+        self.record(Action::Deleted);
+    }
+
+    /// Records a durable change of the topic itself, unless it is executed as a command.
+    fn record(&self, action: Action<'_>) {
+        if let Some(recorder) = self.recorder.as_ref().filter(|_| !self.is_replicated()) {
+            recorder.record(action);
+        }
+    }
+
     // ---- management ----
 
     /// Lets fan-out begin, once the channels that exist elsewhere have been made.
     pub fn start(&self, now: Now) {
         let mut state = self.lock();
         state.held = false;
-        let wakes = self.resume_flow(&state, now);
+        let effects = self.resume_flow(&state, now);
         drop(state);
-        wakes.ring();
+        self.carry_out(effects);
     }
 
-    /// Stops or resumes fan-out; publishes are accepted all the while.
+    /// Stops or resumes fan-out; publishes are accepted all the while. Changes nothing of a replicated topic.
     pub fn set_paused(&self, paused: bool, now: Now) {
+        if self.is_replicated() {
+            return;
+        }
         let mut state = self.lock();
-        if state.paused == paused {
+        if state.paused == paused || state.life == Lifecycle::Discarded {
             return;
         }
         if paused {
@@ -215,13 +297,14 @@ impl Topic {
             self.save_positions(&state);
         }
         state.paused = paused;
-        let wakes = self.resume_flow(&state, now);
+        self.record(Action::Paused(paused));
+        let effects = self.resume_flow(&state, now);
         self.active.store(true, Ordering::Relaxed);
         drop(state);
         if paused {
             self.sync_positions();
         }
-        wakes.ring();
+        self.carry_out(effects);
     }
 
     /// Whether fan-out is stopped.
@@ -232,9 +315,17 @@ impl Topic {
     /// Drops what has not been offered to the channels.
     ///
     /// # Errors
-    /// [`StoreError`] when the log's files refuse.
+    /// [`StoreError`] when the log's files refuse, or the topic is replicated.
     pub fn empty(&self) -> Result<(), StoreError> {
-        self.drop_waiting(&mut self.lock())
+        if self.is_replicated() {
+            return Err(PublishError::Replicated.into());
+        }
+        let mut state = self.lock();
+        let outcome = self.drop_waiting(&mut state);
+        let settled = self.settle_tickets(&state);
+        drop(state);
+        settled.into_iter().for_each(SettledWaiters::wake_all);
+        outcome
     }
 
     fn drop_waiting(&self, state: &mut State) -> Result<(), StoreError> {
@@ -250,12 +341,28 @@ impl Topic {
     /// Refuses publishes and channels from now on, and closes all clients.
     pub(crate) fn exit(&self) {
         let mut state = self.lock();
-        if state.life == Life::Open {
-            state.life = Life::Exiting;
+        if state.life == Lifecycle::Open {
+            state.life = Lifecycle::Exiting;
         }
         for cell in state.channels.values() {
-            cell.lock().exit();
+            cell.lock_inner().exit();
         }
+    }
+
+    /// From here on it touches no file, since a replica owns them. Its clients are woken.
+    pub(crate) fn let_go(&self) {
+        let mut state = self.lock();
+        state.life = Lifecycle::Discarded;
+        let mut effects = Effects::default();
+        for cell in state.channels.values() {
+            let mut of_channel = cell.lock_inner().let_go();
+            of_channel.plan_timeout(cell);
+            effects.merge(of_channel);
+        }
+        drop(state);
+        self.tickets.settle_all().wake_all();
+        // Nothing is freed: the topic is discarded.
+        self.carry_out(effects);
     }
 
     /// Deletes the topic, as far as it is its own to do: from here on it touches no file, since the next topic of its
@@ -265,8 +372,8 @@ impl Topic {
     }
 
     /// Whether it is deleted, and only not yet out of the broker's table.
-    pub(crate) fn is_discarded(&self) -> bool {
-        self.lock().life == Life::Discarded
+    pub fn is_discarded(&self) -> bool {
+        self.lock().life == Lifecycle::Discarded
     }
 
     /// Deletes the topic, likewise, if it is ephemeral and has no channel.
@@ -277,55 +384,61 @@ impl Topic {
 
     fn discard_state(&self, mut state: MutexGuard<'_, State>) -> bool {
         for cell in state.channels.values() {
-            self.retire(&mut cell.lock());
+            self.retire(&mut cell.lock_inner());
         }
-        let is_first = std::mem::replace(&mut state.life, Life::Discarded) != Life::Discarded;
+        let is_first =
+            std::mem::replace(&mut state.life, Lifecycle::Discarded) != Lifecycle::Discarded;
         if is_first {
             self.context
                 .departed(|totals| totals.add_published(state.message_count, state.message_bytes));
         }
+        drop(state);
+        self.tickets.settle_all().wake_all();
         is_first
     }
 
     // ---- fan-out ----
 
-    fn offer_all(&self, state: &State) {
-        self.offered.set_main(state.main.end().sequence);
+    fn offer_safe(&self, state: &State) {
+        self.offered.set_main(state.main.safe());
         if let Some(deferred) = &state.deferred {
-            self.offered.set_deferred(deferred.end().sequence);
+            self.offered.set_deferred(deferred.safe());
         }
     }
 
-    fn resume_flow(&self, state: &State, now: Now) -> Wakes {
-        let mut wakes = Wakes::default();
+    fn resume_flow(&self, state: &State, now: Now) -> Effects {
+        let mut effects = Effects::default();
         if state.is_flowing() {
-            if state.has_kept_channel() {
+            if state.has_kept_channel()
+                && state.life != Lifecycle::Discarded
+                && state.committed.is_none()
+            {
                 self.forget_positions();
             }
-            self.offer_all(state);
-            wakes = self.catch_up(state, now);
+            effects = self.fan_out(state, now);
         }
         self.note_release_point(state);
-        wakes
+        effects
     }
 
-    /// Tells every channel what was just offered.
-    fn catch_up(&self, state: &State, now: Now) -> Wakes {
-        let mut wakes = Wakes::default();
-        for cell in state.channels.values() {
-            let due = {
-                let mut channel = cell.lock();
-                if let Some(deferred) = &state.deferred {
-                    channel.take_in_deferred(deferred.log(), now, &mut wakes);
-                }
-                channel.wake_for_offer(&mut wakes);
-                channel.next_timeout()
-            };
-            if let Some(due) = due {
-                self.context.arm(cell, due);
-            }
-        }
-        wakes
+    /// Lets every channel of a flowing topic have all that is safe.
+    fn fan_out(&self, state: &State, now: Now) -> Effects {
+        self.offer_safe(state);
+        state.catch_up(now)
+    }
+
+    /// Does what calls on channels left to be done. With no lock held.
+    fn carry_out(&self, effects: Effects) {
+        effects.carry_out(|| Some(self));
+    }
+}
+
+/// What is kept in memory only has no disk to be synced to, and what is committed is on several.
+fn safe_once(name: &TopicName, context: &Context) -> SafeOnce {
+    if name.is_ephemeral() || context.settings.is_replicated {
+        SafeOnce::Appended
+    } else {
+        context.settings.safe_once
     }
 }
 
@@ -346,6 +459,9 @@ fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>
         )?;
         for damage in &recovery.damaged {
             tracing::error!("{}: {damage}", folder.display());
+        }
+        if recovery.damaged.iter().any(has_cost) {
+            context.has_damage.store(true, Ordering::Relaxed);
         }
         Ok(writer)
     };

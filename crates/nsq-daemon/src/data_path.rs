@@ -49,7 +49,10 @@ impl LockError {
             Self::Open { .. } => {
                 "--data-path: must be a directory that is there and that this user may read and write"
             }
-            Self::Taken { .. } => "--data-path: each nsqd needs a directory of its own",
+            Self::Taken { source, .. } if source.kind() == io::ErrorKind::WouldBlock => {
+                "--data-path: each nsqd needs a directory of its own"
+            }
+            Self::Taken { .. } => "--data-path: must be on a file system with locks (flock)",
         }
     }
 }

@@ -7,9 +7,9 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 
-use crate::options::{FlagError, FlagShape, Given, OptionValue, Options, Source, go_quote};
-use crate::reference;
+use crate::options::{FlagError, FlagShape, Given, OptionValue, Options, Source};
 use crate::stop::Stop;
+use crate::{go_quote, reference};
 
 /// Reads `args` (without the program's own name) into `options` and returns which were given.
 ///

@@ -10,10 +10,15 @@
 pub mod client;
 pub mod json;
 
+mod checks;
+mod chunks;
 mod counts;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/http.rs"]
 pub mod fuzz;
+mod head;
+mod input;
 mod limits;
 mod path;
 mod query;
@@ -36,5 +41,5 @@ pub use limits::{
 pub use query::{BadQuery, Query};
 pub use reply::{ApiError, Reply};
 pub use request::{BodyError, Remote, Request};
-pub use router::Router;
+pub use router::{POLL_HEADER, Router};
 pub use server::{Listener, TlsListener, serve};

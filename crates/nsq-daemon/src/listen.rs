@@ -1,14 +1,16 @@
-//! Listeners as Go makes them, so that whoever could reach the old daemon reaches this one.
+//! Listeners as Go makes them, so that every client that could reach the old daemon reaches this one.
 //!
 //! A wildcard address (`0.0.0.0`, `[::]` or no host) takes IPv6 and IPv4 with one socket; the port
 //! can be bound again at once after a crash; the backlog is 4096.
 
 mod accept;
 mod gate;
+mod gates;
 mod unix;
 
 pub use self::accept::{Accept, accept_loop, remote_address};
 pub use self::gate::{Admitted, Bounds, Denial, Gate, PER_ADDRESS};
+pub use self::gates::Gates;
 pub use self::unix::{UnixBound, UnixSocket, bind_unix};
 
 use std::fmt;
@@ -37,7 +39,7 @@ pub enum AnyBound {
     Unix(UnixBound),
 }
 
-/// An address nothing can listen on. `Display` is upstream's message, with the flag and what to do behind it.
+/// An address nothing can listen on. `Display` is upstream's message, with the flag and what to do after it.
 #[derive(Debug, thiserror::Error)]
 #[error("listen ({address}) failed - listen {network}{why}{advice}", advice = Advice(self))]
 pub struct ListenError {

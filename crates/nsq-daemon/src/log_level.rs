@@ -94,7 +94,7 @@ pub struct LiveLevel {
 }
 
 impl LiveLevel {
-    /// A level of its own, shared with nobody yet.
+    /// A level of its own, shared with no one yet.
     pub fn new(level: LogLevel) -> Self {
         Self {
             number: Arc::new(AtomicU8::new(level.number())),

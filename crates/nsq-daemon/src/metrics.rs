@@ -1,4 +1,4 @@
-//! Figures in the text format that Prometheus reads, written anew for each scrape from what the program counts anyway.
+//! Figures in the text format that Prometheus reads, written again for each scrape from what the program counts anyway.
 //!
 //! The classic format rather than OpenMetrics: every scraper takes it, and `promtool check metrics` too.
 
@@ -55,11 +55,13 @@ impl Exposition {
         HistogramFamily(self.family(name, help, Kind::Histogram))
     }
 
-    /// What every program says of itself: its version, as labels of a constant.
+    /// The version and the build that run, as labels of a constant.
     pub fn build_info(&mut self, name: &'static str) {
         let labels = [
             ("version", version::VERSION),
             ("built_with", version::BUILT_WITH),
+            ("build", version::RELEASE),
+            ("commit", version::COMMIT),
         ];
         self.gauge(name, "The version that runs, always 1.")
             .sample(&labels, 1_u64);

@@ -18,7 +18,7 @@ mod words;
 pub use self::lists::{FloatList, LiveList, StringList};
 pub use self::live_number::LiveNumber;
 pub use self::numbers::parse_integer;
-pub use self::words::{go_quote, parse_bool};
+pub use self::words::parse_bool;
 /// A value of a config file.
 pub use toml::Value as FileValue;
 
@@ -141,7 +141,7 @@ pub trait Options: Default {
     /// Every option, in the order of the table.
     fn rows(&self) -> Vec<Row<'_>>;
 
-    /// The value behind a flag.
+    /// The value after a flag.
     fn value_mut(&mut self, flag: &str) -> Option<&mut dyn OptionValue>;
 
     /// What `/config/<key>` answers to a GET; `None` for an unknown key.
@@ -207,7 +207,7 @@ impl Given {
 /// Where an option's value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// Nobody gave one.
+    /// No one gave one.
     Default,
     /// The command line.
     Flag,

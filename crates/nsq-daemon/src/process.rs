@@ -56,7 +56,7 @@ pub struct Usage {
     pub threads: u64,
     /// When the process began, since 1970.
     pub start_time: Duration,
-    /// Addresses in use, whether there is memory behind them or not.
+    /// Addresses in use, whether memory backs them or not.
     pub virtual_bytes: u64,
     /// Open files, sockets among them.
     pub open_files: u64,
@@ -80,7 +80,7 @@ impl Usage {
         Some(usage)
     }
 
-    /// Shape of `stat`: as of a thread; the 17th number behind the state counts threads, the 19th is the start in ticks
+    /// Shape of `stat`: as of a thread; the 17th number after the state counts threads, the 19th is the start in ticks
     /// since the system's, the 20th the size. Of the system's, the line `btime 123`: when it started.
     fn parse(stat: &str, system: &str) -> Option<Usage> {
         let (_, after) = stat.rsplit_once(") ")?;
@@ -136,7 +136,7 @@ pub fn threads() -> Vec<Thread> {
 }
 
 impl Thread {
-    /// Shape: `id (name) state`, and numbers, of which the 11th and 12th behind the state are the times.
+    /// Shape: `id (name) state`, and numbers, of which the 11th and 12th after the state are the times.
     fn parse(stat: &str) -> Option<Thread> {
         // A name may hold anything, parentheses too.
         let (before, after) = stat.rsplit_once(") ")?;
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_read_from_the_processs_and_the_systems_line() {
+    fn usage_is_read_from_the_lines_of_a_process_and_of_the_system() {
         let stat = "1 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 13 14 15 16 7 18 2001 4096 21\n";
         let usage = Usage {
             cpu: Duration::from_secs(3),

@@ -64,7 +64,7 @@ struct Entry {
 impl Entry {
     fn of(row: &Row<'_>) -> Self {
         let of_the_machine = [
-            crate::options::go_quote(&hostname()),
+            crate::go_quote(hostname()).to_string(),
             default_node_id(&hostname()).to_string(),
         ];
         Self {

@@ -60,7 +60,7 @@ impl Configured {
         }
     }
 
-    /// As [`adopt`](Self::adopt), where resolving anew may have failed: then all stays as it was, and the log says why.
+    /// As [`adopt`](Self::adopt), where resolving again may have failed: then all stays as it was, and the log says why.
     pub fn adopt_if<T: Options>(&self, running: &T, fresh: Result<T, Stop>) {
         match fresh {
             Ok(fresh) => self.adopt(running, &fresh),
@@ -68,7 +68,7 @@ impl Configured {
         }
     }
 
-    /// Puts in force in `running` what `fresh`, resolved anew, says otherwise than the last time, as far as it can change
+    /// Puts in force in `running` what `fresh`, resolved again, says otherwise than the last time, as far as it can change
     /// while the program runs, and logs each of them; what takes a restart is logged every time.
     pub fn adopt<T: Options>(&self, running: &T, fresh: &T) {
         let mut known = self.values.lock().unwrap_or_else(PoisonError::into_inner);

@@ -40,7 +40,7 @@ impl Stop {
     /// Prints what there is to print and returns the exit code. FATAL lines of a start begin with
     /// the program's own name whatever the log prefix is.
     pub fn report(&self, program: &str) -> ExitCode {
-        // A closed stdout or stderr leaves nobody to tell.
+        // A closed stdout or stderr leaves no one to tell.
         match self {
             Self::Answer(text) => {
                 let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));

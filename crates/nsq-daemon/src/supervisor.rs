@@ -20,7 +20,7 @@ pub fn reloading() {
     }
 }
 
-/// What the daemon is at, for whoever asks the service manager.
+/// What the daemon is doing, as the service manager shows it.
 pub fn status(text: &str) {
     tell(&[NotifyState::Status(text)]);
 }
@@ -42,7 +42,7 @@ pub struct Watchdog(JoinHandle<()>);
 
 impl Watchdog {
     /// Tells the service manager twice in its interval that all is well, each time once `alive` came back: what that waits
-    /// for must be what the daemon cannot do without. `None` where nobody asks. Called within a tokio runtime.
+    /// for must be what the daemon cannot do without. `None` where no one asks. Called within a tokio runtime.
     pub fn start<F>(alive: impl Fn() -> F + Send + 'static) -> Option<Self>
     where
         F: Future<Output = ()> + Send,

@@ -1,7 +1,7 @@
 //! nsqlookupd's HTTP door: consumers ask where a topic is, nsqadmin asks and changes.
 //!
 //! Compat: the names of errors are upstream's, although nsqd says `INVALID_TOPIC` for what is
-//! `INVALID_ARG_TOPIC` here. `*` is a name like any other that nobody can have: upstream's wildcard search
+//! `INVALID_ARG_TOPIC` here. `*` is a name like any other that no one can have: upstream's wildcard search
 //! leaks out of `/lookup`, `/channels` and `/topic/delete`, where it deletes everything.
 
 use std::panic::resume_unwind;
@@ -10,6 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use nsq_daemon::http::json::GoFormatter;
 use nsq_daemon::http::{ApiError, Method, Query, Reply, Request, Router, StatusCode};
+use nsq_daemon::version;
 use nsq_protocol::{ChannelName, TopicName};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -27,15 +28,15 @@ pub fn router(lookupd: Arc<Lookupd>) -> Router<Lookupd> {
     Router::counted(lookupd, counts)
         .route(Method::GET, "/ping", ping)
         .quiet_route(Method::GET, "/ready", ping)
-        .route(Method::GET, "/info", info)
+        .polled_route("/info", info)
         .route(Method::GET, "/debug", debug)
         .quiet_route(Method::GET, "/metrics", async |lookupd, _| {
             at_length(move || metrics::reply(&lookupd)).await
         })
         .route(Method::GET, "/lookup", lookup)
-        .route(Method::GET, "/topics", topics)
+        .polled_route("/topics", topics)
         .route(Method::GET, "/channels", channels)
-        .route(Method::GET, "/nodes", nodes)
+        .polled_route("/nodes", nodes)
         .route(Method::POST, "/topic/create", create_topic)
         .route(Method::POST, "/topic/delete", delete_topic)
         .route(Method::POST, "/channel/create", create_channel)
@@ -51,9 +52,12 @@ async fn info(lookupd: Arc<Lookupd>, _: Request) -> Answer {
     #[derive(Serialize)]
     struct Info {
         version: &'static str,
+        /// Not upstream's.
+        build: String,
     }
     let version = lookupd.introduction().version;
-    Ok(Reply::json(&Info { version }))
+    let build = version::build();
+    Ok(Reply::json(&Info { version, build }))
 }
 
 async fn lookup(lookupd: Arc<Lookupd>, mut request: Request) -> Answer {
@@ -160,7 +164,7 @@ async fn create_topic(lookupd: Arc<Lookupd>, mut request: Request) -> Answer {
 
 async fn delete_topic(lookupd: Arc<Lookupd>, mut request: Request) -> Answer {
     let query = read(&mut request).await?;
-    // Not validated: a name nobody can have is a topic nobody has.
+    // Not validated: a name no one can have is a topic no one has.
     let topic = argument(&query, "topic", "MISSING_ARG_TOPIC")?;
     if let Some(channels) = lookupd.registry().delete_topic(topic) {
         for channel in channels {
@@ -309,7 +313,7 @@ impl WallClock {
     }
 }
 
-/// Answers whose length grows with the cluster are put together beside the runtime's workers, so that
+/// Answers whose length grows with the cluster are put together outside the runtime's workers, so that
 /// lookups go on meanwhile.
 async fn at_length(answer: impl FnOnce() -> Reply + Send + 'static) -> Answer {
     match spawn_blocking(answer).await {

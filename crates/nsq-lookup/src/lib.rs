@@ -7,6 +7,7 @@ mod admission;
 pub mod api;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/lookup.rs"]
 pub mod fuzz;
 mod limits;
 mod lookupd;

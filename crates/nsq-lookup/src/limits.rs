@@ -79,7 +79,7 @@ impl LookupLimits {
 }
 
 impl Default for LookupLimits {
-    /// Everybody comes in, and everything.
+    /// Everyone comes in, and everything.
     fn default() -> Self {
         Self {
             gate: Gate::open_to_all(),
@@ -101,6 +101,6 @@ impl From<Full> for ApiError {
     }
 }
 
-/// An nsqd identifies itself as soon as it is connected. Whoever has nothing to say takes a file handle for nothing;
-/// once it has, it may be silent for ever.
+/// An nsqd identifies itself as soon as it is connected. A silent connection takes a file handle for nothing;
+/// once it has, it may be silent forever.
 pub const DEFAULT_FIRST_COMMAND_TIMEOUT: Duration = Duration::from_mins(1);

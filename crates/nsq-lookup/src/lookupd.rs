@@ -1,4 +1,4 @@
-//! What the two doors of nsqlookupd share: the registry behind its lock, and its own introduction.
+//! What the two doors of nsqlookupd share: the registry with its lock, and its own introduction.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -24,7 +24,7 @@ pub struct Lookupd {
 /// that on the wire.
 #[derive(Debug, Clone, Serialize)]
 pub struct Introduction {
-    /// Where nsqd shall send its HTTP questions, with the port below.
+    /// Where nsqd sends its HTTP questions, with the port below.
     pub broadcast_address: String,
     /// The host's own name.
     pub hostname: String,
@@ -49,7 +49,7 @@ impl Lookupd {
         }
     }
 
-    /// The registry, for one call of it: whoever holds it longer holds up every nsqd and every consumer.
+    /// The registry, for one call of it: a caller that holds it longer delays every nsqd and every consumer.
     pub fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().expect("no registry call panics")
     }

@@ -15,7 +15,7 @@ pub struct Node {
     pub remote_address: String,
     /// The host's own name, perhaps empty.
     pub hostname: String,
-    /// The address clients shall use; not empty.
+    /// The address that clients use; not empty.
     pub broadcast_address: String,
     /// The port for clients, not zero.
     pub tcp_port: i64,

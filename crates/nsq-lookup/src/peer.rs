@@ -43,7 +43,7 @@ pub trait Catalog: Send + Sync + 'static {
 /// How an nsqd introduces itself to nsqlookupd. The order of the fields is that on the wire.
 #[derive(Debug, Clone, Serialize)]
 pub struct Announcement {
-    /// The address clients shall use. nsqlookupd refuses an empty one.
+    /// The address that clients use. nsqlookupd refuses an empty one.
     pub broadcast_address: String,
     /// The host's own name.
     pub hostname: String,

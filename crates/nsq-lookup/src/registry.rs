@@ -7,7 +7,7 @@
 //!
 //! Topics and nodes are known inside by small numbers, and both directions are kept, so that no question
 //! about one topic or one node costs more when there are more of the others. Questions about everything
-//! are answered in pages: whoever holds the lock around a registry holds it for one page.
+//! are answered in pages: the lock around a registry is held for one page at a time.
 //!
 //! Invariants: a node is on a topic exactly if the topic is in the node's set; a node on a channel is on
 //! its topic; a topic that is neither registered nor has channels is not there.
@@ -120,7 +120,7 @@ impl Registry {
     }
 
     /// UNREGISTER with a channel: the node stays on the topic. Returns whether it was on the channel.
-    /// An ephemeral channel on which nobody is left goes.
+    /// An ephemeral channel on which no one is left goes.
     pub fn unregister_channel(
         &mut self,
         id: NodeId,
@@ -136,7 +136,7 @@ impl Registry {
     }
 
     /// UNREGISTER without a channel: the node leaves the topic and all its channels. An ephemeral topic on
-    /// which nobody is left goes.
+    /// which no one is left goes.
     ///
     /// Compat: its channels stay, even ephemeral ones (lookup_protocol_v1.go, UNREGISTER).
     pub fn unregister_topic(&mut self, id: NodeId, topic: &TopicName) -> Removed {
@@ -265,7 +265,7 @@ impl Registry {
         })
     }
 
-    /// The channels of `topic` by name; none for a topic nobody knows.
+    /// The channels of `topic` by name; none for a topic no one knows.
     pub fn channels(&self, topic: &str) -> Vec<ChannelName> {
         self.topic(topic).map(channel_names).unwrap_or_default()
     }
@@ -313,7 +313,7 @@ impl Registry {
         (self.nodes.len(), silent.count())
     }
 
-    /// The active node at the cursor or behind it, and where to go on; `None` behind the last.
+    /// The active node at the cursor or after it, and where to go on; `None` after the last.
     pub fn next_node(&self, from: Cursor, now: Instant) -> Option<(NodeReport, Cursor)> {
         let found = (from.0..self.nodes.capacity()).find_map(|at| {
             let connected = self.nodes.get(at)?;
@@ -345,7 +345,7 @@ impl Registry {
         }
     }
 
-    /// Appends the registrations of up to `page_size` topics to `page`, but for those with nobody on
+    /// Appends the registrations of up to `page_size` topics to `page`, but for those with no one on
     /// them. Returns where to go on.
     pub fn dump_page(
         &self,

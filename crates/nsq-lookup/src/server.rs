@@ -10,6 +10,7 @@ use bytes::BytesMut;
 use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::http::json;
 use nsq_daemon::listen::accept_loop;
+use nsq_daemon::os_error;
 use nsq_protocol::{ChannelName, TopicName};
 use nsq_transport::tls::Stream;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -77,7 +78,7 @@ pub async fn serve(
     outcome
 }
 
-/// One nsqd, or whoever called.
+/// One nsqd, or any other client.
 struct Connection {
     lookupd: Arc<Lookupd>,
     stream: Stream,
@@ -107,7 +108,7 @@ impl Deadline {
 enum End {
     #[error("EOF")]
     Eof,
-    #[error(transparent)]
+    #[error("{}", io_cause(.0))]
     Io(#[from] io::Error),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
@@ -147,12 +148,17 @@ impl Connection {
     async fn converse(&mut self) -> Option<End> {
         let remote = self.remote;
         let mut magic = [0; MAGIC_V1.len()];
-        let read = until(self.deadline, self.stream.read_exact(&mut magic));
-        if let Err(end) = read.await {
-            let end = match end {
-                End::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => End::Eof,
-                end @ End::Silence(_) => return Some(self.tell_silence(end).await),
-                end => end,
+        let mut read = 0;
+        while read < magic.len() {
+            let end = match until(self.deadline, self.stream.read(&mut magic[read..])).await {
+                Ok(0) if read == 0 => End::Eof,
+                Ok(0) => End::Io(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    read += count;
+                    continue;
+                }
+                Err(end @ End::Silence(_)) => return Some(self.tell_silence(end).await),
+                Err(end) => end,
             };
             tracing::error!("failed to read protocol version - {end}");
             return None;
@@ -162,7 +168,7 @@ impl Connection {
         if magic != MAGIC_V1 {
             let mut answer = BytesMut::new();
             wire::put_sized(&mut answer, b"E_BAD_PROTOCOL");
-            // Whoever it is may not even listen.
+            // The client may not even read.
             let _ = self.write(&answer).await;
             tracing::error!("client({remote}) bad protocol magic '{text}'");
             return None;
@@ -252,7 +258,7 @@ impl Connection {
         self.deadline = None;
         match command {
             Command::Ping => {
-                // Whoever is not identified has nothing to keep alive, and is answered all the same.
+                // A client that has not identified itself has nothing to keep alive, and is answered too.
                 if let Some(id) = self.node {
                     let silence = self.lookupd.registry().ping(id, Instant::now());
                     let silence = GoDuration::from(silence);
@@ -374,6 +380,14 @@ async fn until<T>(
         Some(Deadline { at, limit }) => Ok(timeout_at(at, read)
             .await
             .map_err(|_| End::Silence(limit))??),
+    }
+}
+
+/// An I/O error in Go's words.
+fn io_cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof if error.get_ref().is_none() => "unexpected EOF".to_owned(),
+        _ => os_error::plain_text(error),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::limits::Full;
 use crate::node::IdentifyError;
 use crate::wire::SIZE_BYTES;
 
-/// A connection behind its magic.
+/// A connection after its magic.
 #[derive(Debug)]
 pub(crate) struct Session {
     remote: String,
@@ -20,7 +20,7 @@ pub(crate) struct Session {
     identified: bool,
 }
 
-/// What comes next on the wire.
+/// The next thing that is expected on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Line,
@@ -86,7 +86,7 @@ impl Session {
     /// Takes the next command off the front of `input`; `None` until all of it is there.
     ///
     /// # Errors
-    /// [`ProtocolError`]; nothing behind it is worth reading.
+    /// [`ProtocolError`]; nothing after it is worth reading.
     pub(crate) fn next_command(
         &mut self,
         input: &mut BytesMut,
@@ -210,10 +210,10 @@ impl fmt::Display for Verb {
     }
 }
 
-/// The longest sensible line is a verb and two names; the rest is room for parameters nobody reads.
+/// The longest sensible line is a verb and two names; the rest is room for parameters no one reads.
 const MAX_LINE_BYTES: usize = 4096;
 
-/// An nsqd sends some 200 bytes; nobody has a reason to send more than this.
+/// An nsqd sends some 200 bytes; no one has a reason to send more than this.
 const MAX_IDENTIFY_BYTES: usize = 1 << 20;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nsq_daemon::http::client::{Client, ClientOptions};
 use nsq_daemon::http::{self, HttpLimits};
+use nsq_daemon::version;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -146,7 +147,7 @@ impl Running {
         caller
     }
 
-    /// Waits until nobody is connected: a closed connection is noticed, not announced.
+    /// Waits until no one is connected: a closed connection is noticed, not announced.
     async fn until_deserted(&self) {
         while !self.lookupd.registry().dump_nodes().entries.is_empty() {
             tokio::task::yield_now().await;
@@ -426,9 +427,9 @@ async fn wrong_questions_get_upstreams_answers() {
     running
         .check("POST /topic/tombstone?topic=t&node=n", 200, "")
         .await;
-    running
-        .check("GET /info", 200, r#"{"version":"1.3.0"}"#)
-        .await;
+    let build = version::build();
+    let info = format!(r#"{{"version":"1.3.0","build":"{build}"}}"#);
+    running.check("GET /info", 200, &info).await;
     let (status, head, body) = running.ask("GET /ping").await;
     assert_eq!((status, body.as_str()), (200, "OK"));
     assert!(!head.contains("X-Nsq"), "{head}");

@@ -18,7 +18,7 @@ pub(crate) const MAGIC_V1: [u8; 4] = *b"  V1";
 /// What goes well is answered with this.
 pub(crate) const OK: &[u8] = b"OK";
 
-/// Appends a body behind its size: an answer, or what follows IDENTIFY.
+/// Appends a body after its size: an answer, or what follows IDENTIFY.
 pub(crate) fn put_sized(out: &mut BytesMut, body: &[u8]) {
     let size = i32::try_from(body.len()).expect("a body is a line, or short JSON");
     out.reserve(SIZE_BYTES + body.len());

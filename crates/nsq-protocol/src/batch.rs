@@ -1,4 +1,4 @@
-//! The body of an MPUB: several messages, each behind its size.
+//! The body of an MPUB: several messages, each after its size.
 //!
 //! Shape: `[u32 size][body]`, repeated, big-endian. The check runs once over every byte, however
 //! many reads the batch arrives in; afterwards the messages are walked again without checks.

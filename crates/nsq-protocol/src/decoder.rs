@@ -74,7 +74,7 @@ impl Decoder {
     }
 
     /// Takes one command off the front of `buf`, and says how many bytes it took. `None` until all of
-    /// it is there; the next call must then find the same bytes, with more behind them.
+    /// it is there; the next call must then find the same bytes, with more after them.
     ///
     /// # Errors
     /// [`DecodeFailure`], after which there is no next command.
@@ -166,7 +166,7 @@ fn read_command<'a>(
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let mut fields = Fields::of(line);
     let name = fields.next().unwrap_or_default();
-    // Compat: IDENTIFY alone is exempt, and a command nobody knows is not (protocol_v2.go, Exec).
+    // Compat: IDENTIFY alone is exempt, and a command no one knows is not (protocol_v2.go, Exec).
     if context.tls_missing && name != b"IDENTIFY" {
         return Err(CommandError::TlsRequired { name: name.into() }.into());
     }

@@ -1,4 +1,4 @@
-//! The one way in which Go's JSON differs from everybody else's.
+//! The one way in which Go's JSON differs from everyone else's.
 
 /// Escapes finished JSON text as Go's `encoding/json` does, so that it may stand inside HTML.
 ///

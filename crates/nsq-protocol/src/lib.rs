@@ -19,6 +19,7 @@ mod error;
 pub mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/protocol.rs"]
 pub mod fuzz;
 pub mod go_duration;
 mod go_json;

@@ -1,14 +1,14 @@
-//! Go's `%q`, in which some error descriptions show names.
+//! Go's `%q`, in which error descriptions show names, and messages about flags show their values.
 
 use std::fmt::{self, Write};
 
-/// Displays bytes as Go's `%q` does: double-quoted, with everything unprintable escaped.
+/// Displays text or bytes as Go's `%q` does: double-quoted, with everything unprintable escaped.
 ///
 /// Compat: error descriptions are part of the protocol (`strconv.Quote`, Go's strconv/quote.go).
-pub fn go_quote(bytes: &[u8]) -> impl fmt::Display {
+pub fn go_quote(text: impl AsRef<[u8]>) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         f.write_char('"')?;
-        for chunk in bytes.utf8_chunks() {
+        for chunk in text.as_ref().utf8_chunks() {
             for c in chunk.valid().chars() {
                 write_char(f, c)?;
             }
@@ -39,7 +39,7 @@ fn write_char(f: &mut fmt::Formatter<'_>, c: char) -> fmt::Result {
 
 /// Letters, marks, numbers, punctuation, symbols and the space: what Go's `unicode.IsPrint` takes.
 fn is_printable(c: char) -> bool {
-    // The standard library keeps the same table behind `escape_debug`. It also escapes quotes,
+    // The standard library keeps the same table for `escape_debug`. It also escapes quotes,
     // which the caller has dealt with (but for the single one), and a combining mark that stands
     // first, hence the letter before it.
     let mut buf = [b'a'; 5];

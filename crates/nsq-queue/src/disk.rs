@@ -8,6 +8,8 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use crate::error::{Context, FileError};
+use crate::map::WordMap;
+use crate::private;
 
 /// Where files live. Without tests, it is nothing but the operating system.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +33,7 @@ impl Disk {
     /// A new file, which must not exist yet.
     pub(crate) fn create(&self, path: &Path) -> Result<File, FileError> {
         self.gate(Act::Create, path)?;
-        OpenOptions::new()
+        private::file_options()
             .read(true)
             .write(true)
             .create_new(true)
@@ -86,13 +88,13 @@ impl Disk {
         file.write_all_at(bytes, offset).context("write", path)
     }
 
-    /// Writes a small file, new or anew.
+    /// Creates a small file or replaces its content.
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
         if self.is_read_only {
             return Ok(());
         }
         self.gate(Act::Create, path)?;
-        std::fs::write(path, bytes).context("write", path)
+        private::write_file(path, bytes).context("write", path)
     }
 
     pub(crate) fn sync(&self, file: &File, path: &Path) -> Result<(), FileError> {
@@ -100,12 +102,19 @@ impl Disk {
         file.sync_data().context("sync", path)
     }
 
-    /// Makes created, renamed and removed names in the folder last.
+    /// Brings the words of a mapped file to the disk.
+    pub(crate) fn sync_map(&self, map: &WordMap, path: &Path) -> Result<(), FileError> {
+        self.gate(Act::Sync, path)?;
+        map.sync().context("sync", path)?;
+        #[cfg(test)]
+        self.faults.note_synced(path);
+        Ok(())
+    }
+
+    /// [`sync_folder`], which tests can make fail here.
     pub(crate) fn sync_folder(&self, path: &Path) -> Result<(), FileError> {
         self.gate(Act::Sync, path)?;
-        File::open(path)
-            .and_then(|folder| folder.sync_all())
-            .context("sync", path)
+        sync_folder(path)
     }
 
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), FileError> {
@@ -149,6 +158,31 @@ impl Disk {
     }
 }
 
+/// Makes created, renamed and removed names in the folder survive a machine crash. An empty path is the working directory.
+///
+/// # Errors
+/// When the folder cannot be opened or synced.
+pub fn sync_folder(path: &Path) -> Result<(), FileError> {
+    let folder = if path.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        path
+    };
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .context("sync", folder)
+}
+
+/// Brings everything that was written to the file system of `path` to the disk, by whomever. With many files this is far
+/// faster than one sync for each.
+///
+/// # Errors
+/// When the folder cannot be opened, or the disk refuses.
+pub fn sync_file_system(path: &Path) -> Result<(), FileError> {
+    let folder = File::open(path).context("open", path)?;
+    rustix::fs::syncfs(&folder).context("sync the file system of", path)
+}
+
 /// Where the last byte ever written to the file ends, if the file system can tell.
 pub(crate) fn data_bytes(file: &File) -> Option<u64> {
     let mut end = 0;
@@ -175,7 +209,9 @@ pub(crate) enum Act {
 
 #[cfg(test)]
 pub(crate) mod faults {
+    use std::collections::HashMap;
     use std::io;
+    use std::path::{Path, PathBuf};
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -186,6 +222,8 @@ pub(crate) mod faults {
     pub(crate) struct Faults {
         planned: Mutex<Vec<Fault>>,
         written_bytes: AtomicUsize,
+        /// Mapped files as the last sync found them: what a power cut leaves of them at least.
+        synced: Mutex<HashMap<PathBuf, Vec<u8>>>,
     }
 
     #[derive(Debug)]
@@ -220,6 +258,17 @@ pub(crate) mod faults {
         /// Bytes written so far.
         pub(crate) fn written_bytes(&self) -> usize {
             self.written_bytes.load(Ordering::Relaxed)
+        }
+
+        pub(super) fn note_synced(&self, path: &Path) {
+            let bytes = std::fs::read(path).expect("a test's disk");
+            self.synced.lock().unwrap().insert(path.to_owned(), bytes);
+        }
+
+        /// Takes back everything that was stored in a mapped file since its last sync.
+        pub(crate) fn cut_power(&self, path: &Path) {
+            let synced = self.synced.lock().unwrap();
+            std::fs::write(path, &synced[path]).expect("a test's disk");
         }
 
         pub(super) fn count(&self, bytes: usize) {

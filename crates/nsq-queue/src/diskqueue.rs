@@ -1,7 +1,7 @@
 //! Upstream's disk queues: the files its nsqd keeps messages in. Read to move in, written to move out.
 //!
 //! ```text
-//! <queue>.diskqueue.000000.dat ...   records, one behind the other: [u32 length][length bytes]
+//! <queue>.diskqueue.000000.dat ...   records, one after the other: [u32 length][length bytes]
 //! <queue>.diskqueue.meta.dat         "<depth>\n<read file>,<read offset>\n<write file>,<write offset>\n"
 //! <queue>.diskqueue.000000.dat.bad   a file upstream met damage in, and gave up
 //! ```
@@ -34,13 +34,11 @@ const ID_BYTES: usize = 16;
 const LEAST_BYTES: usize = LENGTH_BYTES + HEADER_BYTES;
 /// The largest body that a log can hold.
 const MAX_BODY_BYTES: usize = (1 << 30) - 1;
-/// Upstream's files are for their owner alone.
-const FILE_MODE: u32 = 0o600;
 
 /// The head of a record, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
-    /// Behind the record's own first byte.
+    /// After the record's own first byte.
     record_bytes: usize,
     timestamp: i64,
     attempts: u16,

@@ -27,6 +27,11 @@ impl FileError {
         )
     }
 
+    /// Whether the process may not make files of this size.
+    pub(crate) fn is_too_large_a_file(&self) -> bool {
+        self.source.kind() == io::ErrorKind::FileTooLarge
+    }
+
     pub(crate) fn is_not_found(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
@@ -62,7 +67,7 @@ pub enum LogError {
         max: usize,
     },
     /// The marks would need a larger file than is sensible: something is out for far too long.
-    #[error("finished marks would have to span {span} messages, more than {max}")]
+    #[error("finished messages would have to span {span} messages, more than {max}")]
     WindowTooLarge {
         /// Messages between the floor and the mark.
         span: u64,

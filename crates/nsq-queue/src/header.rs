@@ -47,7 +47,7 @@ pub(crate) struct Seal {
 
 /// What the first bytes of a file turn out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Sighting {
+pub(crate) enum HeaderKind {
     Header(Header),
     /// A file waiting for reuse: it holds nothing.
     Free,
@@ -85,6 +85,14 @@ impl Header {
             && self.seal.is_none_or(is_possible)
     }
 
+    /// The same for two files with the same records, and never 0. A truncation changes it.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let cut = self
+            .seal
+            .map_or(0, |seal| (seal.end + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (self.generation ^ cut).max(1)
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_BYTES as usize] {
         let mut bytes = [0; HEADER_BYTES as usize];
         let seal = self.seal.unwrap_or(Seal {
@@ -108,20 +116,20 @@ impl Header {
     }
 
     /// Looks at the first bytes of a file.
-    pub(crate) fn sight(bytes: &[u8; HEADER_BYTES as usize]) -> Sighting {
+    pub(crate) fn kind_of(bytes: &[u8; HEADER_BYTES as usize]) -> HeaderKind {
         if bytes == &FREE {
-            return Sighting::Free;
+            return HeaderKind::Free;
         }
         if bytes.iter().all(|&byte| byte == 0) {
-            return Sighting::Zeros;
+            return HeaderKind::Zeros;
         }
         let whole = bytes[0..4] == *MAGIC
             && u32_at(bytes, 4) == VERSION
             && u32_at(bytes, 60) == crc32fast::hash(&bytes[..60]);
         if !whole {
-            return Sighting::Damaged;
+            return HeaderKind::Damaged;
         }
-        Sighting::Header(Self::read_unchecked(bytes))
+        HeaderKind::Header(Self::read_unchecked(bytes))
     }
 
     /// The header that a single flipped bit has damaged.
@@ -129,9 +137,9 @@ impl Header {
         (0..bytes.len() * 8).find_map(|bit| {
             let mut mended = *bytes;
             mended[bit / 8] ^= 1 << (bit % 8);
-            match Self::sight(&mended) {
-                Sighting::Header(header) => Some(header),
-                Sighting::Free | Sighting::Zeros | Sighting::Damaged => None,
+            match Self::kind_of(&mended) {
+                HeaderKind::Header(header) => Some(header),
+                HeaderKind::Free | HeaderKind::Zeros | HeaderKind::Damaged => None,
             }
         })
     }
@@ -165,7 +173,7 @@ pub(crate) fn seed_of(generation: u64) -> u32 {
     crc32fast::hash(&generation.to_le_bytes())
 }
 
-/// A number nobody has used before: the standard hasher's keys come from the system's randomness.
+/// A number no one has used before: the standard hasher's keys come from the system's randomness.
 pub(crate) fn random() -> u64 {
     RandomState::new().hash_one(0_u8)
 }
@@ -204,14 +212,14 @@ mod tests {
             next_ordinal: 9,
         });
         let mut bytes = header.encode();
-        assert_eq!(Header::sight(&bytes), Sighting::Header(header));
+        assert_eq!(Header::kind_of(&bytes), HeaderKind::Header(header));
         for bit in 0..bytes.len() * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Header::sight(&bytes), Sighting::Damaged, "bit {bit}");
+            assert_eq!(Header::kind_of(&bytes), HeaderKind::Damaged, "bit {bit}");
             assert_eq!(Header::with_one_bit_mended(&bytes), Some(header));
             bytes[bit / 8] ^= 1 << (bit % 8);
         }
-        assert_eq!(Header::sight(&FREE), Sighting::Free);
+        assert_eq!(Header::kind_of(&FREE), HeaderKind::Free);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The topic log: an append-only sequence of records in segment files that are recycled.
 //!
 //! A [`Writer`] appends batches, all or nothing, and frees what is no longer needed; any number of
-//! [`Reader`]s follow at their own [`Cursor`]; [`Log`] is what they share. [`Marks`] remembers which
+//! [`Reader`]s follow at their own [`Cursor`]; [`Log`] is what they share. [`FinishedSet`] remembers which
 //! records of a log one channel has finished.
 //!
 //! - Appending writes with `pwrite`, so a full or failing disk is an error and not a signal; reading
@@ -16,34 +16,41 @@
 mod disk;
 pub mod diskqueue;
 mod error;
+mod finished_set;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/queue/mod.rs"]
 pub mod fuzz;
 mod header;
 mod listing;
 mod log;
 #[expect(unsafe_code, reason = "memory maps and the handler of their faults")]
 mod map;
-mod marks;
 mod pool;
+pub mod private;
+pub mod probe;
 mod reader;
 mod record;
 mod recovery;
 mod segment;
-mod supply;
-mod sync_note;
+mod segment_allocator;
+mod segment_files;
+mod spare_memory;
 #[cfg(test)]
 mod tests;
+mod unsynced_marker;
 mod writer;
 
+pub use disk::{sync_file_system, sync_folder};
 pub use error::{FileError, LogError, ReadError};
+pub use finished_set::FinishedSet;
 pub use listing::Listing;
 pub use log::Log;
-pub use marks::Marks;
 pub use pool::SegmentPool;
 pub use reader::Reader;
 pub use record::{NewRecord, Record};
 pub use recovery::{Damage, Recovery};
+pub use segment_files::{SegmentFile, segment_bytes, whole_bytes};
 pub use writer::Writer;
 
 /// Where a record begins.

@@ -17,7 +17,7 @@ pub struct Listing {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ordinals {
     pub(crate) present: Vec<u32>,
-    /// Behind all there are and those put aside.
+    /// After all there are and those put aside.
     pub(crate) next: u32,
 }
 
@@ -86,7 +86,7 @@ fn parse(file: &str) -> Option<(&str, u32, bool)> {
 /// A file beyond it is not ours: a log that counts on from there must not run out of numbers.
 pub(crate) const MAX_ORDINAL: u32 = u32::MAX / 2;
 const EXTENSION: &str = ".log";
-/// What a file that cannot be understood gets behind its name.
+/// What a file that cannot be understood gets after its name.
 pub(crate) const ASIDE: &str = ".bad";
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What the writer, the readers and the syncer of one log share.
 //!
 //! Invariant: `end` is stored after everything below it is readable and its segments are in the list,
-//! so whoever sees a sequence below `end` finds its record.
+//! so a reader that sees a sequence below `end` finds its record.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use crate::header::{HEADER_BYTES, Seal};
 use crate::listing::Listing;
 use crate::recovery::{self, Recovery};
 use crate::segment::{Segment, lock};
-use crate::sync_note::SyncNote;
+use crate::unsynced_marker::UnsyncedMarker;
 use crate::{Cursor, LogError, Position};
 
 /// One log, seen by all but its writer.
@@ -29,7 +29,7 @@ pub struct Log {
     synced: Mutex<Synced>,
     /// Whether files were created, renamed or removed since the folder was synced.
     folder_dirty: AtomicBool,
-    pub(crate) sync_note: SyncNote,
+    pub(crate) unsynced_marker: UnsyncedMarker,
 }
 
 /// What is known to be on the disk.
@@ -47,10 +47,10 @@ impl Log {
         identity: u64,
         segments: Vec<Arc<Segment>>,
         end: u64,
-        sync_note: SyncNote,
+        unsynced_marker: UnsyncedMarker,
     ) -> Self {
         for segment in &segments {
-            if sync_note.doubts(segment.ordinal()) {
+            if unsynced_marker.doubts(segment.ordinal()) {
                 segment.note_sync_failure();
             }
         }
@@ -64,30 +64,21 @@ impl Log {
             synced: Mutex::default(),
             // What an earlier process created may have been killed before it synced the folder.
             folder_dirty: AtomicBool::new(true),
-            sync_note,
+            unsynced_marker,
         }
     }
 
     /// The log `name` in `folder` as it stands, to be read: not a byte of its files is changed, whatever is wrong with
-    /// them. What opening it for writing would mend is told as if it had been.
+    /// them. What opening it for writing would fix is told as if it had been.
     ///
     /// # Errors
     /// When a file cannot be read now.
-    pub fn look(folder: &Path, name: &str) -> Result<(Arc<Self>, Recovery), LogError> {
+    pub fn open_read_only(folder: &Path, name: &str) -> Result<(Arc<Self>, Recovery), LogError> {
         let disk = Disk::read_only();
         let listing = Listing::of_log(folder, name)?;
-        let found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
-        let first = found
-            .segments
-            .first()
-            .map_or(found.end, |first| first.base());
-        let recovery = Recovery {
-            records: found.end - first,
-            first,
-            end: found.end,
-            damaged: found.damaged,
-        };
-        let note = SyncNote::none();
+        let mut found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
+        let recovery = Recovery::of(&mut found);
+        let note = UnsyncedMarker::none();
         let folder = Some(folder.to_path_buf());
         let log = Self::new(
             disk,
@@ -176,13 +167,29 @@ impl Log {
         })
     }
 
+    /// The sequence of the first record such that the files from its own on take `bytes`, or all there are.
+    pub fn sequence_keeping(&self, bytes: u64) -> u64 {
+        let mut kept = 0;
+        self.with_segments(|segments| {
+            let mut newest_first = segments.iter().rev();
+            newest_first
+                .find(|segment| {
+                    kept += u64::from(segment.header.capacity);
+                    kept >= bytes
+                })
+                .or(segments.first())
+                .map(|segment| segment.base())
+        })
+        .unwrap_or_else(|| self.end_sequence())
+    }
+
     /// The sequence below which every record is on the disk.
     pub fn synced_sequence(&self) -> u64 {
         lock(&self.synced).sequence
     }
 
     /// Brings everything appended so far to the disk and returns the sequence below which all is safe.
-    /// May run beside the writer; several at once take turns.
+    /// May run next to the writer; several at once take turns.
     ///
     /// # Errors
     /// When the disk does not take it. What was not synced will be written again by the next call, of this process or
@@ -197,7 +204,7 @@ impl Log {
         });
         for segment in &dirty {
             if let Err(error) = self.sync_segment(segment) {
-                self.sync_note.leave(&self.disk, segment.ordinal());
+                self.unsynced_marker.set(&self.disk, segment.ordinal());
                 return Err(error);
             }
         }
@@ -208,7 +215,7 @@ impl Log {
             self.folder_dirty.store(true, Ordering::Release);
             return Err(error.into());
         }
-        self.sync_note.remove(&self.disk);
+        self.unsynced_marker.remove(&self.disk);
         let mut synced = lock(&self.synced);
         if synced.epoch == epoch {
             synced.sequence = end;
@@ -221,7 +228,7 @@ impl Log {
         let file = match segment.open_briefly(&self.disk) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(()),
-            // Released in the meantime: nobody needs it on the disk any more.
+            // Released in the meantime: no one needs it on the disk any more.
             Err(error) if error.is_not_found() && !self.holds(segment) => return Ok(()),
             Err(error) => return Err(error.into()),
         };
@@ -287,7 +294,7 @@ impl Log {
         finished.then(|| segments.remove(0))
     }
 
-    /// Makes `holder`, sealed at `seal`, the last segment; returns those behind it.
+    /// Makes `holder`, sealed at `seal`, the last segment; returns those after it.
     pub(crate) fn cut(&self, holder: &Segment, seal: Seal) -> Vec<Arc<Segment>> {
         let mut segments = self.write_segments();
         let behind = segments.partition_point(|segment| segment.ordinal() <= holder.ordinal());

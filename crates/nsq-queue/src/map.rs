@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use memmap2::{Mmap, MmapMut, MmapOptions};
 
+use crate::spare_memory;
+
 /// A segment file, mapped to be read. Bytes that a writer may still change are never handed out: the
 /// callers ask only for what lies below the published end.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ impl FileMap {
         let length = file.metadata()?.len().min(bytes);
         let length = usize::try_from(length).map_err(io::Error::other)?;
         // SAFETY: the file belongs to this crate alone, and published bytes are never written again
-        // while a map of them exists. A file that somebody else cuts short faults into zeros.
+        // while a map of them exists. A file that someone else cuts short faults into zeros.
         let map = unsafe { MmapOptions::new().len(length).map(file)? };
         let guard = Guard::register(map.as_ptr() as usize, map.len(), false)?;
         Ok(Self { guard, map })
@@ -44,36 +46,38 @@ impl FileMap {
     }
 }
 
-/// A segment in anonymous memory: written at or behind `published`, read before it.
+/// A segment in anonymous memory: written at or after `published`, read before it.
 #[derive(Debug)]
 pub(crate) struct MemoryMap {
     start: *mut u8,
     length: usize,
     published: AtomicUsize,
     writing: Mutex<()>,
-    _owner: MmapMut,
+    /// There until this is dropped.
+    owner: Option<MmapMut>,
 }
 
-// SAFETY: the memory is owned by `_owner` for as long as `self` lives. Reads go to bytes before
-// `published` only, writes to bytes at or behind it only, one at a time under `writing`.
+// SAFETY: the memory is owned by `owner` for as long as `self` lives. Reads go to bytes before
+// `published` only, writes to bytes at or after it only, one at a time under `writing`.
 unsafe impl Send for MemoryMap {}
 // SAFETY: as above.
 unsafe impl Sync for MemoryMap {}
 
 impl MemoryMap {
+    /// Room for at least `bytes`. What is in it is never read before it is written.
     pub(crate) fn new(bytes: u32) -> io::Result<Self> {
-        let mut owner = MmapMut::map_anon(bytes as usize)?;
+        let mut owner = spare_memory::take(bytes as usize)?;
         Ok(Self {
             start: owner.as_mut_ptr(),
             length: owner.len(),
             published: AtomicUsize::new(0),
             writing: Mutex::new(()),
-            _owner: owner,
+            owner: Some(owner),
         })
     }
 
-    /// Writes behind everything published and publishes it.
-    pub(crate) fn append(&self, bytes: &[u8], offset: u32) -> io::Result<()> {
+    /// Writes at `offset`, which is at or after everything published.
+    pub(crate) fn write(&self, bytes: &[u8], offset: u32) -> io::Result<()> {
         let _alone = lock(&self.writing);
         let offset = offset as usize;
         let published = self.published.load(Ordering::Relaxed);
@@ -81,21 +85,36 @@ impl MemoryMap {
         if offset < published || end > self.length {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        // SAFETY: `offset..end` lies within the map and behind `published`, so no slice that was
+        // SAFETY: `offset..end` lies within the map and after `published`, so no slice that was
         // handed out covers it; `writing` keeps other writers out.
         unsafe {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.add(offset), bytes.len());
         }
-        self.published.store(end, Ordering::Release);
         Ok(())
+    }
+
+    /// Lets readers see everything before `end`, which is not written again from now on.
+    pub(crate) fn publish(&self, end: u32) {
+        let _alone = lock(&self.writing);
+        let end = self.length.min(end as usize);
+        self.published.fetch_max(end, Ordering::Release);
     }
 
     /// The first `limit` bytes, or as many as are published.
     pub(crate) fn bytes(&self, limit: u32) -> &[u8] {
         let length = self.published.load(Ordering::Acquire).min(limit as usize);
-        // SAFETY: `length` is within the map, its bytes are initialised (anonymous memory is zeros) and
-        // never written again, since `append` only writes at or behind `published`.
+        // SAFETY: `length` is within the map, its bytes are initialised (anonymous memory is zeros, and an earlier
+        // segment's bytes are bytes) and never written again while `self` lives, since `write` only writes at or after `published`.
         unsafe { std::slice::from_raw_parts(self.start, length) }
+    }
+}
+
+impl Drop for MemoryMap {
+    fn drop(&mut self) {
+        // No one reads it any more: every reader holds it.
+        if let Some(owner) = self.owner.take() {
+            spare_memory::put(owner);
+        }
     }
 }
 
@@ -200,7 +219,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One registered map; `start` is 0 while nobody uses the slot.
+/// One registered map; `start` is 0 while no one uses the slot.
 struct Slot {
     start: AtomicUsize,
     end: AtomicUsize,
@@ -333,10 +352,15 @@ mod tests {
     #[test]
     fn published_memory_is_never_written_again() {
         let map = MemoryMap::new(4096).unwrap();
-        map.append(b"abc", 0).unwrap();
-        assert!(map.append(b"x", 2).is_err());
-        assert!(map.append(&[0; 4096], 3).is_err());
-        map.append(b"d", 3).unwrap();
+        map.write(b"xyz", 0).unwrap();
+        assert_eq!(map.bytes(4096), b"");
+        map.write(b"abc", 0).unwrap();
+        map.publish(3);
+        assert!(map.write(b"x", 2).is_err());
+        assert!(map.write(&[0; 4096], 3).is_err());
+        map.write(b"d", 3).unwrap();
+        assert_eq!(map.bytes(4096), b"abc");
+        map.publish(4);
         assert_eq!(map.bytes(4096), b"abcd");
     }
 }

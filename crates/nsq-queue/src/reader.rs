@@ -40,7 +40,7 @@ impl Reader {
         &self.log
     }
 
-    /// The record at `cursor`, which moves behind it; `None` at the end of the log.
+    /// The record at `cursor`, which moves after it; `None` at the end of the log.
     ///
     /// # Errors
     /// [`ReadError::Damaged`] when records were lost: the cursor is behind them then. With

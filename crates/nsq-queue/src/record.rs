@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Little endian. As the generation is random for each use of a file, bytes that an earlier use left
-//! behind never pass the check.
+//! after never pass the check.
 
 use std::ops::Range;
 
@@ -69,8 +69,44 @@ impl NewRecord<'_> {
     }
 
     /// Appends the record's bytes to `buffer`; [`size`](Self::size) has accepted it.
+    #[inline]
     pub(crate) fn encode(&self, buffer: &mut Vec<u8>, seed: u32, sequence: u64) {
         let start = buffer.len();
+        let header = self.header(sequence);
+        buffer.extend_from_slice(&header[..header_bytes(self.has_extension())]);
+        buffer.extend_from_slice(self.body);
+        let bytes = (buffer.len() - start).next_multiple_of(ALIGNMENT as usize);
+        buffer.resize(start + bytes, 0);
+        let crc = checksum(seed, &buffer[start + 4..]);
+        buffer[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// As [`encode`](Self::encode), but has `write` take the record's bytes, part after part: a large body is not copied
+    /// into a buffer first.
+    pub(crate) fn encode_parts<E>(
+        &self,
+        seed: u32,
+        sequence: u64,
+        mut write: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut header = self.header(sequence);
+        let header = &mut header[..header_bytes(self.has_extension())];
+        let bytes = header.len() + self.body.len();
+        let padding =
+            &[0; ALIGNMENT as usize][..bytes.next_multiple_of(ALIGNMENT as usize) - bytes];
+        let mut hasher = crc32fast::Hasher::new_with_initial(seed);
+        for part in [&header[4..], self.body, padding] {
+            hasher.update(part);
+        }
+        header[..4].copy_from_slice(&hasher.finalize().to_le_bytes());
+        write(header)?;
+        write(self.body)?;
+        write(padding)
+    }
+
+    /// The record's bytes before its body, all but the checksum; the extension among them, if there is one.
+    #[inline]
+    fn header(&self, sequence: u64) -> [u8; EXTENDED_BYTES] {
         let length = u32::try_from(self.body.len()).expect("size() bounds the body");
         let extended = self.has_extension();
         let mut header = [0; EXTENDED_BYTES];
@@ -81,11 +117,7 @@ impl NewRecord<'_> {
         header[24..32].copy_from_slice(&self.id.to_le_bytes());
         header[32..40].copy_from_slice(&self.due.to_le_bytes());
         header[40..42].copy_from_slice(&self.attempts.to_le_bytes());
-        buffer.extend_from_slice(&header[..header_bytes(extended)]);
-        buffer.extend_from_slice(self.body);
-        buffer.resize(start + record_bytes(length, extended) as usize, 0);
-        let crc = checksum(seed, &buffer[start + 4..]);
-        buffer[start..start + 4].copy_from_slice(&crc.to_le_bytes());
+        header
     }
 }
 
@@ -159,7 +191,7 @@ pub(crate) fn parse(
     })
 }
 
-/// The first whole record at or behind `offset` whose sequence lies in `expected`.
+/// The first whole record at or after `offset` whose sequence lies in `expected`.
 ///
 /// A record found `n` bytes further on can be at most `n / 32` numbers further on, which keeps a
 /// stray match out.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::LogError;
 use crate::disk::{self, Disk};
 use crate::error::{Context, FileError};
-use crate::header::{self, HEADER_BYTES, Header, SEQUENCE_LIMIT, Sighting};
+use crate::header::{self, HEADER_BYTES, Header, HeaderKind, SEQUENCE_LIMIT};
 use crate::listing::{ASIDE, Ordinals, file_name};
 use crate::record;
 use crate::segment::Segment;
@@ -31,6 +31,20 @@ pub struct Recovery {
     pub end: u64,
     /// What was broken.
     pub damaged: Vec<Damage>,
+}
+
+impl Recovery {
+    /// The part of `found` that a caller is told. The list of damages moves here.
+    pub(crate) fn of(found: &mut Found) -> Self {
+        let first = found.segments.first();
+        let first = first.map_or(found.end, |first| first.base());
+        Self {
+            records: found.end - first,
+            first,
+            end: found.end,
+            damaged: std::mem::take(&mut found.damaged),
+        }
+    }
 }
 
 /// Something broken that a start found, and what became of it.
@@ -97,15 +111,15 @@ pub(crate) fn recover(
         let path = folder.join(file_name(name, ordinal));
         // The oldest sound file speaks for those that cannot.
         let oldest = headers.first().map(|(header, _): &(Header, _)| header);
-        let meant = Meant {
+        let expected = Expected {
             ordinal,
             name_check,
             identity: oldest.map(|header| header.identity),
         };
-        match look_at(disk, &path, meant, &mut damaged)? {
-            Look::Segment(header) => headers.push((header, path)),
-            Look::Nothing => disk.remove(&path)?,
-            Look::Unknown => put_aside(disk, &path, &mut damaged)?,
+        match classify(disk, &path, expected, &mut damaged)? {
+            FileKind::Segment(header) => headers.push((header, path)),
+            FileKind::Nothing => disk.remove(&path)?,
+            FileKind::Unknown => put_aside(disk, &path, &mut damaged)?,
         }
     }
     let identity = most_common_identity(&headers).unwrap_or_else(header::random);
@@ -148,7 +162,7 @@ pub(crate) fn recover(
             found.end = seal.end;
         } else {
             found.end = find_end(last, &mut found.damaged)?;
-            // Somebody cut the file short: it cannot be mapped behind its end, so it takes no more.
+            // Someone cut the file short: it cannot be mapped after its end, so it takes no more.
             let path = last.path().expect("a segment with a file has a path");
             let length = std::fs::metadata(path).context("examine", path)?.len();
             found.is_sealed = length < u64::from(last.header.capacity);
@@ -159,14 +173,14 @@ pub(crate) fn recover(
 
 /// What a file's name says of its header.
 #[derive(Clone, Copy)]
-struct Meant {
+struct Expected {
     ordinal: u32,
     name_check: u32,
     /// Of the log's other files.
     identity: Option<u64>,
 }
 
-impl Meant {
+impl Expected {
     fn fits(self, header: &Header) -> bool {
         header.ordinal == self.ordinal
             && header.name_check == self.name_check
@@ -174,44 +188,44 @@ impl Meant {
     }
 }
 
-enum Look {
+enum FileKind {
     Segment(Header),
     Nothing,
     Unknown,
 }
 
-fn look_at(
+fn classify(
     disk: &Disk,
     path: &Path,
-    meant: Meant,
+    expected: Expected,
     damaged: &mut Vec<Damage>,
-) -> Result<Look, FileError> {
+) -> Result<FileKind, FileError> {
     let file = disk.open(path)?;
     let length = file.metadata().context("examine", path)?.len();
     if length < u64::from(HEADER_BYTES) {
-        return Ok(Look::Nothing);
+        return Ok(FileKind::Nothing);
     }
     let mut bytes = [0; HEADER_BYTES as usize];
     file.read_exact_at(&mut bytes, 0).context("read", path)?;
-    match Header::sight(&bytes) {
-        Sighting::Header(header) if meant.fits(&header) => Ok(Look::Segment(header)),
-        Sighting::Header(_) => Ok(Look::Unknown),
-        Sighting::Free => Ok(Look::Nothing),
-        Sighting::Zeros | Sighting::Damaged => {
+    match Header::kind_of(&bytes) {
+        HeaderKind::Header(header) if expected.fits(&header) => Ok(FileKind::Segment(header)),
+        HeaderKind::Header(_) => Ok(FileKind::Unknown),
+        HeaderKind::Free => Ok(FileKind::Nothing),
+        HeaderKind::Zeros | HeaderKind::Damaged => {
             if is_zeros(&file, length).context("read", path)? {
-                return Ok(Look::Nothing);
+                return Ok(FileKind::Nothing);
             }
-            let mended = Header::with_one_bit_mended(&bytes).filter(|header| meant.fits(header));
+            let mended = Header::with_one_bit_mended(&bytes).filter(|header| expected.fits(header));
             let rebuilt = match mended {
                 Some(header) => Some(header),
-                None => rebuild(&bytes, path, meant, length)?,
+                None => rebuild(&bytes, path, expected, length)?,
             };
             let Some(header) = rebuilt else {
-                return Ok(Look::Unknown);
+                return Ok(FileKind::Unknown);
             };
             disk.write_at(&file, path, &header.encode(), 0)?;
             damaged.push(Damage::HeaderRebuilt(path.to_path_buf()));
-            Ok(Look::Segment(header))
+            Ok(FileKind::Segment(header))
         }
     }
 }
@@ -238,7 +252,7 @@ fn is_zeros(file: &File, length: u64) -> io::Result<bool> {
 fn rebuild(
     bytes: &[u8; HEADER_BYTES as usize],
     path: &Path,
-    meant: Meant,
+    expected: Expected,
     length: u64,
 ) -> Result<Option<Header>, FileError> {
     let seen = Header::read_unchecked(bytes);
@@ -247,9 +261,9 @@ fn rebuild(
     };
     for seed in [header::seed_of(seen.generation), seen.seed] {
         let header = Header {
-            ordinal: meant.ordinal,
-            name_check: meant.name_check,
-            identity: meant.identity.unwrap_or(seen.identity),
+            ordinal: expected.ordinal,
+            name_check: expected.name_check,
+            identity: expected.identity.unwrap_or(seen.identity),
             capacity,
             seed,
             seal: None,
@@ -281,7 +295,7 @@ fn put_aside(disk: &Disk, path: &Path, damaged: &mut Vec<Damage>) -> Result<(), 
     Ok(())
 }
 
-/// A folder that somebody copied files into still belongs to the log most of its files are of.
+/// A folder that someone copied files into still belongs to the log most of its files are of.
 fn most_common_identity(headers: &[(Header, PathBuf)]) -> Option<u64> {
     let mut counts = HashMap::new();
     for (at, (header, _)) in headers.iter().enumerate() {
@@ -294,7 +308,7 @@ fn most_common_identity(headers: &[(Header, PathBuf)]) -> Option<u64> {
     best.map(|(identity, _)| identity)
 }
 
-/// Removes the segments a truncation voided: those a seal names, and those that begin at or behind the
+/// Removes the segments a truncation voided: those a seal names, and those that begin at or after the
 /// base of a later one.
 fn without_voided(
     disk: &Disk,
@@ -315,7 +329,7 @@ fn without_voided(
     Ok(kept)
 }
 
-/// Walks through the last segment: the log ends behind its last whole record.
+/// Walks through the last segment: the log ends after its last whole record.
 fn find_end(last: &Segment, damaged: &mut Vec<Damage>) -> Result<u64, FileError> {
     let bytes = last.bytes()?;
     // What was preallocated and never written need not be searched.

@@ -1,6 +1,6 @@
 //! One file of a log: its header, its bytes, and who may touch which of them.
 //!
-//! The writer writes at or behind `written`, readers read before it. Only the writer moves `written`,
+//! The writer writes at or after `written`, readers read before it. Only the writer moves `written`,
 //! after the bytes are there.
 
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::record::{self, Parsed};
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
-    /// The sequence behind its last record; `OPEN` while it is the last segment.
+    /// The sequence after its last record; `OPEN` while it is the last segment.
     end_sequence: AtomicU64,
     /// Bytes that readers may look at.
     written: AtomicU32,
@@ -116,6 +116,9 @@ impl Segment {
     }
 
     pub(crate) fn set_written(&self, bytes: u32) {
+        if let Store::Memory(memory) = &self.store {
+            memory.publish(bytes);
+        }
         self.written.store(bytes, Ordering::Release);
     }
 
@@ -143,7 +146,7 @@ impl Segment {
         }
     }
 
-    /// Puts `bytes` at `offset`, which is at or behind `written`, or the header.
+    /// Puts `bytes` at `offset`, which is at or after `written`, or the header.
     pub(crate) fn write(&self, disk: &Disk, bytes: &[u8], offset: u32) -> Result<(), FileError> {
         match &self.store {
             Store::File { path, .. } => {
@@ -151,7 +154,7 @@ impl Segment {
                 disk.write_at(&handle, path, bytes, u64::from(offset))
             }
             Store::Memory(memory) => memory
-                .append(bytes, offset)
+                .write(bytes, offset)
                 .context("write", Path::new("memory")),
         }
     }
@@ -182,6 +185,14 @@ impl Segment {
         self.write(disk, &header.encode(), 0)
     }
 
+    /// The header as it is meant to be.
+    pub(crate) fn current_header(&self) -> Header {
+        Header {
+            seal: *lock(&self.seal),
+            ..self.header
+        }
+    }
+
     /// Writes what is not synced once more.
     pub(crate) fn write_again(&self, disk: &Disk) -> Result<(), FileError> {
         if self.synced() < HEADER_BYTES {
@@ -209,7 +220,7 @@ impl Segment {
         Ok(handle.clone())
     }
 
-    /// The file, for as long as the caller needs it: one that nobody else has open stays closed.
+    /// The file, for as long as the caller needs it: one that no one else has open stays closed.
     pub(crate) fn open_briefly(&self, disk: &Disk) -> Result<Option<Arc<File>>, FileError> {
         let Store::File { path, handle, .. } = &self.store else {
             return Ok(None);
@@ -267,7 +278,7 @@ impl Segment {
         offset
     }
 
-    /// The first whole record at or behind `offset` with a sequence in `expected`, and where it begins.
+    /// The first whole record at or after `offset` with a sequence in `expected`, and where it begins.
     pub(crate) fn next_whole(
         &self,
         readable: &[u8],

@@ -2,7 +2,8 @@
 //!
 //! A batch is encoded as a whole, its new files are created, then it is written with one `pwrite` per
 //! segment, and then the log's end moves over all of it at once. Whatever fails before that is undone;
-//! what cannot be undone at once is put into `untidy`, and nothing is appended until it is.
+//! what cannot be undone at once is put into `untidy`, and nothing is appended until it is. Segments in memory are
+//! written to while the batch is encoded: no one sees bytes after their published end.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -16,15 +17,16 @@ use crate::listing::Listing;
 use crate::pool::SegmentPool;
 use crate::recovery::{self, Recovery};
 use crate::segment::Segment;
-use crate::supply::{GROWTH, Supply};
-use crate::sync_note::SyncNote;
+use crate::segment_allocator::{GROWTH, SegmentAllocator};
+use crate::spare_memory;
+use crate::unsynced_marker::UnsyncedMarker;
 use crate::{Cursor, Log, LogError, LogOptions, NewRecord, Position};
 
 /// Appends to one log.
 #[derive(Debug)]
 pub struct Writer {
     log: Arc<Log>,
-    supply: Supply,
+    segment_allocator: SegmentAllocator,
     options: LogOptions,
     /// Where the next record goes, if the last segment takes any.
     active: Option<Active>,
@@ -51,8 +53,51 @@ struct Chunk {
     is_new: bool,
     /// Where it goes in the segment.
     offset: u32,
-    /// Where it stands in the buffer.
+    /// How many of its bytes are in the segment already: no one sees them before [`Segment::set_written`]. None, unless
+    /// the segment is in memory.
+    placed: u32,
+    /// Where the others are in the buffer.
     bytes: Range<usize>,
+}
+
+impl Chunk {
+    /// For records that go into `segment` at `offset`; the next one in the buffer begins at `begin`.
+    fn at(segment: Arc<Segment>, offset: u32, begin: usize) -> Self {
+        Self {
+            segment,
+            is_new: false,
+            offset,
+            placed: 0,
+            bytes: begin..begin,
+        }
+    }
+
+    /// Begins a new segment, whose header is `bytes` of the buffer.
+    fn begin(segment: Arc<Segment>, bytes: Range<usize>) -> Self {
+        Self {
+            segment,
+            is_new: true,
+            offset: 0,
+            placed: 0,
+            bytes,
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.placed == 0 && self.bytes.is_empty()
+    }
+
+    /// How many bytes of the segment it takes.
+    fn length(&self) -> u32 {
+        self.placed + u32::try_from(self.bytes.len()).expect("a chunk fits its segment")
+    }
+
+    /// Writes its next bytes, which are not in the buffer, or no longer need to be.
+    fn place(&mut self, disk: &Disk, bytes: &[u8]) -> Result<(), FileError> {
+        self.segment.write(disk, bytes, self.offset + self.placed)?;
+        self.placed += u32::try_from(bytes.len()).expect("a chunk fits its segment");
+        Ok(())
+    }
 }
 
 /// What a failed operation left on the disk.
@@ -87,7 +132,7 @@ impl Writer {
     }
 
     /// As [`open`](Self::open), for one of many logs in a folder that was listed once for all of them,
-    /// and in which nobody has opened this log since.
+    /// and in which no one has opened this log since.
     ///
     /// # Errors
     /// As `open`.
@@ -109,25 +154,16 @@ impl Writer {
         options: LogOptions,
         listing: &Listing,
     ) -> Result<(Self, Recovery), LogError> {
-        let found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
-        let first = found
-            .segments
-            .first()
-            .map_or(found.end, |first| first.base());
-        let recovery = Recovery {
-            records: found.end - first,
-            first,
-            end: found.end,
-            damaged: found.damaged,
-        };
+        let mut found = recovery::recover(&disk, folder, name, listing.ordinals(name))?;
+        let recovery = Recovery::of(&mut found);
         let active = found.segments.last().filter(|_| !found.is_sealed);
         let active = active.map(|segment| Active {
             offset: segment.written(),
             segment: Arc::clone(segment),
         });
-        let supply = Supply::in_folder(folder, name, pool);
+        let segment_allocator = SegmentAllocator::in_folder(folder, name, pool);
         let last_capacity = found.segments.last().map_or(0, |last| last.header.capacity);
-        let note = SyncNote::read(folder, name);
+        let note = UnsyncedMarker::read(folder, name);
         let folder = Some(folder.to_path_buf());
         let log = Log::new(
             disk,
@@ -137,7 +173,7 @@ impl Writer {
             found.end,
             note,
         );
-        let mut writer = Self::new(log, supply, options);
+        let mut writer = Self::new(log, segment_allocator, options);
         writer.active = active;
         writer.next_ordinal = found.next_ordinal;
         writer.last_capacity = last_capacity;
@@ -146,15 +182,15 @@ impl Writer {
 
     /// A log in memory, which ends with its writer and readers.
     pub fn in_memory(options: LogOptions) -> Self {
-        let (disk, note) = (Disk::default(), SyncNote::none());
+        let (disk, note) = (Disk::default(), UnsyncedMarker::none());
         let log = Log::new(disk, None, header::random(), Vec::new(), 0, note);
-        Self::new(log, Supply::in_memory(), options)
+        Self::new(log, SegmentAllocator::in_memory(), options)
     }
 
-    fn new(log: Log, supply: Supply, options: LogOptions) -> Self {
+    fn new(log: Log, segment_allocator: SegmentAllocator, options: LogOptions) -> Self {
         Self {
             log: Arc::new(log),
-            supply,
+            segment_allocator,
             options,
             active: None,
             next_ordinal: 0,
@@ -224,7 +260,8 @@ impl Writer {
         for at in 0..self.chunks.len() {
             let chunk = &self.chunks[at];
             let bytes = &self.buffer[chunk.bytes.clone()];
-            if let Err(error) = chunk.segment.write(&self.log.disk, bytes, chunk.offset) {
+            let offset = chunk.offset + chunk.placed;
+            if let Err(error) = chunk.segment.write(&self.log.disk, bytes, offset) {
                 self.undo(at + 1);
                 return Err(error.into());
             }
@@ -235,24 +272,21 @@ impl Writer {
     }
 
     /// Encodes a batch into `buffer` and plans its `chunks`, creating the segments it needs. Returns the
-    /// sequence behind the batch.
+    /// sequence after the batch.
     fn encode<'a>(
         &mut self,
         records: impl ExactSizeIterator<Item = NewRecord<'a>>,
         first: u64,
     ) -> Result<u64, LogError> {
+        let is_in_memory = self.log.folder.is_none();
         let mut sequence = first;
         let mut room = 0;
         let mut seed = 0;
         if let Some(active) = &self.active {
             room = active.segment.header.capacity.saturating_sub(active.offset);
             seed = active.segment.header.seed;
-            self.chunks.push(Chunk {
-                segment: Arc::clone(&active.segment),
-                is_new: false,
-                offset: active.offset,
-                bytes: 0..0,
-            });
+            let segment = Arc::clone(&active.segment);
+            self.chunks.push(Chunk::at(segment, active.offset, 0));
         }
         for record in records {
             let size = record.size()?;
@@ -262,28 +296,53 @@ impl Writer {
                 seed = segment.header.seed;
                 let begin = self.buffer.len();
                 self.buffer.extend_from_slice(&segment.header.encode());
-                self.chunks.push(Chunk {
-                    segment,
-                    is_new: true,
-                    offset: 0,
-                    bytes: begin..begin,
-                });
+                let header = begin..self.buffer.len();
+                self.chunks.push(Chunk::begin(segment, header));
             }
-            record.encode(&mut self.buffer, seed, sequence);
+            if is_in_memory && record.body.len() >= DIRECT_BYTES {
+                self.place_directly(&record, seed, sequence)?;
+            } else {
+                record.encode(&mut self.buffer, seed, sequence);
+                let chunk = self.chunks.last_mut().expect("a chunk has the room");
+                chunk.bytes.end = self.buffer.len();
+                if is_in_memory && chunk.bytes.len() >= MAX_BUFFERED_BYTES {
+                    self.place_buffered()?;
+                }
+            }
             room -= size;
             sequence += 1;
-            let chunk = self.chunks.last_mut().expect("a chunk has the room");
-            chunk.bytes.end = self.buffer.len();
         }
-        self.chunks.retain(|chunk| !chunk.bytes.is_empty());
+        self.chunks.retain(|chunk| !chunk.is_empty());
         Ok(sequence)
+    }
+
+    /// Writes a large record to the last chunk's segment, which is in memory.
+    fn place_directly(
+        &mut self,
+        record: &NewRecord<'_>,
+        seed: u32,
+        sequence: u64,
+    ) -> Result<(), FileError> {
+        self.place_buffered()?;
+        let chunk = self.chunks.last_mut().expect("a chunk has the room");
+        let disk = &self.log.disk;
+        record.encode_parts(seed, sequence, |part| chunk.place(disk, part))
+    }
+
+    /// Writes what the buffer holds of the last chunk to its segment, which is in memory.
+    fn place_buffered(&mut self) -> Result<(), FileError> {
+        let chunk = self.chunks.last_mut().expect("a chunk has the room");
+        let bytes = chunk.bytes.clone();
+        chunk.place(&self.log.disk, &self.buffer[bytes.clone()])?;
+        self.buffer.truncate(bytes.start);
+        chunk.bytes = bytes.start..bytes.start;
+        Ok(())
     }
 
     /// Makes what the chunks wrote readable, all but the log's end, which follows.
     fn take_over_chunks(&mut self) {
         for chunk in self.chunks.drain(..) {
-            let length = u32::try_from(chunk.bytes.len()).expect("a chunk fits its segment");
-            let offset = chunk.offset + length;
+            let offset = chunk.offset + chunk.length();
             chunk.segment.set_written(offset);
             if chunk.is_new {
                 self.next_ordinal = chunk.segment.ordinal() + 1;
@@ -306,8 +365,7 @@ impl Writer {
             if chunk.is_new {
                 self.untidy.push(Untidy::File(path.to_path_buf()));
             } else if at < attempted {
-                let length = u32::try_from(chunk.bytes.len()).expect("a chunk fits its segment");
-                let bytes = chunk.offset..chunk.offset + length;
+                let bytes = chunk.offset..chunk.offset + chunk.length();
                 let segment = chunk.segment;
                 self.untidy.push(Untidy::Records { segment, bytes });
             }
@@ -370,9 +428,9 @@ impl Writer {
         self.active = None;
         self.released = self.released.min(to);
         for segment in self.log.cut(&holder, seal).into_iter().rev() {
-            self.supply.retire(&self.log, segment);
+            self.segment_allocator.retire(&self.log, segment);
         }
-        self.supply.settle(&self.log);
+        self.segment_allocator.end_batch(&self.log);
         holder.close();
         Ok(())
     }
@@ -387,11 +445,11 @@ impl Writer {
         }
         let mut freed = 0;
         while let Some(segment) = self.log.pop_segment(sequence) {
-            self.supply.retire(&self.log, segment);
+            self.segment_allocator.retire(&self.log, segment);
             freed += 1;
         }
         if freed > 0 {
-            self.supply.settle(&self.log);
+            self.segment_allocator.end_batch(&self.log);
         }
         freed
     }
@@ -404,7 +462,7 @@ impl Writer {
         }
     }
 
-    /// Closes the file of a log that nobody appends to; the next append opens it again. If all its
+    /// Closes the file of a log that no one appends to; the next append opens it again. If all its
     /// records were released, it shrinks to one small segment.
     pub fn rest(&mut self) {
         let small = self.options.first_segment_bytes;
@@ -415,9 +473,12 @@ impl Writer {
         if let Some(active) = &self.active {
             active.segment.close();
         }
-        self.supply.settle(&self.log);
+        self.segment_allocator.end_batch(&self.log);
         self.buffer = Vec::new();
         self.chunks = Vec::new();
+        if self.log.folder.is_none() {
+            spare_memory::let_go();
+        }
     }
 
     /// Removes the log with all its files.
@@ -429,10 +490,10 @@ impl Writer {
         let mut result = self.tidy_up();
         let segments = self.log.clear().into_iter().rev();
         let paths = segments.filter_map(|segment| segment.path().map(Path::to_path_buf));
-        for path in paths.chain(self.supply.leaving_paths()) {
+        for path in paths.chain(self.segment_allocator.leaving_paths()) {
             result = result.and(disk.remove(&path));
         }
-        self.log.sync_note.remove(&disk);
+        self.log.unsynced_marker.remove(&disk);
         result.map_err(std::io::Error::other)
     }
 
@@ -450,12 +511,7 @@ impl Writer {
         self.buffer.extend_from_slice(&segment.header.encode());
         let bytes = begin..self.buffer.len();
         let result = segment.write(&self.log.disk, &self.buffer[bytes.clone()], 0);
-        self.chunks.push(Chunk {
-            segment,
-            is_new: true,
-            offset: 0,
-            bytes,
-        });
+        self.chunks.push(Chunk::begin(segment, bytes));
         match result {
             Ok(()) => self.take_over_chunks(),
             Err(_) => self.undo(1),
@@ -471,7 +527,7 @@ impl Writer {
     ) -> Result<Arc<Segment>, FileError> {
         let planned = self.chunks.last().filter(|chunk| chunk.is_new);
         let ordinal = planned.map_or(self.next_ordinal, |chunk| chunk.segment.ordinal() + 1);
-        self.supply
+        self.segment_allocator
             .create(&self.log, ordinal, base, capacity, record)
     }
 
@@ -494,5 +550,9 @@ thread_local! {
 
 /// The largest buffer that is kept from one batch to the next.
 const MAX_KEPT_BYTES: usize = 1 << 20;
+/// From this size on, a message that is kept in memory is not copied into the buffer first.
+const DIRECT_BYTES: usize = 4 << 10;
+/// Of a batch that is kept in memory, at most about this much is in the buffer: it stays in the processor's cache.
+const MAX_BUFFERED_BYTES: usize = 128 << 10;
 /// How much of a failed batch is wiped with one write.
 const ZEROS_BYTES: u32 = 4096;

@@ -39,8 +39,8 @@ impl ClientOptions {
     }
 }
 
-/// What a utility tells nsqd it is, such as `nsq_tail/1.3.0 go-nsq/1.1.0`: upstream's words, so that dashboards and
-/// rules that look for them go on working.
+/// The user agent that a utility sends to nsqd, such as `nsq_tail/1.3.0 go-nsq/1.1.0`: upstream's words, so that dashboards and
+/// rules that look for them continue to work.
 pub fn user_agent(program: &str) -> String {
     format!("{program}/{} go-nsq/1.1.0", nsq_daemon::version::VERSION)
 }

@@ -1,4 +1,4 @@
-//! What the small utilities (`nsq_to_file`, `nsq_tail` and so on) share beside the client itself: how they start and
+//! What the small utilities (`nsq_to_file`, `nsq_tail` and so on) share in addition to the client itself: how they start and
 //! end, the options they all have, where their messages come from, how they report times and progress.
 //!
 //! A utility's start: [`start::run`] reads the command line, and calls the program with its options in a runtime. A

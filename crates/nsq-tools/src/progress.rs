@@ -62,7 +62,7 @@ impl Progress {
 }
 
 fn print(text: &str) {
-    // A terminal that is gone has nobody to tell.
+    // The terminal is gone: there is no place to report an error.
     let mut stderr = std::io::stderr().lock();
     let _ = stderr.write_all(text.as_bytes());
     let _ = stderr.flush();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_where_nobody_looks() {
+    fn nothing_is_printed_without_a_terminal() {
         let mut progress = Progress::on("messages published", false);
         assert_eq!(progress.due(1, progress.started + EVERY), None);
     }

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use nsq_daemon::log_level::LiveLevel;
 use nsq_daemon::options::{Given, Options};
+use nsq_daemon::preflight::{self, Needs};
 use nsq_daemon::stop::Stop;
-use nsq_daemon::{go_flags, limits, logging, version};
+use nsq_daemon::{go_flags, logging, version};
 
 /// The line of a utility's `--version`, such as `nsq_tail v1.3.0`.
 pub fn version_line(program: &str) -> String {
@@ -43,18 +44,18 @@ where
     T: Options,
     F: Future<Output = Result<(), Stop>>,
 {
+    preflight::check(Needs::UTILITY).map_err(crate::fatal)?;
     let mut options = T::default();
     let given = go_flags::parse(program, args, &mut options)?;
     let settings = check(options, &given)?;
     // Only the first start counts: a program with a log of its own has begun it in `check`.
     logging::start_tool("", &LiveLevel::default());
-    limits::raise_open_files();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(crate::fatal)?;
     let outcome = runtime.block_on(body(settings));
-    // A read of stdin, or a look-up of a name, may have nobody left who waits for it, and no end.
+    // A read of stdin, or a look-up of a name, may never end, and nothing waits for it any more.
     runtime.shutdown_background();
     outcome
 }

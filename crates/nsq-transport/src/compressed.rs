@@ -115,12 +115,12 @@ impl<IO> Compressed<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Compressed<IO> {
-    /// Reads behind the beginning of something whose end has not come.
+    /// Reads more of an item whose end has not arrived.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.input.drain(..self.taken);
         self.taken = 0;
         self.input.reserve(READ_BYTES);
-        // Made anew for each poll: it keeps nothing between two of them.
+        // Made again for each poll: it keeps nothing between two of them.
         let outcome = pin!(self.below.read_buf(&mut self.input)).poll(context);
         if self.input.is_empty() {
             self.input = Vec::new();

@@ -72,7 +72,11 @@ impl Deflate {
             let status = self
                 .decompress
                 .decompress(&input[used..], room, FlushDecompress::None)
-                .map_err(invalid)?;
+                .map_err(|_| {
+                    // Go's text: the one below names neither the format nor the place.
+                    let offset = self.decompress.total_in();
+                    invalid(format_args!("flate: corrupt input before offset {offset}"))
+                })?;
             let taken = count_since(before_in, self.decompress.total_in());
             let made = count_since(before_out, self.decompress.total_out());
             buffer.advance(made);

@@ -18,6 +18,7 @@ mod compressed;
 mod deflate;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../../tests/fuzz/bodies/transport.rs"]
 pub mod fuzz;
 mod read_ahead;
 mod snappy;

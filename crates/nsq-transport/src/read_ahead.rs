@@ -1,4 +1,4 @@
-//! A stream that reads in large pieces for somebody who asks for small ones.
+//! A stream that reads in large pieces for a reader that asks for small ones.
 
 use std::future::Future as _;
 use std::io;
@@ -39,12 +39,12 @@ impl<IO> ReadAhead<IO> {
 }
 
 impl<IO: AsyncRead + Unpin> ReadAhead<IO> {
-    /// Reads more behind what is there, and says how much came. Ready with 0 at the end.
+    /// Appends what it reads, and returns how much that is. Ready with 0 at the end.
     fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.bytes.clear();
         self.taken = 0;
         self.bytes.reserve(READ_BYTES);
-        // Made anew for each poll: it keeps nothing between two of them.
+        // Made again for each poll: it keeps nothing between two of them.
         let outcome = pin!(self.io.read_buf(&mut self.bytes)).poll(context);
         if self.bytes.is_empty() {
             self.bytes = Vec::new();

@@ -85,7 +85,7 @@ impl Snappy {
             let [kind, length @ ..] = *header;
             let length = body_length(length);
             if !self.has_begun_reading && kind != IDENTIFIER {
-                return Err(invalid("snappy: the stream does not begin as one"));
+                return Err(corrupt("the stream does not begin as one"));
             }
             match kind {
                 IDENTIFIER | COMPRESSED | UNCOMPRESSED => {
@@ -95,7 +95,7 @@ impl Snappy {
                     };
                     if kind == IDENTIFIER {
                         if body != &STREAM_IDENTIFIER[HEADER_BYTES..] {
-                            return Err(invalid("snappy: the stream does not begin as one"));
+                            return Err(corrupt("the stream does not begin as one"));
                         }
                         self.has_begun_reading = true;
                     } else if !self.unpack(kind, body, buffer, begin)? {
@@ -107,7 +107,7 @@ impl Snappy {
                     self.skipping = length;
                     used += HEADER_BYTES;
                 }
-                _ => return Err(invalid("snappy: a chunk of unknown type")),
+                _ => return Err(corrupt("a chunk of unknown type")),
             }
         }
     }
@@ -135,7 +135,7 @@ impl Snappy {
     ) -> io::Result<bool> {
         let (checksum, packed) = body
             .split_first_chunk::<CHECKSUM_BYTES>()
-            .ok_or_else(|| invalid("snappy: a chunk without a checksum"))?;
+            .ok_or_else(|| corrupt("a chunk without a checksum"))?;
         let checksum = u32::from_le_bytes(*checksum);
         let length = if kind == COMPRESSED {
             raw::decompress_len(packed).map_err(invalid)?
@@ -143,7 +143,7 @@ impl Snappy {
             packed.len()
         };
         if length > CHUNK_BYTES {
-            return Err(invalid("snappy: a chunk of more than 64 KiB"));
+            return Err(corrupt("a chunk of more than 64 KiB"));
         }
         if length <= buffer.remaining() {
             unpack_into(
@@ -196,11 +196,16 @@ fn unpack_into(kind: u8, packed: &[u8], checksum: u32, room: &mut [u8]) -> io::R
     if masked_checksum(room) == checksum {
         Ok(())
     } else {
-        Err(invalid("snappy: a chunk whose checksum is wrong"))
+        Err(corrupt("a chunk whose checksum is wrong"))
     }
 }
 
 /// Checks what a chunk declares before its body is waited for.
+/// As the unpacker says it, which is Go's text with a cause.
+fn corrupt(why: &str) -> io::Error {
+    invalid(format_args!("snappy: corrupt input ({why})"))
+}
+
 fn check_length(kind: u8, length: usize) -> io::Result<()> {
     let is_right = match kind {
         IDENTIFIER => length == STREAM_IDENTIFIER.len() - HEADER_BYTES,
@@ -210,7 +215,7 @@ fn check_length(kind: u8, length: usize) -> io::Result<()> {
     if is_right {
         Ok(())
     } else {
-        Err(invalid("snappy: a chunk of a length that none can have"))
+        Err(corrupt("a chunk of a length that none can have"))
     }
 }
 

@@ -13,6 +13,7 @@
 mod certificate;
 mod ends;
 mod pem;
+mod refusal;
 mod session;
 mod stream;
 mod system;
@@ -21,10 +22,12 @@ pub(crate) mod test_authority;
 #[cfg(test)]
 mod tests;
 mod unverified;
+mod verified;
 
 pub use self::ends::{
     Acceptor, ClientCertificate, Connector, HANDSHAKE_TIMEOUT, MinVersion, Trust,
 };
 pub use self::pem::{Authorities, Identity, PemFile, TlsError};
+pub use self::refusal::explain;
 pub use self::session::Session;
 pub use self::stream::Stream;

@@ -7,13 +7,14 @@ const PATIENCE_MS = 20_000
 const PAUSE_MS = 50
 
 class Cluster {
-  constructor([admin, direct, lookupd, first, second]) {
+  constructor([admin, direct, lookupd, first, second, third]) {
     this.admin = `http://${admin}`
     // The one that asks its nsqds without nsqlookupd.
     this.direct = `http://${direct}`
     this.lookupd = lookupd
     this.first = first
     this.second = second
+    this.third = third
     this.nodes = [first, second]
     this.lines = readline.createInterface({input: process.stdin})[Symbol.asyncIterator]()
   }
@@ -59,14 +60,19 @@ class Cluster {
       const answer = await fetch(`${this.admin}/topics/${encodeURIComponent(topic)}`)
       const page = await answer.text()
       const there = this.nodes.filter((node) => page.includes(`data-key="${node}"`)).length
-      const [, count] = /data-figure="messages"><dt>[^<]*<\/dt><dd>([0-9,]+)/.exec(page) ?? []
+      const [, count] = /data-stat="messages"><dt>[^<]*<\/dt><dd>([0-9,]+)/.exec(page) ?? []
       return answer.ok && there === nodes && Number(count?.replace(',', '')) === messages
     })
   }
 
   /** Has the second nsqd killed. */
   async killSecond() {
-    console.log('kill')
+    await this.have('kill')
+  }
+
+  /** Has the test do something to the daemons. */
+  async have(done) {
+    console.log(done)
     await this.lines.next()
   }
 }

@@ -1,7 +1,7 @@
 // nsqadmin's pages in Chromium: main.js <scenarios> <nsqadmin> <nsqadmin without nsqlookupd> <nsqlookupd>
-// <nsqd> <nsqd>, all addresses those of HTTP.
+// <nsqd> <nsqd> [<nsqd>], all addresses those of HTTP.
 // CHROMIUM names the browser, SCREENSHOTS the folder for pictures. ONLY picks scenarios by name.
-// Prints `kill` when the second nsqd is to be killed and waits for a line in return.
+// Prints what the test has to do, such as `kill` for the second nsqd, and waits for a line in return.
 // Exit status 0 and a line for each scenario, or 1 and the reason.
 'use strict'
 
@@ -14,7 +14,9 @@ const {Visitor} = require('./visitor')
 
 const suites = {
   // In this order: the last one kills an nsqd.
-  all: ['watch', 'topics', 'topic', 'channel', 'names', 'registry', 'plain', 'pictures', 'loss'],
+  // In this order: the nodes that are lost are lost for those after them.
+  incidents: ['judged', 'hung-node', 'hung-lookupd', 'killed'],
+  all: ['watch', 'topics', 'topic', 'channel', 'names', 'registry', 'plain', 'interaction', 'pictures', 'loss'],
 }
 
 const FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',

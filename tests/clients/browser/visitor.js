@@ -103,8 +103,8 @@ class Visitor {
   }
 
   /** One of the numbers in the strip. */
-  async figure(id) {
-    const text = await this.page.locator(`[data-figure="${id}"] dd`).evaluate((value) => value.firstChild.textContent)
+  async stat(id) {
+    const text = await this.page.locator(`[data-stat="${id}"] dd`).evaluate((value) => value.firstChild.textContent)
     return Number(text.replace(/[^0-9.]/g, ''))
   }
 
@@ -126,7 +126,7 @@ class Visitor {
   /** Until a number in the strip is as wanted, without anybody loading the page again. */
   async comesTo(id, wanted) {
     await this.page.evaluate(() => { window.isSameDocument = true })
-    await until(`${id} comes to ${wanted}`, async () => (await this.figure(id)) === wanted)
+    await until(`${id} comes to ${wanted}`, async () => (await this.stat(id)) === wanted)
     assert.ok(await this.page.evaluate(() => window.isSameDocument), 'the page was loaded again')
   }
 }

@@ -46,6 +46,7 @@ var scenarios = map[string]func(setup) error{
 	"large-body":       largeBody,
 	"heartbeat":        heartbeat,
 	"discover":         discover,
+	"pauses":           pauses,
 	"drain":            drain,
 }
 
@@ -449,7 +450,7 @@ func discover(s setup) error {
 	err = until("some come from two nsqds", func() bool {
 		mutex.Lock()
 		defer mutex.Unlock()
-		return len(nsqds) == 2
+		return len(nsqds) >= 2
 	})
 	if err != nil {
 		return err
@@ -466,6 +467,57 @@ func discover(s setup) error {
 	if err != nil {
 		return err
 	}
+	return finish(consumer)
+}
+
+// pauses knows only nsqlookupds and has default settings but for the number in flight. Bodies say when they were published,
+// in nanoseconds. Reports the longest time until a message came.
+func pauses(s setup) error {
+	config := nsq.NewConfig()
+	config.MaxInFlight = 3
+	consumer, err := nsq.NewConsumer(topic, channel, config)
+	if err != nil {
+		return err
+	}
+	var mutex sync.Mutex
+	bodies, longest := map[string]bool{}, time.Duration(0)
+	consumer.AddHandler(nsq.HandlerFunc(func(message *nsq.Message) error {
+		published, err := strconv.ParseInt(string(message.Body), 10, 64)
+		if err != nil {
+			return err
+		}
+		mutex.Lock()
+		defer mutex.Unlock()
+		if !bodies[string(message.Body)] {
+			bodies[string(message.Body)] = true
+			longest = max(longest, time.Since(time.Unix(0, published)))
+		}
+		return nil
+	}))
+	if err := consumer.ConnectToNSQLookupds(s.addresses); err != nil {
+		return err
+	}
+	err = until("some come", func() bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return len(bodies) >= 20
+	})
+	if err != nil {
+		return err
+	}
+	published, err := strconv.Atoi(restart())
+	if err != nil {
+		return err
+	}
+	err = until(fmt.Sprintf("%d messages come", published), func() bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return len(bodies) >= published
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("longest %d ms\n", longest.Milliseconds())
 	return finish(consumer)
 }
 

@@ -159,10 +159,30 @@ const scenarios = {
       message.finish()
     })
     reader.on(nsq.Reader.NSQD_CONNECTED, (host, port) => nsqds.add(`${host}:${port}`))
-    await until('two nsqds are found', () => nsqds.size === 2)
+    await until('two nsqds are found', () => nsqds.size >= 2)
     await until('some messages come', () => seen.size >= 20)
     const published = Number(await restart())
     await until(`${published} messages come`, () => seen.size === published)
+  },
+
+  // Knows only nsqlookupds and has default settings but for the number in flight. Bodies say when they were published, in
+  // nanoseconds. Reports the longest time until a message came.
+  async pauses() {
+    const seen = new Set()
+    let longest = 0
+    const settings = {nsqdTCPAddresses: [], lookupdHTTPAddresses: addresses, maxInFlight: 3}
+    startReader(settings, (message) => {
+      const body = message.body.toString()
+      if (!seen.has(body)) {
+        seen.add(body)
+        longest = Math.max(longest, Date.now() - Number(BigInt(body) / 1000000n))
+      }
+      message.finish()
+    })
+    await until('some messages come', () => seen.size >= 20)
+    const published = Number(await restart())
+    await until(`${published} messages come`, () => seen.size >= published)
+    console.log(`longest ${longest} ms`)
   },
 }
 

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nsq_queue::fuzz::marks(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| nsq_queue::fuzz::finished_set(bytes));

@@ -1,7 +1,9 @@
-//! What the fuzz bodies share: how an input is taken apart, a folder to work in, and the corpora run again by plain tests.
+//! What the fuzz bodies share: taking an input apart, a temporary folder, and replaying a corpus.
 //!
-//! A fuzz body is a function of bytes beside the code it tries (`fuzz.rs` of its crate). The fuzzer calls it with
-//! bytes of its own making, a test of the crate with each file of `tests/fuzz/corpus/<target>`.
+//! A fuzz body is a function of bytes in `tests/fuzz/bodies`. Since most bodies need private parts of the crate that they
+//! try, that crate compiles them as its module `fuzz`, for tests and for the fuzzer only; nothing is public for their
+//! sake. The fuzzer calls a body with bytes that it makes up, a test of the crate with each file of
+//! `tests/fuzz/corpus/<target>`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use tempfile::TempDir;
 ///
 /// # Panics
 /// When `body` does, having named the file; and when there is no corpus.
-#[expect(clippy::print_stderr, reason = "a test's word on what failed")]
+#[expect(clippy::print_stderr, reason = "a failing test names its input")]
 pub fn replay(target: &str, body: impl Fn(&[u8])) {
     let folder = corpus(target);
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
@@ -36,12 +38,12 @@ fn corpus(target: &str) -> PathBuf {
         .join(target)
 }
 
-/// An empty folder of one's own, gone with the value.
+/// An empty folder that is removed with the value.
 pub fn folder() -> TempDir {
     tempfile::tempdir().expect("a temporary folder")
 }
 
-/// An input, taken apart from the front. At its end everything is zero or empty, so that each input means something.
+/// An input, taken apart from the front. After its end every value is zero or empty, so that each input is valid.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     rest: &'a [u8],
@@ -53,7 +55,7 @@ impl<'a> Input<'a> {
         Self { rest: bytes }
     }
 
-    /// Whether everything was taken.
+    /// Returns whether everything was taken.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -68,7 +70,7 @@ impl<'a> Input<'a> {
         u16::from_le_bytes([self.byte(), self.byte()])
     }
 
-    /// A number of any size: mostly a small one, a byte says.
+    /// A number of any size, mostly a small one; the first byte chooses.
     pub fn number(&mut self) -> u64 {
         match self.byte() {
             small @ 0..250 => small.into(),
@@ -88,13 +90,13 @@ impl<'a> Input<'a> {
         taken
     }
 
-    /// Bytes behind their count.
+    /// A count of two bytes, and then as many bytes.
     pub fn part(&mut self) -> &'a [u8] {
         let count = self.short();
         self.bytes(count.into())
     }
 
-    /// All that is left.
+    /// All remaining bytes.
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.rest)
     }

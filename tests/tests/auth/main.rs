@@ -11,7 +11,7 @@ fn everything() -> Value {
     json!({"topic": ".*", "channels": [".*"], "permissions": ["subscribe", "publish"]})
 }
 
-/// An nsqd that asks these, with these flags besides.
+/// An nsqd that asks these servers, with these additional flags.
 fn nsqd_asking(servers: &[&AuthServer], flags: &[&str]) -> Nsqd {
     let addresses = servers
         .iter()

@@ -49,7 +49,7 @@ fn any_server_that_answers_will_do() {
         member(&nsqd);
     }
     assert_eq!(server.questions().len(), 6);
-    // Each in its turn.
+    // Each in turn.
     assert!(broken.questions().len() >= 2);
 }
 
@@ -180,7 +180,7 @@ fn heartbeats_and_messages_go_on_while_a_server_is_asked() {
         });
         !answered
     });
-    // Twice the interval without a word from this client: nobody listens to it meanwhile.
+    // The client is silent for twice the interval, but nsqd does not listen to it during that time.
     for _ in 0..3 {
         client.expect_response("_heartbeat_");
         nsqd.post("/pub?topic=t", b"meanwhile");

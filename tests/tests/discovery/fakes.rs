@@ -23,7 +23,7 @@ impl Hanging {
 /// Answers every connection with bytes that mean nothing, and closes it.
 pub(crate) fn talking_garbage() -> SocketAddr {
     serve(|mut stream| {
-        // Whoever hung up already has not missed anything.
+        // A client that hung up already has not missed anything.
         let _ = stream.write_all(b"\x00\x00\x00\x07garbage and more of it");
         let _ = stream.read(&mut [0; 1024]);
     })

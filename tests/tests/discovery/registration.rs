@@ -127,7 +127,7 @@ fn a_restarted_nsqlookupd_hears_everything_again() {
     check(&lookupd, &topics);
 
     lookupd.kill9();
-    // What comes and goes while there is nobody to tell.
+    // Topics that come and go while nsqlookupd is down.
     nsqd.order("/topic/create?topic=meanwhile");
     nsqd.order("/topic/delete?topic=bare");
     lookupd.start_again();
@@ -163,7 +163,7 @@ fn what_is_deleted_is_unregistered() {
     wait_until("channel b is unregistered", PATIENCE, || {
         !lookupd.is_registered("t", Some("b"))
     });
-    // The names stay until somebody deletes them here, too.
+    // The names stay until they are deleted here, too.
     assert_eq!(lookupd.get("/lookup?topic=t").status, 200);
     assert_eq!(lookupd.channels("t"), ["a", "b"]);
     lookupd.order("/topic/delete?topic=t");

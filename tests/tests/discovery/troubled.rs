@@ -8,7 +8,7 @@ use nsq_tests::{Lookupd, Nsqd, PATIENCE, RawClient, Start, free_port, say_loudly
 
 use crate::fakes::{self, Hanging};
 
-/// What nobody should notice: no time-out here is this short, and no machine this slow.
+/// A time that does not count as waiting: shorter than every timeout, but enough for a slow machine.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 #[track_caller]
@@ -121,7 +121,7 @@ fn one_that_does_not_tell_its_channels_costs_its_time_out_and_no_more() {
     });
     let took = publishing.join().expect("it publishes");
     assert!(took < Duration::from_secs(4), "it took {took:?}");
-    // What the other said counts all the same, and nothing went past it.
+    // The other's answer still counts, and nothing went past it.
     nsqd.wait_for_channel("t", "c", &[("message_count", 2)]);
     expect_logged(
         &nsqd,
@@ -162,7 +162,7 @@ fn a_question_without_an_answer_does_not_hold_the_end_up() {
         assert!(nsqd.terminate().success());
     });
     publisher.expect_closed();
-    // The topic is as it would be had nobody asked.
+    // The topic is as if the publish had not been sent.
     nsqd.start_again();
     assert_eq!(nsqd.topic("t")["depth"], 0);
 }

@@ -59,7 +59,7 @@ struct Campaign {
 
 impl Campaign {
     fn new(what: &'static str, flags: &[&'static str], end: fn(&mut Nsqd)) -> Self {
-        // What lives in memory has a bound that slow consumers shall not meet.
+        // What lives in memory has a bound that slow consumers must not meet.
         let own = ["--msg-timeout=1s", "--mem-queue-size=1000000"];
         Self {
             what,
@@ -111,7 +111,7 @@ impl Campaign {
             }
             for (channel, mark) in self.channels.iter().zip(&mut since) {
                 if channel.contains('#') {
-                    // It is there once somebody is back.
+                    // The channel exists again once a client is back.
                     nsqd.wait_for_channel(TOPIC, channel, &[("client_count", 2)]);
                     *mark = ledger.mark();
                 }

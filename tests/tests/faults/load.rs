@@ -8,7 +8,7 @@ use nsq_tests::{Frame, PATIENCE, RawClient, ReadEnd};
 use crate::dice::Dice;
 use crate::ledger::Ledger;
 
-/// Publishes by PUB, MPUB and DPUB until told to stop, connecting anew when nsqd is gone. It rests for `pause` between
+/// Publishes by PUB, MPUB and DPUB until told to stop, and connects again when nsqd is gone. It rests for `pause` between
 /// two commands.
 pub(crate) fn publish(
     address: SocketAddr,
@@ -56,12 +56,12 @@ pub(crate) fn publish(
     }
 }
 
-/// What comes next but for heartbeats, which are answered.
+/// The next frame that is no heartbeat; heartbeats are answered.
 fn answer_of(client: &mut RawClient) -> Result<Frame, ReadEnd> {
     loop {
         match client.next_frame(PATIENCE) {
             Ok(Frame::Response(text)) if text == "_heartbeat_" => {
-                // Should it be gone, the next read tells.
+                // If nsqd is gone, the next read fails.
                 let _ = client.try_send(b"NOP\n");
             }
             other => return other,

@@ -3,29 +3,25 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use nsq_tests::{Frame, Nsqd, PATIENCE, Start, say_loudly, wait_until};
+use nsq_tests::{Frame, Nsqd, PATIENCE, RawClient, Start, say_loudly, wait_until};
 
 /// How long each sync takes.
 const SYNC_MICROS: u64 = 1_500_000;
 
 /// An nsqd with these flags, to whose calls this is done, in strace's words.
 fn nsqd_with(inject: &str, flags: &[&str]) -> Option<Nsqd> {
+    nsqd_with_options(&["-e", &format!("inject={inject}")], flags)
+}
+
+/// An nsqd with these flags under a strace with these options.
+fn nsqd_with_options(options: &[&str], flags: &[&str]) -> Option<Nsqd> {
     if Command::new("strace").arg("-V").output().is_err() {
         say_loudly("SKIPPED: strace is not on this machine, no system call was held up");
         return None;
     }
     // As a grandchild it is not in the way of signals.
-    let inject = format!("inject={inject}");
-    let wrapper = [
-        "strace",
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &inject,
-    ];
+    let strace = ["strace", "-D", "-f", "-qq", "-o", "/dev/null"];
+    let wrapper = [&strace, options].concat();
     Some(Start::with(flags).through(&wrapper).now())
 }
 
@@ -63,8 +59,29 @@ fn a_synced_publish_is_answered_when_a_slow_disk_has_it() {
 }
 
 #[test]
+fn a_client_whose_publish_waits_for_a_slow_disk_is_given_messages_and_finishes_them_meanwhile() {
+    let inject = format!("fdatasync:delay_enter={SYNC_MICROS}");
+    let Some(nsqd) = nsqd_with(&inject, &["--sync-publish"]) else {
+        return;
+    };
+    nsqd.connect().publish("t", "first");
+    nsqd.connect().publish("t", "second");
+    let mut client = nsqd.connect();
+    client.subscribe("t", "c");
+    let publish = RawClient::command("PUB other", b"waits");
+    client.send(&[publish, b"RDY 1\n".to_vec()].concat());
+    let message = client.expect_body("first");
+    client.finish(&message);
+    client.expect_body("second");
+    client.expect_ok();
+}
+
+#[test]
 fn a_failed_sync_refuses_the_publish_and_the_next_one_works() {
-    let Some(nsqd) = nsqd_with("fdatasync:error=EIO:when=1", &["--sync-publish"]) else {
+    // A start tries out a sync too, on a file of its own.
+    let log = "{folder}/topics/t.topic/main.00000000.log";
+    let options = ["-P", log, "-e", "inject=fdatasync:error=EIO:when=1"];
+    let Some(nsqd) = nsqd_with_options(&options, &["--sync-publish"]) else {
         return;
     };
     let mut client = nsqd.connect();
@@ -85,7 +102,7 @@ fn a_failed_sync_refuses_the_publish_and_the_next_one_works() {
     wait_until("nsqd is well again", PATIENCE, || {
         nsqd.get("/ping").text() == "OK"
     });
-    // What was refused may come all the same: it was written.
+    // Refused messages may still come: they were written.
     let mut consumer = nsqd.subscribe("t", "c", 100);
     while consumer.expect_message().text() != "safe" {}
 }
@@ -125,7 +142,8 @@ fn a_failed_write_refuses_the_publish_and_loses_nothing_before_or_after() {
 /// What is ephemeral is in memory only: whatever the disk does is nothing to it.
 #[test]
 fn an_ephemeral_topic_needs_no_disk() {
-    let inject = "pwrite64,fallocate,ftruncate,fdatasync,msync:error=EIO";
+    // The first call of each thread works: those of the main thread try the disk out at the start.
+    let inject = "pwrite64,fallocate,ftruncate,fdatasync,msync:error=EIO:when=2+";
     let Some(nsqd) = nsqd_with(inject, &["--sync-publish"]) else {
         return;
     };
@@ -136,6 +154,9 @@ fn an_ephemeral_topic_needs_no_disk() {
         let message = client.expect_body(&body);
         client.finish(&message);
     }
-    client.send_with_body("PUB t", b"on the disk");
-    assert!(matches!(client.next_frame(PATIENCE), Ok(Frame::Error(_))));
+    wait_until("the disk fails", PATIENCE, || {
+        let mut client = nsqd.connect();
+        client.send_with_body("PUB t", b"on the disk");
+        matches!(client.next_frame(PATIENCE), Ok(Frame::Error(_)))
+    });
 }

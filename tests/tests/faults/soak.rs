@@ -72,7 +72,7 @@ fn mixed_traffic_loses_nothing_and_nothing_creeps() {
                 ledger.wait_for_the_last(channel, &Mark::default(), PATIENCE_AT_THE_END);
             }
         }
-        // What was requeued or held by somebody who vanished comes again first.
+        // Messages that were requeued, or held by a client that vanished, are delivered again.
         for (topic, channel) in TOPICS
             .into_iter()
             .flat_map(|topic| CHANNELS.map(|channel| (topic, channel)))

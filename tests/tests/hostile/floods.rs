@@ -1,4 +1,4 @@
-//! More connections, topics and headers than anybody needs.
+//! More connections, topics and headers than any client needs.
 
 use std::net::SocketAddr;
 
@@ -117,7 +117,7 @@ fn a_client_that_makes_topics_without_end_is_stopped_before_it_stops_others() {
         }
         assert!(channel < 399, "nothing stops it");
     }
-    // What it has made can be taken away again, which it stands in nobody's way of.
+    // The topics that the flood has made can be deleted again, which nothing prevents.
     nsqd.order("/topic/delete?topic=topic-0");
     neighbour.leave();
     assert_eq!(nsqd.get("/ping").text(), "OK");

@@ -1,4 +1,4 @@
-//! Connects, subscribes, topics and channels that come and go, a million times if asked to: nothing stays behind.
+//! Connects, subscribes, topics and channels that come and go, a million times if asked to: nothing is left of them.
 //!
 //! `LEAK_CYCLES` says how many times; `make leaks` has a million.
 
@@ -101,7 +101,7 @@ fn subscribe(address: SocketAddr, what: &str) {
     assert_eq!(answer, OK);
 }
 
-/// Waits until nsqd has seen everybody go, and has told nsqlookupd.
+/// Waits until nsqd has seen everyone go, and has told nsqlookupd.
 #[track_caller]
 fn settle(nsqd: &Nsqd, lookupd: &Lookupd) {
     wait_until(

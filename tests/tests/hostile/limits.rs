@@ -1,4 +1,4 @@
-//! Every limit: below it nobody notices, above it who comes is told which it is, and it is counted.
+//! Every limit: below it nothing changes; above it the client gets an error that names the limit, and it is counted.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

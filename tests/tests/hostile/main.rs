@@ -1,7 +1,8 @@
-//! Clients that mean harm, or might as well: limits and what those see who meet them, floods, lies, and silence.
+//! Clients that do harm, on purpose or not: limits and the errors of clients that reach them, floods, false sizes, and
+//! silence.
 //!
-//! In each case: nothing panics, memory and file handles go back to about what they were, and a good client beside it
-//! gets every one of its messages.
+//! In each case nothing panics, memory and file handles return to about their earlier values, and a well-behaved client
+//! next to the hostile ones gets every one of its messages.
 
 mod bombs;
 mod floods;

@@ -1,4 +1,4 @@
-//! A good client beside the hostile ones: it publishes, consumes, and expects every message in its turn.
+//! A well-behaved client next to the hostile ones: it publishes, consumes, and expects every message in turn.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -71,7 +71,7 @@ pub(crate) fn all_that_is_said(address: SocketAddr, bytes: &[u8]) -> String {
     // An answer may come, and the close, before all is sent.
     let _ = stream.write_all(bytes);
     let mut said = Vec::new();
-    // A reset behind the answer is no less an end.
+    // A reset after the answer also ends it.
     let _ = stream.read_to_end(&mut said);
     String::from_utf8_lossy(&said).into_owned()
 }

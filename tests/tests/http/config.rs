@@ -1,6 +1,6 @@
-//! `/config`: options read and changed while nsqd runs; `/info` beside it.
+//! `/config`: options read and changed while nsqd runs; and `/info`.
 
-use nsq_tests::Nsqd;
+use nsq_tests::{Lookupd, Nsqd};
 
 #[track_caller]
 fn check(nsqd: &Nsqd, option: &str, value: &str) {
@@ -116,7 +116,7 @@ fn the_log_level_is_a_bare_word() {
 fn the_lookup_addresses_are_a_list() {
     let nsqd = Nsqd::start(&[]);
     let path = "/config/nsqlookupd_tcp_addresses";
-    // Nobody listens there; nsqd goes on trying.
+    // No one listens there; nsqd goes on trying.
     let addresses = r#"["127.0.0.1:1","127.0.0.1:2"]"#;
     let reply = nsqd.request("PUT", path, addresses.as_bytes());
     assert_eq!((reply.status, reply.text().as_str()), (200, addresses));
@@ -170,6 +170,7 @@ fn info_tells_where_and_what_it_is() {
         "max_deflate_level",
         "topology_zone",
         "topology_region",
+        "build",
     ]
     .map(|key| {
         text.find(&format!("\"{key}\":"))
@@ -186,4 +187,11 @@ fn info_tells_where_and_what_it_is() {
     assert_eq!(info["max_heartbeat_interval"], 60_000_000_000_u64);
     assert_eq!(info["max_output_buffer_timeout"], 30_000_000_000_u64);
     assert_eq!(info["max_output_buffer_size"], 65_536);
+    let build = info["build"].as_str().expect("it is text");
+    assert!(build.contains(", commit "), "{build}");
+    let lookupd = Lookupd::start().get("/info").json();
+    assert_eq!(
+        (&lookupd["version"], &lookupd["build"]),
+        (&info["version"], &info["build"])
+    );
 }

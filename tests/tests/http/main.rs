@@ -6,6 +6,7 @@ mod manage;
 mod metrics;
 mod peek;
 mod publish;
+mod reference;
 mod routing;
 mod stats;
 mod stats_text;

@@ -68,7 +68,7 @@ fn a_deferred_publish_waits() {
             ("/pub?topic=t&defer=10001", b"x", 400, "INVALID_DEFER"),
         ],
     );
-    // The topic was made all the same.
+    // The topic was still made.
     assert_eq!(nsqd.topic("t")["depth"], 0);
     let mut client = nsqd.subscribe("t", "c", 5);
     let start = Instant::now();

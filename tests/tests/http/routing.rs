@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use nsq_tests::{Nsqd, PATIENCE, RawClient, ReadEnd};
+use nsq_tests::{Admin, Lookupd, Nsqd, PATIENCE, RawClient, ReadEnd};
 
-/// Sends bytes as they are; what comes until the other side closes.
+/// Sends bytes as they are, and returns all bytes until the other side closes.
 fn exchange(nsqd: &Nsqd, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(nsqd.http()).expect("nsqd listens");
     stream
@@ -108,6 +108,18 @@ fn unknown_paths_and_wrong_methods_are_told_apart() {
 }
 
 #[test]
+fn an_nsqd_that_is_no_node_of_a_cluster_says_so() {
+    let nsqd = Nsqd::start(&[]);
+    let text = r#"{"message":"NOT_CLUSTERED: this nsqd was started without --cluster-peer"}"#;
+    for (method, path) in [("GET", "/cluster"), ("POST", "/cluster/remove?node=1")] {
+        let reply = nsqd.request(method, path, b"");
+        assert_eq!((reply.status, reply.text().as_str()), (404, text));
+    }
+    let reply = nsqd.get("/metrics");
+    assert!(!reply.text().contains("nsqd_cluster_"));
+}
+
+#[test]
 fn nearly_right_paths_are_redirected() {
     let nsqd = Nsqd::start(&[]);
     for (method, path, status, location) in [
@@ -201,4 +213,47 @@ fn a_client_in_mid_request_holds_nobody_up() {
     client.publish("t", "x");
     assert!(nsqd.terminate().success());
     assert_eq!(client.next_frame(PATIENCE), Err(ReadEnd::Closed));
+}
+
+#[test]
+fn a_raw_hash_belongs_to_the_name_on_every_daemon() {
+    let nsqd = Nsqd::start(&[]);
+    for path in [
+        "/topic/create?topic=foo",
+        "/topic/create?topic=foo#ephemeral",
+        "/channel/create?topic=foo&channel=c",
+        "/channel/create?topic=foo&channel=c#ephemeral",
+    ] {
+        nsqd.order(path);
+    }
+    assert_eq!(nsqd.post("/pub?topic=foo#ephemeral", b"x").status, 200);
+    assert_eq!(nsqd.topic("foo")["message_count"], 0);
+    nsqd.order("/channel/empty?topic=foo&channel=c#ephemeral");
+    nsqd.order("/channel/delete?topic=foo&channel=c#ephemeral");
+    nsqd.order("/topic/delete?topic=foo#ephemeral");
+    assert_eq!(
+        nsqd.post("/topic/delete?topic=foo#ephemeral", b"").status,
+        404
+    );
+    assert_eq!(nsqd.channel("foo", "c")["channel_name"], "c");
+
+    let lookupd = Lookupd::start();
+    lookupd.order("/topic/create?topic=foo");
+    lookupd.order("/topic/create?topic=foo#ephemeral");
+    lookupd.order("/topic/delete?topic=foo#ephemeral");
+    assert_eq!(lookupd.topics(), ["foo"]);
+
+    let admin = Admin::of_nsqds(&[&nsqd], &[]);
+    let reply = admin.request("DELETE", "/api/topics/foo#ephemeral", b"");
+    assert!(reply.text().contains("TOPIC_NOT_FOUND"), "{}", reply.text());
+    assert_eq!(nsqd.topic("foo")["topic_name"], "foo");
+    nsqd.order("/topic/create?topic=foo#ephemeral");
+    assert_eq!(
+        admin
+            .request("DELETE", "/api/topics/foo#ephemeral", b"")
+            .status,
+        200
+    );
+    assert_eq!(nsqd.topic("foo#ephemeral"), serde_json::Value::Null);
+    assert_eq!(nsqd.topic("foo")["topic_name"], "foo");
 }

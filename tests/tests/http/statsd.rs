@@ -26,7 +26,7 @@ impl Statsd {
         format!("--statsd-address={address}")
     }
 
-    /// Waits for a line that begins so: what it says behind that.
+    /// Waits for a line with this beginning and returns the rest of it.
     #[track_caller]
     fn wait_for(&mut self, begin: &str) -> String {
         let deadline = Instant::now() + PATIENCE;

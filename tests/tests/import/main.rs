@@ -3,5 +3,6 @@
 mod export;
 mod full_disk;
 mod kills;
+mod rollback;
 mod upstream_folder;
 mod vectors;

@@ -1,4 +1,4 @@
-//! Folders that upstream's daemon left; tests/data/upstream/README.md tells how each came to be.
+//! Folders that upstream's daemon left; tests/data/upstream/README.md describes how each was made.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,7 +8,7 @@ use nsq_tests::{Frame, Nsqd, PATIENCE, Start};
 
 use crate::upstream_folder::queue_file_count;
 
-/// `topic, channel, id, attempts, timestamp, body`, as the lists beside the folders have it.
+/// `topic, channel, id, attempts, timestamp, body`, as in the lists next to the folders.
 type Row = (String, String, String, u16, i64, String);
 
 fn case(name: &str) -> PathBuf {

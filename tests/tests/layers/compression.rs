@@ -15,7 +15,7 @@ const COMBINATIONS: [&[&str]; 6] = [
     &[],
 ];
 
-/// A body that is neither all the same nor random.
+/// A body that is neither uniform nor random.
 fn body(length: usize, seed: usize) -> Vec<u8> {
     (0..length)
         .map(|at| u8::try_from((at * at / 77 + seed) % 251).expect("less than 251"))

@@ -35,7 +35,7 @@ fn nsqadmin_shows_its_certificate_to_an_nsqd_that_asks_for_one() {
     );
     assert_eq!(any.json("/api/topics")["topics"], json!(["t"]));
 
-    // Neither without a certificate of its own, nor where nobody vouches for nsqd's.
+    // nsqadmin is refused without its own certificate, and it refuses an nsqd whose certificate it does not trust.
     for flags in [&[trust.as_str()][..], &[&cert, &key]] {
         let refused = Admin::of_nsqds(&[&nsqd], flags);
         let (status, message) = refused.tell("GET", "/api/topics", &Value::Null);

@@ -1,9 +1,11 @@
 //! Who is let in: `--tls-client-auth-policy` and `--tls-required`.
 
 use nsq_tests::Nsqd;
+use nsq_transport::tls::{Authorities, Connector, MinVersion, PemFile, Trust};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-use crate::certificates::{asking_for, client_with, connector, nsqd_with};
-use crate::test_authority::Authority;
+use crate::certificates::{asking_for, client_with, connector, identity, nsqd_with};
+use crate::test_authority::{Authority, Issued};
 
 /// A plain client hears that TLS is required, whatever it says but IDENTIFY.
 #[track_caller]
@@ -101,6 +103,35 @@ fn each_policy_asks_for_what_it_says_and_requires_tls() {
         "--tls-required=tcp-https",
     ];
     assert_eq!(nsqd_with(&known, &flags).get("/ping").status, 200);
+}
+
+#[test]
+fn a_self_signed_certificate_may_be_its_own_authority_on_both_sides() {
+    let folder = Authority::new();
+    let own = self_signed(&folder, "127.0.0.1");
+    let flags = [
+        format!("--tls-cert={}", own.cert),
+        format!("--tls-key={}", own.key),
+        format!("--tls-root-ca-file={}", own.cert),
+        "--tls-client-auth-policy=require-verify".to_owned(),
+    ];
+    let nsqd = Nsqd::start(&flags.each_ref().map(String::as_str));
+    let roots = Authorities::load(&PemFile::new("ca", &own.cert)).unwrap();
+    let trust = Trust::Authorities(roots);
+    let connector = Connector::new(trust, Some(identity(&own)), MinVersion::Tls12);
+    client_with(&nsqd, &["tls_v1"], Some(&connector)).publish("t", "hello");
+}
+
+/// As `openssl req -x509` makes it, with the host as a subject alternative name.
+fn self_signed(folder: &Authority, host: &str) -> Issued {
+    let key = KeyPair::generate().expect("keys can be made");
+    let mut params = CertificateParams::new([host.to_owned()]).expect("the host is a name");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).expect("it can sign itself");
+    Issued {
+        cert: folder.write("self.pem", &certificate.pem()),
+        key: folder.write("self.key", &key.serialize_pem()),
+    }
 }
 
 #[test]

@@ -80,12 +80,20 @@ fn a_check_tells_before_the_start_what_would_end_it() {
     let config = folder.path().join("nsqd.cfg");
     fs::write(&config, "msg_timeot = \"1s\"").expect("the file can be written");
     let config = format!("--config={}", config.display());
-    let (code, stdout, _) = run("nsqd", &[&config, "--check-config"]);
-    assert_eq!(code, Some(0));
-    assert!(
-        stdout.contains("nsqd has no option msg_timeot, it is passed over"),
-        "{stdout}"
-    );
+    for args in [
+        &["nsqd"][..],
+        &["nsqlookupd"],
+        &["nsqadmin", "--nsqd-http-address=127.0.0.1:1"],
+    ] {
+        let args = [args, &[&config, "--check-config"]].concat();
+        let (code, stdout, stderr) = run(args[0], &args[1..]);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{args:?}");
+        let told = format!("nsqd.cfg: {} has no option msg_timeot", args[0]);
+        assert!(stderr.contains(&told), "{args:?}: {stderr}");
+    }
+    let nsqd = Start::with(&[&config]).now();
+    let warning = "nsqd has no option msg_timeot: ignored";
+    assert!(nsqd.log().wait_for(warning, PATIENCE).is_some());
     for args in [
         &["nsqlookupd"][..],
         &["nsqadmin", "--nsqd-http-address=127.0.0.1:1"],

@@ -1,8 +1,12 @@
-//! What an operator does with the programs beside running them: reading their options, changing them while they run, and
+//! What an operator does with the programs other than running them: reading their options, changing them at run time, and
 //! having a service manager watch them.
 
 mod config;
 mod drain;
+mod file_system;
+mod free_segments;
+mod limits;
+mod permissions;
 mod reference;
 mod reliability;
 mod reload;

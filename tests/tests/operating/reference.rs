@@ -22,9 +22,9 @@ const PROGRAMS: [&str; 9] = [
 
 const HEAD: &str = "# Reference of every flag
 
-Made from the programs themselves: `<program> --help=markdown` prints its part, `--help=man` a manual page, `--help=bash`,
-`--help=zsh` and `--help=fish` what these shells need to complete its flags. Flags stand with one dash or two, a value follows
-after `=` or as the next argument; the command line wins over the config file.
+Made from the programs themselves: `<program> --help=markdown` prints its part, `--help=man` a manual page,
+`--help=bash`, `--help=zsh` and `--help=fish` what these shells need to complete its flags. Flags stand with one dash
+or two, a value follows after `=` or as the next argument; the command line wins over the config file.
 
 ";
 
@@ -40,7 +40,7 @@ fn help(program: &str, form: &str) -> String {
     String::from_utf8(output.stdout).expect("help is text")
 }
 
-/// With `WRITE_REFERENCE=1` in the environment the file is written anew.
+/// With `WRITE_REFERENCE=1` in the environment, the file is replaced.
 #[test]
 fn the_reference_says_what_the_programs_say() {
     let mut made = HEAD.to_owned();

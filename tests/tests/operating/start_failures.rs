@@ -85,11 +85,11 @@ fn a_data_path_that_cannot_be_used() {
         &[&format!("--data-path={}", file.display())],
         &["not a directory (--data-path: must be a directory"],
     );
-    // Nobody makes folders there, whoever they are.
+    // No user can create folders there, not even root.
     check_nsqd(
         &["--data-path=/sys"],
         &[
-            "/sys/topics",
+            "the file system of /sys cannot create a file",
             "(--data-path: this user must be able to write there)",
         ],
     );

@@ -22,7 +22,8 @@ impl Manager {
         Self { socket, folder }
     }
 
-    /// How to start something that tells this one, with a watchdog's interval in microseconds.
+    /// The command through which a program is started that notifies this supervisor, with a watchdog's interval in
+    /// microseconds.
     fn wrapper(&self, watchdog_micros: u32) -> [String; 3] {
         let path = self.folder.path().join("notify");
         [
@@ -32,7 +33,7 @@ impl Manager {
         ]
     }
 
-    /// Waits until it is told this; what comes before is passed over if it is one of `between`.
+    /// Waits for this notification; those of `between` may arrive before it.
     #[track_caller]
     fn hears(&self, wanted: &str, between: &[&str]) {
         loop {

@@ -235,3 +235,51 @@ fn without_a_memory_queue_order_is_kept() {
         client.finish(&message);
     }
 }
+
+#[test]
+fn a_consumer_that_requeues_everything_meets_every_message_before_one_comes_again() {
+    for channel in ["c", "c#ephemeral"] {
+        let nsqd = Nsqd::start(&[]);
+        let mut client = nsqd.subscribe("t", channel, 1);
+        let bodies: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+        nsqd.connect().publish_many("t", &bodies);
+        for body in &bodies {
+            let message = client.expect_body(body);
+            assert_eq!(message.attempts, 1);
+            client.send_line(&format!("REQ {} 0", message.id));
+        }
+        assert_eq!(client.expect_body("0").attempts, 2);
+    }
+}
+
+#[test]
+fn a_deep_backlog_holds_a_requeued_message_for_no_more_than_the_memory_queue() {
+    let nsqd = Nsqd::start(&["--mem-queue-size=10"]);
+    let mut client = nsqd.subscribe("t", "c", 1);
+    let bodies: Vec<_> = (0..100).map(|index| index.to_string()).collect();
+    nsqd.connect().publish_many("t", &bodies);
+    let first = client.expect_body("0");
+    client.send_line(&format!("REQ {} 0", first.id));
+    for body in &bodies[1..=10] {
+        let message = client.expect_body(body);
+        client.finish(&message);
+    }
+    assert_eq!(client.expect_body("0").attempts, 2);
+}
+
+#[test]
+fn an_ephemeral_channel_that_nobody_reads_keeps_its_bound() {
+    let nsqd = Nsqd::start(&["--mem-queue-size=5"]);
+    // It stays as long as it has a client.
+    let _idle = nsqd.subscribe("t", "c#ephemeral", 0);
+    let mut producer = nsqd.connect();
+    let bodies: Vec<_> = (0..1000).map(|index| index.to_string()).collect();
+    for _ in 0..20 {
+        producer.publish_many("t", &bodies);
+    }
+    let channel = nsqd.channel("t", "c#ephemeral");
+    assert_eq!(
+        (&channel["depth"], &channel["message_count"]),
+        (&json!(5), &json!(20_000))
+    );
+}

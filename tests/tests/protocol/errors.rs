@@ -30,7 +30,7 @@ pub(crate) fn line(line: &str) -> Vec<u8> {
     format!("{line}\n").into_bytes()
 }
 
-/// A command line and a size, with nothing behind it.
+/// A command line and a size, with nothing after it.
 pub(crate) fn sized(line: &str, size: i32) -> Vec<u8> {
     [line.as_bytes(), b"\n", &size.to_be_bytes()].concat()
 }

@@ -7,6 +7,7 @@ mod framing;
 mod heartbeats;
 mod identify;
 mod in_flight;
+mod log_lines;
 mod publish_errors;
 mod topics;
 mod topology;

@@ -1,4 +1,4 @@
-//! Publishes that nsqd refuses, and what they leave behind.
+//! Publishes that nsqd refuses, and the state after them.
 
 use nsq_tests::{Nsqd, RawClient};
 

@@ -73,7 +73,7 @@ fn deleting_disconnects_subscribers_without_a_word() {
     assert_eq!(nsqd.topic("t"), Value::Null);
     of_topic.expect_closed();
 
-    // A producer stays, and its next publish makes the topic anew.
+    // A producer stays, and its next publish creates the topic again.
     producer.publish("t", "y");
     assert_eq!(nsqd.topic("t")["message_count"], 1);
     assert_eq!(nsqd.topic("t")["channels"], Value::Array(vec![]));

@@ -3,7 +3,11 @@
 #[path = "../../../crates/nsq-transport/src/tls/test_authority.rs"]
 mod test_authority;
 
-use nsq_tests::{AuthServer, Lookupd, Nsqd, Start};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nsq_tests::{AuthServer, Cluster, Frame, Lookupd, Nsqd, RawClient, Start, say_loudly};
 use serde_json::json;
 
 use self::test_authority::Authority;
@@ -146,6 +150,140 @@ fn it_finds_every_nsqd_and_finds_a_killed_one_again() {
     }
 }
 
+/// The client knows only nsqlookupd. A node of a cluster is killed and loses its disk; what it had comes from the others.
+#[test]
+fn a_node_of_a_cluster_is_lost_and_no_message_with_it() {
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let lookupd = Lookupd::start();
+    let registering = format!("--lookupd-tcp-address={}", lookupd.tcp());
+    let mut cluster = Cluster::start(3, &[&registering, "--msg-timeout=2s"]);
+    let mut published = 0;
+    let mut publish = |nsqd: &Nsqd| {
+        let bodies: Vec<_> = (published..published + 500)
+            .map(|serial| format!("message-{serial}"))
+            .collect();
+        nsqd.connect().publish_many(crate::TOPIC, &bodies);
+        published += bodies.len();
+        published
+    };
+    for node in cluster.nodes() {
+        publish(node);
+    }
+    let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.tcp()).collect();
+    lookupd.wait_for_producers(crate::TOPIC, &addresses);
+    library.run("discover", &[lookupd.http()], || {
+        publish(&cluster[0]);
+        cluster.lose(0);
+        publish(&cluster[1]);
+        publish(&cluster[2]).to_string()
+    });
+}
+
+/// Default settings but for the number in flight, as many as there are nodes. The publishers go on at the other nodes when one
+/// is killed.
+#[test]
+fn no_message_takes_long_when_a_node_of_a_cluster_is_killed() {
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let lookupd = Lookupd::start();
+    let registering = format!("--lookupd-tcp-address={}", lookupd.tcp());
+    let mut cluster = Cluster::start(3, &[&registering]);
+    let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.tcp()).collect();
+    cluster[0].order(&format!("/topic/create?topic={}", crate::TOPIC));
+    cluster[0].order(&format!(
+        "/channel/create?topic={}&channel={CHANNEL}",
+        crate::TOPIC
+    ));
+    lookupd.wait_for_producers(crate::TOPIC, &addresses);
+    let is_publishing = AtomicBool::new(true);
+    let published = AtomicUsize::new(0);
+    let report = std::thread::scope(|scope| {
+        for number in 0..3 {
+            let (addresses, is_publishing, published) = (&addresses, &is_publishing, &published);
+            scope.spawn(move || publish_stamps(addresses, number, is_publishing, published));
+        }
+        library.run("pauses", &[lookupd.http()], || {
+            cluster[0].kill9();
+            std::thread::sleep(Duration::from_secs(8));
+            cluster[0].start_again();
+            cluster.wait_until_ok();
+            std::thread::sleep(Duration::from_secs(2));
+            is_publishing.store(false, Relaxed);
+            // Those under way end within their own patience.
+            std::thread::sleep(Duration::from_secs(7));
+            published.load(Relaxed).to_string()
+        })
+    });
+    say_loudly(&format!("{}: {report}", module_path!()));
+    let longest = report
+        .split(' ')
+        .nth(1)
+        .and_then(|millis| millis.parse().ok());
+    let longest = Duration::from_millis(longest.expect("it says how long"));
+    assert!(longest < LONGEST_PAUSE, "a message took {longest:?}");
+}
+
+/// Much more than it should be, for a busy machine.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// Publishes the time, each until some node has answered `OK`.
+fn publish_stamps(
+    addresses: &[SocketAddr],
+    number: usize,
+    is_publishing: &AtomicBool,
+    published: &AtomicUsize,
+) {
+    let mut client = None;
+    let mut node = number;
+    let mut last = 0;
+    while is_publishing.load(Relaxed) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.expect("it is after 1970").as_nanos() / 3 * 3;
+        // A number of its own for each publisher.
+        let stamp = now.max(last + 3) + number as u128;
+        last = stamp - number as u128;
+        let command = RawClient::command(
+            &format!("PUB {}", crate::TOPIC),
+            stamp.to_string().as_bytes(),
+        );
+        loop {
+            let address = addresses[node % addresses.len()];
+            if client.is_none()
+                && let Ok(mut new) = RawClient::try_connect(address)
+            {
+                new.try_send(b"  V2").ok();
+                client = Some(new);
+            }
+            let sent = client.as_mut().is_some_and(|client| {
+                let sent = client.try_send(&command).is_ok();
+                sent && answers_ok(client)
+            });
+            if sent {
+                break;
+            }
+            client = None;
+            node += 1;
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        published.fetch_add(1, Relaxed);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn answers_ok(client: &mut RawClient) -> bool {
+    loop {
+        match client.next_frame(Duration::from_secs(6)) {
+            Ok(Frame::Response(text)) if text == "OK" => return true,
+            // A heartbeat.
+            Ok(Frame::Response(_)) => drop(client.try_send(b"NOP\n")),
+            _ => return false,
+        }
+    }
+}
+
 #[test]
 fn a_body_of_100_kb_arrives_whole() {
     let Some(nsqd) = run("large-body") else {
@@ -160,7 +298,7 @@ fn heartbeats_keep_idle_connections() {
     check_all_finished(&nsqd, 1, 0, 0);
 }
 
-/// Runs scenarios through these layers, against an nsqd with a certificate and these flags besides.
+/// Runs scenarios through these layers, against an nsqd with a certificate and these additional flags.
 #[track_caller]
 fn check_through(layers: &[&str], flags: &[&str], shows_certificate: bool) {
     let Some(library) = crate::LIBRARY.as_ref() else {
@@ -197,7 +335,7 @@ fn check_through(layers: &[&str], flags: &[&str], shows_certificate: bool) {
     }
 }
 
-/// With it, statistics are not to be had by plain HTTP.
+/// With it, statistics are not available by plain HTTP.
 const REQUIRED: &str = "--tls-required";
 
 #[test]

@@ -1,7 +1,8 @@
-//! The tutorial, done as it says.
+//! The tutorial and the guides, done as they say: one shell in each terminal, and only what readers see.
 
 mod page;
 mod stage;
+mod terminal;
 
 use std::fs;
 use std::path::Path;
@@ -13,16 +14,30 @@ use stage::Stage;
 
 #[test]
 fn the_tutorial_does_what_it_says() {
-    for program in ["bash", "curl"] {
+    follow("TUTORIAL.md", &["bash", "curl", "setsid"]);
+}
+
+#[test]
+fn the_guide_to_tls_does_what_it_says() {
+    follow("TLS.md", &["bash", "curl", "setsid", "openssl"]);
+}
+
+#[test]
+fn the_guide_to_an_authorization_server_does_what_it_says() {
+    follow("AUTH.md", &["bash", "curl", "setsid", "python3"]);
+}
+
+fn follow(name: &str, programs: &[&str]) {
+    for program in programs {
         if !is_there(program) {
             say_loudly(&format!(
-                "SKIPPED: no {program} is on this machine, the tutorial was not tried"
+                "SKIPPED: no {program} is on this machine, docs/{name} was not tried"
             ));
             return;
         }
     }
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let page = fs::read_to_string(project.join("docs/TUTORIAL.md")).expect("there is a tutorial");
+    let page = fs::read_to_string(project.join("docs").join(name)).expect("there is that page");
     let steps = steps(&page);
     let mut missing: Vec<&str> = steps
         .iter()
@@ -33,7 +48,7 @@ fn the_tutorial_does_what_it_says() {
     missing.retain(|program| !is_there(program));
     for program in &missing {
         say_loudly(&format!(
-            "SKIPPED: no {program} is on this machine, its part of the tutorial was not tried"
+            "SKIPPED: no {program} is on this machine, its part of docs/{name} was not tried"
         ));
     }
 
@@ -46,7 +61,7 @@ fn the_tutorial_does_what_it_says() {
         {
             continue;
         }
-        eprintln!("line {}", step.line);
+        eprintln!("docs/{name}, line {}", step.line);
         take(&mut stage, step, &project);
     }
 }
@@ -54,23 +69,26 @@ fn the_tutorial_does_what_it_says() {
 fn take(stage: &mut Stage, step: &Step, project: &Path) {
     let line = step.line;
     match &step.action {
-        Action::Run { script, output } => {
-            let printed = stage.run(script).stdout;
-            let printed = String::from_utf8_lossy(&printed);
+        Action::EveryTerminal { script } => stage.begin_every_terminal_with(script),
+        Action::Run {
+            terminal,
+            script,
+            output,
+        } => {
+            let printed = stage.run(*terminal, script);
             if let Some(shown) = output {
                 assert_same(line, &stage.here(shown), &printed);
             }
         }
-        Action::Start { name, script } => stage.start(name, script),
-        Action::Expect { name, lines } if stage.is_running(name) => {
+        Action::Stay { terminal, script } => stage.stay(*terminal, script),
+        Action::Expect { terminal, lines } if stage.is_open(*terminal) => {
             for line in lines {
-                stage.expect(name, line);
+                stage.expect(*terminal, line);
             }
         }
-        Action::Stop { name } if stage.is_running(name) => stage.stop(name),
-        // Its language is not here.
-        Action::Expect { .. } | Action::Stop { .. } => {}
-        Action::Gone { name } => stage.gone(name),
+        Action::Interrupt { terminal } if stage.is_open(*terminal) => stage.interrupt(*terminal),
+        // The terminal's language is not on this machine.
+        Action::Expect { .. } | Action::Interrupt { .. } => {}
         Action::Write { path, text } => stage.write(path, text),
         Action::Example { name, text } => {
             let path = format!("crates/nsq-client/examples/{name}.rs");
@@ -97,10 +115,9 @@ fn assert_same(line: usize, shown: &str, printed: &str) {
 
 fn is_there(program: &str) -> bool {
     let found = Command::new(program)
-        .arg(if program == "go" {
-            "version"
-        } else {
-            "--version"
+        .arg(match program {
+            "go" | "openssl" => "version",
+            _ => "--version",
         })
         .output();
     found.is_ok_and(|output| output.status.success())

@@ -1,18 +1,24 @@
-//! What a page of documentation tells its reader to do, step by step.
+//! The steps that a page of documentation has its reader do.
 //!
-//! Steps are fenced blocks; what follows the language in the opening line is not shown to readers:
+//! A step must be clear from the page as readers see it, so the test reads the same text as they do:
 //!
-//! | opening line, or comment | step |
+//! | on the page | step |
 //! |---|---|
-//! | `sh` | runs to its end, successfully |
-//! | `sh background=<name>` | is started and stays |
+//! | `**Terminal 2**` | the blocks that follow belong to that terminal, which is opened when it is first named |
+//! | `**every terminal**` | the next block is what each terminal runs first |
+//! | `**Ctrl-C** in terminal 2` | the key |
+//! | a file's name in bold and backquotes | the next block, of no shell, is that file |
+//!
+//! What follows the language in a block's opening line is not shown to readers, and adds nothing that they need:
+//!
+//! | opening line | step |
+//! |---|---|
+//! | `sh` | is typed, and returns successfully |
+//! | `sh stays` | is typed, and goes on until Ctrl-C |
 //! | `sh by-hand` | none: it cannot be done in a test |
-//! | `text` | what the last `sh` prints |
-//! | `text of=<name>` | lines that come, in any order, from what is in the background |
-//! | `<language> file=<path>` | makes that file |
+//! | `text` | all that the last `sh` has shown in its terminal; after one that stays or leaves a program running, lines among what it shows |
+//! | `text later` | lines that the terminal shows at some time, in any order |
 //! | `rust example=<name>` | this is that example of `nsq-client` |
-//! | `<!-- stop <name> -->` | Ctrl-C, and a good end |
-//! | `<!-- gone <name> -->` | has ended by itself |
 //!
 //! `needs=<program>` on a block leaves it out where there is no such program.
 
@@ -27,18 +33,26 @@ pub(crate) struct Step {
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Action {
+    /// What each terminal runs when it is opened.
+    EveryTerminal {
+        script: String,
+    },
     Run {
+        terminal: usize,
         script: String,
         /// With `…` for anything; `None` where the page shows nothing.
         output: Option<String>,
     },
-    Start {
-        name: String,
+    Stay {
+        terminal: usize,
         script: String,
     },
     Expect {
-        name: String,
+        terminal: usize,
         lines: Vec<String>,
+    },
+    Interrupt {
+        terminal: usize,
     },
     Write {
         path: String,
@@ -48,12 +62,6 @@ pub(crate) enum Action {
         name: String,
         text: String,
     },
-    Stop {
-        name: String,
-    },
-    Gone {
-        name: String,
-    },
 }
 
 /// The steps of a page.
@@ -61,7 +69,7 @@ pub(crate) enum Action {
 /// # Panics
 /// On a block that is none of the above.
 pub(crate) fn steps(page: &str) -> Vec<Step> {
-    let mut steps = vec![];
+    let mut reader = Reader::default();
     let mut lines = page.lines().enumerate();
     while let Some((index, line)) = lines.next() {
         let line_number = index + 1;
@@ -71,71 +79,116 @@ pub(crate) fn steps(page: &str) -> Vec<Step> {
                 .take_while(|line| *line != "```")
                 .flat_map(|line| [line, "\n"])
                 .collect();
-            take_block(&mut steps, line_number, info, text);
-        } else if let Some(order) = line.strip_prefix("<!-- ") {
-            let order = order.trim_end_matches(" -->");
-            let action = match order.split_once(' ') {
-                Some(("stop", name)) => Action::Stop { name: name.into() },
-                Some(("gone", name)) => Action::Gone { name: name.into() },
-                _ => panic!("line {line_number}: no order: {line:?}"),
-            };
-            steps.push(Step {
-                line: line_number,
-                needs: None,
-                action,
-            });
+            reader.take_block(line_number, info, text);
+        } else {
+            reader.take_prose(line_number, line);
         }
     }
-    steps
+    reader.steps
 }
 
-fn take_block(steps: &mut Vec<Step>, line: usize, info: &str, text: String) {
-    let mut words = info.split(' ');
-    let language = words.next().unwrap_or_default();
-    let (mut needs, mut mark) = (None, None);
-    for word in words {
-        match word.split_once('=') {
-            Some(("needs", program)) => needs = Some(program.to_owned()),
-            other => mark = Some(other.unwrap_or((word, ""))),
+#[derive(Default)]
+struct Reader {
+    steps: Vec<Step>,
+    terminal: usize,
+    every_terminal: bool,
+    file: Option<String>,
+}
+
+impl Reader {
+    /// What is in bold says where the next block belongs.
+    fn take_prose(&mut self, line: usize, text: &str) {
+        let pieces: Vec<&str> = text.split("**").collect();
+        for (index, piece) in pieces.iter().enumerate().skip(1).step_by(2) {
+            if let Some(number) = piece.strip_prefix("Terminal ") {
+                self.terminal = number.parse().expect("terminals have numbers");
+            } else if *piece == "every terminal" {
+                self.every_terminal = true;
+            } else if *piece == "Ctrl-C" {
+                let rest = pieces.get(index + 1).copied().unwrap_or_default();
+                let number = rest
+                    .strip_prefix(" in terminal ")
+                    .and_then(|rest| rest.split([' ', '.', ',', ':']).next())
+                    .and_then(|number| number.parse().ok());
+                let terminal = number.unwrap_or_else(|| panic!("line {line}: in which terminal?"));
+                self.push(line, None, Action::Interrupt { terminal });
+            } else if let Some(path) = piece
+                .strip_prefix('`')
+                .and_then(|path| path.strip_suffix('`'))
+            {
+                self.file = Some(path.to_owned());
+            }
         }
     }
-    let action = match (language, mark) {
-        ("sh", Some(("by-hand", ""))) => return,
-        ("sh", None) => Action::Run {
-            script: text,
-            output: None,
-        },
-        ("sh", Some(("background", name))) => Action::Start {
-            name: name.into(),
-            script: text,
-        },
-        ("text", None) => {
-            let Some(Action::Run { output, .. }) = steps.last_mut().map(|step| &mut step.action)
-            else {
-                panic!("line {line}: output of nothing");
-            };
-            *output = Some(text);
-            return;
+
+    fn take_block(&mut self, line: usize, info: &str, text: String) {
+        let mut words = info.split(' ');
+        let language = words.next().unwrap_or_default();
+        let (mut needs, mut mark) = (None, "");
+        for word in words {
+            match word.split_once('=') {
+                Some(("needs", program)) => needs = Some(program.to_owned()),
+                _ => mark = word,
+            }
         }
-        ("text", Some(("of", name))) => Action::Expect {
-            name: name.into(),
-            lines: text.lines().map(str::to_owned).collect(),
-        },
-        (_, Some(("file", path))) => Action::Write {
-            path: path.into(),
-            text,
-        },
-        ("rust", Some(("example", name))) => Action::Example {
-            name: name.into(),
-            text,
-        },
-        _ => panic!("line {line}: no such block: ```{info}"),
-    };
-    steps.push(Step {
-        line,
-        needs,
-        action,
-    });
+        let terminal = self.terminal;
+        let action = match (language, mark) {
+            ("sh", "by-hand") => return,
+            ("sh", "") if std::mem::take(&mut self.every_terminal) => {
+                Action::EveryTerminal { script: text }
+            }
+            ("sh" | "text", _) if terminal == 0 => panic!("line {line}: in which terminal?"),
+            ("sh", "") => Action::Run {
+                terminal,
+                script: text,
+                output: None,
+            },
+            ("sh", "stays") => Action::Stay {
+                terminal,
+                script: text,
+            },
+            ("text", "") => match self.steps.last_mut().map(|step| &mut step.action) {
+                Some(Action::Run { script, output, .. }) if !leaves_a_program(script) => {
+                    *output = Some(text);
+                    return;
+                }
+                Some(Action::Run { .. } | Action::Stay { .. }) => expect(terminal, &text),
+                _ => panic!("line {line}: output of nothing"),
+            },
+            ("text", "later") => expect(terminal, &text),
+            ("rust", _) if mark.starts_with("example=") => Action::Example {
+                name: mark.trim_start_matches("example=").to_owned(),
+                text,
+            },
+            _ => match self.file.take() {
+                Some(path) => Action::Write { path, text },
+                None => panic!("line {line}: of which file? ```{info}"),
+            },
+        };
+        self.push(line, needs, action);
+    }
+
+    fn push(&mut self, line: usize, needs: Option<String>, action: Action) {
+        self.steps.push(Step {
+            line,
+            needs,
+            action,
+        });
+    }
+}
+
+fn expect(terminal: usize, text: &str) -> Action {
+    Action::Expect {
+        terminal,
+        lines: text.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// Whether a program runs on in the terminal's background and may print at any time.
+fn leaves_a_program(script: &str) -> bool {
+    script
+        .lines()
+        .any(|line| line.ends_with(" &") || line.contains(" & "))
 }
 
 /// Whether `text` is `pattern`, with anything in the places of `…`.
@@ -169,4 +222,18 @@ fn anything_fits_in_the_place_of_dots() {
     ] {
         assert!(!fits(pattern, text), "{pattern:?} {text:?}");
     }
+}
+
+#[test]
+fn a_block_belongs_to_the_terminal_and_the_file_that_readers_see() {
+    let page = "In **Terminal 2**:\n```sh\nls\n```\n```text\na\n```\nWrite **`x.py`**:\n```python needs=python3\n1\n```\n\
+                **Ctrl-C** in terminal 2.\n";
+    let steps = steps(page);
+    assert!(
+        matches!(&steps[0].action, Action::Run { terminal: 2, script, output: Some(output) }
+            if script == "ls\n" && output == "a\n")
+    );
+    assert!(matches!(&steps[1].action, Action::Write { path, .. } if path == "x.py"));
+    assert_eq!(steps[1].needs.as_deref(), Some("python3"));
+    assert!(matches!(steps[2].action, Action::Interrupt { terminal: 2 }));
 }

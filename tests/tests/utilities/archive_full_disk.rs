@@ -60,7 +60,7 @@ fn archive_on(bench: &Bench, disk: &Path, flags: &[&str]) -> Tool {
     bench.archive_to(&format!("--output-dir={disk}/out"), &flags)
 }
 
-/// A number, and nearly a kilobyte that nobody can make shorter than half.
+/// A number, and nearly a kilobyte that compression cannot halve.
 fn incompressible_line(number: usize) -> String {
     let mut line = number.to_string() + " ";
     let mut state = u64::try_from(number).expect("it is small") + 1;

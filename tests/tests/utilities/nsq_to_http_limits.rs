@@ -58,7 +58,7 @@ fn an_endpoint_that_does_not_answer_in_time_has_failed() {
 #[test]
 fn an_endpoint_that_does_not_take_the_connection_in_time_has_failed() {
     let nsqd = Nsqd::start(&[]);
-    // A listener with room for one connection that nobody accepts: the kernel answers no second one.
+    // A listener with room for one connection that is never accepted: the kernel does not answer a second one.
     let listener =
         socket(AddressFamily::INET, SocketType::STREAM, None).expect("there are sockets");
     bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0))).expect("loopback has free ports");

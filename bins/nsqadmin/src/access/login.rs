@@ -54,11 +54,11 @@ pub(crate) enum Refusal {
     TooMany,
 }
 
-/// Everybody who may log in, and who has.
+/// The users who may log in, and the sessions of those who have.
 #[derive(Debug)]
 pub(crate) struct Login {
     hashes: HashMap<String, String>,
-    /// Verified for names that are nobody's, so that they take as long.
+    /// Verified for unknown names, so that they take as long.
     decoy: String,
     lifetime: Duration,
     sessions: Mutex<Sessions>,
@@ -72,7 +72,7 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    /// `None` when nobody is given, and so everybody is let in.
+    /// `None` without `--login-user`: everyone is let in.
     pub(super) fn new(settings: &Settings) -> Result<Option<Self>, LoginError> {
         if settings.login_users.is_empty() {
             return Ok(None);
@@ -117,7 +117,7 @@ impl Login {
         sessions.user_of(id, Instant::now()).map(str::to_owned)
     }
 
-    /// Begins a session for somebody whose password is right; the `Set-Cookie` that does it.
+    /// Begins a session for a user whose password is right; returns its `Set-Cookie`.
     pub(crate) fn begin(&self, user: &str, path: &str, secure: bool) -> Option<HeaderValue> {
         let id = lock(&self.sessions).begin(user, Instant::now())?;
         cookie(&id.text(), self.lifetime, path, secure)

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
 
-/// What a browser shows to be somebody: 32 random bytes.
+/// The cookie that identifies a session: 32 random bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SessionId([u8; 32]);
 
-/// Sessions by the digest of their id: how long a look-up takes tells nothing of an id.
+/// Sessions by the digest of their id: so the time of a look-up reveals nothing about an id.
 #[derive(Debug)]
 pub(super) struct Sessions {
     by_digest: HashMap<Vec<u8>, Session>,
@@ -35,7 +35,7 @@ impl Sessions {
         }
     }
 
-    /// A session for somebody who has shown their password. `None` when the system has no randomness.
+    /// A session for a user whose password was verified. `None` when the system has no randomness.
     pub(super) fn begin(&mut self, user: &str, now: Instant) -> Option<SessionId> {
         let mut id = SessionId([0; 32]);
         SystemRandom::new().fill(&mut id.0).ok()?;

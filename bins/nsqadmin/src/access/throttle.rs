@@ -45,7 +45,7 @@ impl Throttle {
         failures.count = failures.count.saturating_add(1);
     }
 
-    /// Whoever got it right starts anew.
+    /// A right password resets the count.
     pub(super) fn forget(&mut self, address: IpAddr) {
         self.failures.remove(&network(address));
     }

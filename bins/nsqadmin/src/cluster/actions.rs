@@ -1,12 +1,12 @@
 //! What can be done to the cluster: create, delete, pause, unpause, empty, tombstone.
 //!
-//! Each is one order to every daemon concerned, all at once, and none is held back by another's failure. The order
-//! of rounds is what keeps a deleted topic deleted: first who has it is found out, then nsqlookupd forgets it, then
-//! the nsqds delete it.
+//! Each is one POST to every daemon concerned, all at once, and no daemon waits for another that fails. The order of
+//! the rounds keeps a deleted topic deleted: first we find out which nsqds have it, then nsqlookupd forgets it, then the
+//! nsqds delete it.
 
 use nsq_daemon::http::client::query_escape;
 
-use super::failure::DaemonKind;
+use super::failure::{DaemonKind, Failure};
 use super::fan_out::ask_all;
 use super::{Cluster, ClusterError, Found, Producer, Warnings};
 
@@ -19,9 +19,9 @@ pub struct Target<'a> {
     pub channel: Option<&'a str>,
 }
 
-/// What the nsqds that have a topic or channel are told to do with it.
+/// What to do with the messages of a topic or channel, on the nsqds that have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum QueueAction {
     /// Deliver no more.
     Pause,
     /// Deliver again.
@@ -30,7 +30,7 @@ pub enum Action {
     Empty,
 }
 
-impl Action {
+impl QueueAction {
     /// `pause`, `unpause` or `empty`, as in the API.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Target<'_> {
     }
 
     /// `/topic/pause?topic=t` or `/channel/pause?topic=t&channel=c`.
-    fn path(&self, verb: &str) -> String {
+    pub(super) fn path(&self, verb: &str) -> String {
         let topic = query_escape(self.topic);
         match self.channel {
             None => format!("/topic/{verb}?topic={topic}"),
@@ -69,10 +69,10 @@ impl Cluster {
     /// of its HTTP interface).
     ///
     /// # Errors
-    /// [`ClusterError`] when nobody knows the topic, or none of its nsqds the channel.
+    /// [`ClusterError`] when no daemon knows the topic, or none of its nsqds the channel.
     pub async fn act(
         &self,
-        action: Action,
+        action: QueueAction,
         target: Target<'_>,
         only: Option<&str>,
     ) -> Result<Warnings, ClusterError> {
@@ -87,17 +87,19 @@ impl Cluster {
             }
         }
         let path = target.path(action.name());
-        let heard = self.order_nsqds(&producers, &path, &mut warnings).await;
-        self.note_deed();
-        heard.or_missing(target)?;
-        Ok(warnings)
+        let responses = self.order_nsqds(&producers, &path, &mut warnings).await;
+        match target.channel {
+            _ if !responses.are_all_not_found() => Ok(warnings),
+            None => Err(ClusterError::NoSuchTopic),
+            Some(_) => Err(ClusterError::NoSuchChannel),
+        }
     }
 
     /// Makes a topic, and with it perhaps a channel, known to every nsqlookupd; the channel also to the nsqds that
     /// have the topic. Where there is no nsqlookupd, the nsqds make it.
     ///
     /// # Errors
-    /// [`ClusterError`] when nobody could be told.
+    /// [`ClusterError`] when no daemon could be reached.
     pub async fn create(&self, target: Target<'_>) -> Result<Warnings, ClusterError> {
         let mut warnings = Warnings::default();
         let topic = Target {
@@ -112,7 +114,6 @@ impl Cluster {
                 let path = target.path("create");
                 self.order_nsqds(&producers, &path, &mut warnings).await;
             }
-            self.note_deed();
             return Ok(warnings);
         }
         self.order_lookupds(&topic.path("create"), &mut warnings)
@@ -130,14 +131,13 @@ impl Cluster {
                 Err(error) => return Err(error),
             }
         }
-        self.note_deed();
         Ok(warnings)
     }
 
     /// Deletes a topic or channel everywhere.
     ///
     /// # Errors
-    /// [`ClusterError`] when nobody knows the topic or channel.
+    /// [`ClusterError`] when no daemon knows the topic. A channel that none has is a warning.
     pub async fn delete(&self, target: Target<'_>) -> Result<Warnings, ClusterError> {
         // Who has it is known only as long as nsqlookupd knows it.
         let Found {
@@ -147,19 +147,24 @@ impl Cluster {
         let path = target.path("delete");
         let forgotten = self.order_lookupds(&path, &mut warnings).await;
         let deleted = self.order_nsqds(&producers, &path, &mut warnings).await;
-        self.note_deed();
-        forgotten.and(deleted).or_missing(target)?;
+        // Compat: that no daemon has it is a warning, so that scripts can delete twice (DeleteChannel,
+        // internal/clusterinfo/data.go).
+        if forgotten.are_all_not_found_or_none() && deleted.are_all_not_found_or_none() {
+            warnings.add(forgotten.not_found);
+            warnings.add(deleted.not_found);
+        }
         Ok(warnings)
     }
 
-    /// Hides one nsqd from a topic's consumers, and deletes the topic there.
+    /// Hides one nsqd from a topic's consumers, and deletes the topic there. That the nsqd does not have the topic is a
+    /// warning, as upstream has it.
     ///
     /// # Errors
     /// [`ClusterError::NoSuchNode`] for an address that is no nsqd's of this cluster; else [`ClusterError`] when the
     /// nsqd does not answer, and it stays hidden then.
     pub async fn tombstone(&self, topic: &str, node: &str) -> Result<Warnings, ClusterError> {
         let mut warnings = Warnings::default();
-        // Nobody is to have us talk to whatever address they like.
+        // A client must not make us send requests to any address it likes.
         let known = self.producers(&self.fetcher, &mut warnings).await?;
         let is_known = known.iter().any(|known| known.http_address() == node)
             || self.nsqds.iter().any(|known| known == node);
@@ -172,19 +177,18 @@ impl Cluster {
             query_escape(node)
         );
         self.order_lookupds(&path, &mut warnings).await;
-        self.note_deed();
         let producer = self.producer_at(node).await?;
         let target = Target {
             topic,
             channel: None,
         };
         let path = target.path("delete");
-        self.order_nsqds(&[producer], &path, &mut warnings).await;
-        self.note_deed();
+        let deleted = self.order_nsqds(&[producer], &path, &mut warnings).await;
+        warnings.add(deleted.not_found);
         Ok(warnings)
     }
 
-    async fn order_lookupds(&self, path: &str, warnings: &mut Warnings) -> Heard {
+    async fn order_lookupds(&self, path: &str, warnings: &mut Warnings) -> Responses {
         self.order_all(DaemonKind::Lookupd, self.lookupds(), path, warnings)
             .await
     }
@@ -194,63 +198,55 @@ impl Cluster {
         producers: &[Producer],
         path: &str,
         warnings: &mut Warnings,
-    ) -> Heard {
+    ) -> Responses {
         let addresses = producers.iter().map(Producer::http_address).collect();
         self.order_all(DaemonKind::Nsqd, addresses, path, warnings)
             .await
     }
 
-    /// A daemon that does not have what it is about is no failure: a channel need not be on every node.
+    /// POSTs the same to all. A daemon that does not have the topic or channel has not failed, since not every channel
+    /// is on every node: such answers come back in [`Responses::not_found`].
     async fn order_all(
         &self,
         kind: DaemonKind,
         addresses: Vec<String>,
         path: &str,
         warnings: &mut Warnings,
-    ) -> Heard {
+    ) -> Responses {
         let asked = addresses.len();
         let orders = addresses.into_iter().map(|address| {
             let (fetcher, path) = (self.fetcher.clone(), path.to_owned());
             async move {
                 match fetcher.order(kind, &address, &path).await {
-                    Ok(()) => Ok(true),
-                    Err(failure) if failure.status == Some(404) => Ok(false),
+                    Ok(()) => Ok(None),
+                    Err(failure) if failure.status == Some(404) => Ok(Some(failure)),
                     Err(failure) => Err(failure),
                 }
             }
         });
         let round = ask_all(kind, orders).await;
-        let missing = round
-            .any_answers(warnings)
-            .iter()
-            .filter(|had| !**had)
-            .count();
-        Heard { asked, missing }
+        let answers = round.any_answers(warnings);
+        let not_found = answers.into_iter().flatten().collect();
+        Responses { asked, not_found }
     }
 }
 
-/// Who was given an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Heard {
+/// The answers of several daemons to the same order.
+#[derive(Debug)]
+struct Responses {
     asked: usize,
-    /// Those that do not have what it was about.
-    missing: usize,
+    /// Those of daemons that do not have the topic or channel.
+    not_found: Vec<Failure>,
 }
 
-impl Heard {
-    fn and(self, other: Self) -> Self {
-        Self {
-            asked: self.asked + other.asked,
-            missing: self.missing + other.missing,
-        }
+impl Responses {
+    /// Whether none of the daemons that were asked has it.
+    fn are_all_not_found(&self) -> bool {
+        self.asked > 0 && self.are_all_not_found_or_none()
     }
 
-    /// An error if nobody has it.
-    fn or_missing(self, target: Target<'_>) -> Result<(), ClusterError> {
-        match target.channel {
-            _ if self.asked == 0 || self.missing < self.asked => Ok(()),
-            None => Err(ClusterError::NoSuchTopic),
-            Some(_) => Err(ClusterError::NoSuchChannel),
-        }
+    /// The same, also if none was asked.
+    fn are_all_not_found_or_none(&self) -> bool {
+        self.not_found.len() == self.asked
     }
 }

@@ -48,6 +48,13 @@ pub struct Channel {
     pub paused: bool,
     #[serde(deserialize_with = "super::topic::latency_or_none")]
     pub e2e_processing_latency: Latency,
+    /// Messages finished since nsqd started. An upstream nsqd does not report it. Not in the API.
+    #[serde(skip_serializing)]
+    pub finish_count: Option<i64>,
+    /// Nanoseconds since the oldest waiting message was published; over several nodes the longest. An upstream nsqd does
+    /// not report it. Not in the API.
+    #[serde(skip_serializing)]
+    pub oldest_message_age: Option<i64>,
 }
 
 #[expect(
@@ -115,6 +122,12 @@ impl Channel {
         ] {
             *sum = sum.saturating_add(count);
         }
+        self.finish_count = match (self.nodes.is_empty(), self.finish_count, part.finish_count) {
+            (true, _, count) => count,
+            (false, Some(sum), Some(count)) => Some(sum.saturating_add(count)),
+            _ => None,
+        };
+        self.oldest_message_age = self.oldest_message_age.max(part.oldest_message_age);
         self.paused |= part.paused;
         self.e2e_processing_latency
             .add(&part.e2e_processing_latency);

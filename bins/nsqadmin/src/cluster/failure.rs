@@ -1,4 +1,4 @@
-//! Daemons that did not answer, and what becomes of the answer without them.
+//! Daemons that did not answer: warnings if others did, else an error.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub enum DaemonKind {
     Nsqd,
 }
 
-/// One daemon that was asked in vain. `Display` is its `text`.
+/// A request to a daemon that failed. `Display` is its `text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     /// What it is.
@@ -26,10 +26,10 @@ pub struct Failure {
     pub text: String,
 }
 
-/// Why some question has no answer. `Display` is what the API says behind `UPSTREAM_ERROR: `.
+/// Why a request has no answer. `Display` is what the API says after `UPSTREAM_ERROR: `.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClusterError {
-    /// Every one that was asked failed, or nobody was there to ask.
+    /// Every daemon that was asked failed, or there was none to ask.
     #[error("failed to query any {kind}: {}", lines(.failures))]
     Unanswered {
         /// Who was asked.
@@ -37,7 +37,7 @@ pub enum ClusterError {
         /// All of them.
         failures: Vec<Failure>,
     },
-    /// Nobody knows the topic.
+    /// No daemon knows the topic.
     #[error("TOPIC_NOT_FOUND")]
     NoSuchTopic,
     /// The topic is there, and has no such channel on any node.
@@ -57,7 +57,7 @@ pub struct Found<T> {
     pub warnings: Warnings,
 }
 
-/// Partial failures, in the rounds of questions in which they happened.
+/// Partial failures, in the rounds of requests in which they happened.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Warnings {
     rounds: Vec<Vec<Failure>>,
@@ -82,12 +82,12 @@ impl Warnings {
         }
     }
 
-    /// Adds those of an earlier question.
+    /// Adds those of an earlier request.
     pub fn extend(&mut self, earlier: Warnings) {
         self.rounds.extend(earlier.rounds);
     }
 
-    /// What is said when these failures leave nothing to go by.
+    /// The error when these failures leave nothing to answer with.
     pub(super) fn into_unanswered(self, kind: DaemonKind) -> ClusterError {
         let failures = self.rounds.into_iter().flatten().collect();
         ClusterError::Unanswered { kind, failures }

@@ -1,10 +1,10 @@
-//! The same question to many daemons at once.
+//! The same request to many daemons at once.
 
 use tokio::task::JoinSet;
 
 use super::failure::{ClusterError, DaemonKind, Failure, Warnings};
 
-/// What came back of one round of questions.
+/// What came back of one round of requests.
 #[derive(Debug)]
 pub(super) struct Round<T> {
     kind: DaemonKind,
@@ -13,30 +13,30 @@ pub(super) struct Round<T> {
     failures: Vec<Failure>,
 }
 
-/// Has everybody asked at once, up to a bound; each question in a task of its own, so that answers are decoded on
-/// all processors. Whoever drops the future has asked in vain.
+/// Runs all requests at once, up to a bound, each in a task of its own, so that answers are decoded on all processors.
+/// Dropping the future aborts them.
 pub(super) async fn ask_all<T, F>(
     kind: DaemonKind,
-    questions: impl IntoIterator<Item = F>,
+    requests: impl IntoIterator<Item = F>,
 ) -> Round<T>
 where
     F: Future<Output = Result<T, Failure>> + Send + 'static,
     T: Send + 'static,
 {
-    let mut waiting = questions.into_iter().enumerate();
+    let mut waiting = requests.into_iter().enumerate();
     let mut running = JoinSet::new();
     let mut answers: Vec<(usize, Result<T, Failure>)> = Vec::new();
     loop {
         while running.len() < MOST_AT_ONCE
-            && let Some((position, question)) = waiting.next()
+            && let Some((position, request)) = waiting.next()
         {
-            running.spawn(async move { (position, question.await) });
+            running.spawn(async move { (position, request.await) });
         }
         match running.join_next().await {
             Some(Ok(answer)) => answers.push(answer),
             Some(Err(error)) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
-                // Only the end of the runtime gives a question up, and it takes who waits here along.
+                // Only the end of the runtime cancels a request, and it drops this future as well.
                 Err(_) => std::future::pending().await,
             },
             None => break,
@@ -58,7 +58,7 @@ where
 }
 
 impl<T> Round<T> {
-    /// Whether somebody did not answer.
+    /// Whether a daemon did not answer.
     pub(super) fn has_failures(&self) -> bool {
         !self.failures.is_empty()
     }
@@ -66,7 +66,7 @@ impl<T> Round<T> {
     /// The answers, the failures added to `warnings`.
     ///
     /// # Errors
-    /// [`ClusterError::Unanswered`] when there is no answer, also for want of somebody to ask.
+    /// [`ClusterError::Unanswered`] when there is no answer, also because there was no daemon to ask.
     pub(super) fn some_answers(self, warnings: &mut Warnings) -> Result<Vec<T>, ClusterError> {
         if self.answers.is_empty() {
             return Err(ClusterError::Unanswered {
@@ -78,7 +78,7 @@ impl<T> Round<T> {
         Ok(self.answers)
     }
 
-    /// The answers, be there any or none, the failures added to `warnings`.
+    /// The answers, even if there are none; the failures are added to `warnings`.
     pub(super) fn any_answers(self, warnings: &mut Warnings) -> Vec<T> {
         warnings.add(self.failures);
         self.answers

@@ -1,4 +1,4 @@
-//! One question to one daemon.
+//! Requests to daemons.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use nsq_daemon::http::client::{Cause, Client, ClientError, ClientOptions};
 use nsq_daemon::version::VERSION;
-use nsq_transport::tls::{Authorities, Connector, Identity, MinVersion, PemFile, TlsError, Trust};
+use nsq_transport::tls::{Connector, Identity, MinVersion, PemFile, TlsError, Trust};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
 use tokio::time::timeout;
 
 use super::failure::{DaemonKind, Failure};
-use super::suspects::Suspects;
+use super::unresponsive::Unresponsive;
 use crate::settings::Settings;
 
 /// Asks daemons. A clone shares everything.
@@ -23,7 +23,7 @@ pub(super) struct Fetcher {
     client: Client,
     /// Less than the client's own patience; `None` for that.
     limit: Option<Duration>,
-    suspects: Arc<Suspects>,
+    unresponsive: Arc<Unresponsive>,
 }
 
 /// TLS files that cannot be taken.
@@ -41,16 +41,7 @@ impl Fetcher {
             "http-client-tls-root-ca-file",
             &settings.http_client_tls_root_ca_file,
         );
-        let authorities = if authorities.is_given() {
-            Trust::Authorities(Authorities::load(&authorities)?)
-        } else {
-            Trust::System
-        };
-        let trust = if settings.http_client_tls_insecure_skip_verify {
-            Trust::Anyone
-        } else {
-            authorities
-        };
+        let trust = Trust::load(&authorities, settings.http_client_tls_insecure_skip_verify)?;
         let client = Client::new(ClientOptions {
             connect_timeout: settings.http_client_connect_timeout,
             request_timeout: settings.http_client_request_timeout,
@@ -61,7 +52,7 @@ impl Fetcher {
         Ok(Self {
             client,
             limit: None,
-            suspects: Arc::default(),
+            unresponsive: Arc::default(),
         })
     }
 
@@ -70,10 +61,18 @@ impl Fetcher {
         &self.client
     }
 
-    /// The same with no more than this patience, and less with the [`Suspects`], where somebody waits for all.
+    /// The same, but waiting no longer than this for a daemon, and less for the [`Unresponsive`]: a page waits for all.
     pub(super) fn within(&self, limit: Duration) -> Self {
         Self {
             limit: Some(limit),
+            ..self.clone()
+        }
+    }
+
+    /// The same, marked as polling: the daemons log such requests at DEBUG.
+    pub(super) fn polling(&self) -> Self {
+        Self {
+            client: self.client.polling(),
             ..self.clone()
         }
     }
@@ -91,7 +90,7 @@ impl Fetcher {
         let answer = match self.limit {
             None => answer.await,
             Some(limit) => {
-                let limit = self.suspects.patience(address, limit, Instant::now());
+                let limit = self.unresponsive.patience(address, limit, Instant::now());
                 let answer = timeout(limit, answer).await.unwrap_or_else(|_| {
                     Err(ClientError {
                         method: "Get",
@@ -101,9 +100,9 @@ impl Fetcher {
                 });
                 match &answer {
                     Err(error) if is_silence(&error.cause) => {
-                        self.suspects.was_silent(address, limit, Instant::now());
+                        self.unresponsive.was_silent(address, limit, Instant::now());
                     }
-                    Ok(_) | Err(_) => self.suspects.answered(address),
+                    Ok(_) | Err(_) => self.unresponsive.answered(address),
                 }
                 answer
             }

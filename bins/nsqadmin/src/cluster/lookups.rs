@@ -1,4 +1,4 @@
-//! Questions to the nsqlookupds.
+//! Requests to the nsqlookupds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -35,14 +35,14 @@ impl Cluster {
     where
         T: serde::de::DeserializeOwned + Send + 'static,
     {
-        let questions = self.lookupds().into_iter().map(|address| {
+        let requests = self.lookupds().into_iter().map(|address| {
             let (fetcher, path) = (fetcher.clone(), path.to_owned());
             async move {
                 let answer = fetcher.get(DaemonKind::Lookupd, &address, &path).await?;
                 Ok((address, answer))
             }
         });
-        ask_all(DaemonKind::Lookupd, questions).await
+        ask_all(DaemonKind::Lookupd, requests).await
     }
 
     /// As [`Cluster::ask_lookupds`] for something of a topic, where `None` is the answer of one that does not know
@@ -52,7 +52,7 @@ impl Cluster {
         T: serde::de::DeserializeOwned + Send + 'static,
     {
         let path = format!("{path}?topic={}", query_escape(topic));
-        let questions = self.lookupds().into_iter().map(|address| {
+        let requests = self.lookupds().into_iter().map(|address| {
             let (fetcher, path) = (self.fetcher.clone(), path.clone());
             async move {
                 match fetcher.get(DaemonKind::Lookupd, &address, &path).await {
@@ -64,7 +64,7 @@ impl Cluster {
                 }
             }
         });
-        ask_all(DaemonKind::Lookupd, questions).await
+        ask_all(DaemonKind::Lookupd, requests).await
     }
 
     /// The names of all topics that any nsqlookupd knows.
@@ -81,7 +81,7 @@ impl Cluster {
         Ok(names.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
-    /// The names of the channels that any nsqlookupd knows of the topic; whoever does not answer is left out.
+    /// The names of the channels that any nsqlookupd knows of the topic; an nsqlookupd that does not answer is left out.
     pub(super) async fn registered_channels(
         &self,
         topic: &str,

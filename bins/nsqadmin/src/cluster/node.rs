@@ -67,7 +67,7 @@ impl Node {
 
 impl NodeStats {
     /// Fills in what nsqd leaves to the reader.
-    pub(super) fn place(&mut self, node: &Arc<str>, producer: &Producer) {
+    pub(crate) fn place(&mut self, node: &Arc<str>, producer: &Producer) {
         let now = jiff::Timestamp::now().as_second();
         for topic in self.topics.as_mut_slice() {
             let topic = Arc::get_mut(topic).expect("it was decoded a moment ago");

@@ -1,8 +1,7 @@
-//! The whole cluster at one moment, shared by everybody who asks within a second.
+//! The whole cluster at one moment, taken once for all requests that wait for it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -10,7 +9,8 @@ use tokio::sync::Mutex;
 
 use super::failure::{DaemonKind, Failure};
 use super::fan_out::ask_all;
-use super::questions::{Part, node_stats};
+use super::fetch::Fetcher;
+use super::queries::{Part, node_stats};
 use super::{Cluster, ClusterError, NodeStats, Producer, Topic, Warnings};
 
 /// Everything but the clients.
@@ -30,6 +30,8 @@ pub struct Overview {
     pub inactive_topics: Vec<String>,
     /// Who could not be asked.
     pub warnings: Warnings,
+    /// Why the nodes are those that were registered earlier: no nsqlookupd answers.
+    pub unregistered: Option<ClusterError>,
 }
 
 /// An nsqlookupd.
@@ -51,7 +53,7 @@ pub struct NodeReport {
     /// What nsqlookupd, or `/info`, says of it.
     pub producer: Producer,
     /// What it says, or why it does not.
-    pub stats: Result<NodeStats, Failure>,
+    pub stats: Result<Arc<NodeStats>, Failure>,
 }
 
 impl NodeReport {
@@ -75,20 +77,40 @@ impl Overview {
     }
 }
 
-/// The latest overview.
+/// The latest overview, shared by the requests that were waiting when it began.
+///
+/// Invariant: a request gets an overview that began after the request arrived. So nothing that a client did before it
+/// asks is missing, and values polled every second are never old ones; and however many requests arrive during one
+/// overview, a single one after it answers them all.
 #[derive(Debug, Default)]
 pub(super) struct SharedOverview {
-    /// Held by whoever takes an overview, so that the others wait for that one.
+    /// Held while an overview is taken.
     latest: Mutex<Option<Latest>>,
-    /// Counts what was done to the cluster: an overview that began before does not show it.
-    deeds: AtomicU64,
+    /// Held for a moment.
+    remembered: std::sync::Mutex<Remembered>,
+}
+
+/// What is fallen back on when a daemon does not answer: no overview may lack a node for that.
+#[derive(Debug, Default)]
+struct Remembered {
+    /// What the nsqlookupds last said.
+    registered: Option<(Vec<Producer>, Vec<String>)>,
+    /// How the nsqds given by flags introduced themselves, by the address given.
+    introduced: HashMap<String, Producer>,
+}
+
+impl SharedOverview {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
+        self.remembered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Debug)]
 struct Latest {
     outcome: Result<Arc<Overview>, ClusterError>,
-    finished: Instant,
-    deeds: u64,
+    started: Instant,
 }
 
 #[derive(Debug, Deserialize)]
@@ -98,67 +120,55 @@ struct Info {
 }
 
 impl Cluster {
-    /// The whole cluster as it was at most a second ago, and after everything that was done to it from here.
+    /// The whole cluster, from requests that all began after this call.
     ///
     /// # Errors
     /// [`ClusterError::Unanswered`] when the nodes cannot be found out. Nodes that do not answer are no error.
     pub async fn overview(&self) -> Result<Arc<Overview>, ClusterError> {
-        self.overview_within(LONGEST_AGE).await
+        self.overview_by(&self.fetcher).await
     }
 
-    /// The whole cluster as it is now, whatever was seen a moment ago.
+    /// The same for the history: its requests do not fill the daemons' logs.
     ///
     /// # Errors
     /// As [`overview`](Self::overview).
-    pub async fn overview_now(&self) -> Result<Arc<Overview>, ClusterError> {
-        self.overview_within(Duration::ZERO).await
+    pub async fn polled_overview(&self) -> Result<Arc<Overview>, ClusterError> {
+        self.overview_by(&self.fetcher.polling()).await
     }
 
-    async fn overview_within(&self, age: Duration) -> Result<Arc<Overview>, ClusterError> {
+    async fn overview_by(&self, fetcher: &Fetcher) -> Result<Arc<Overview>, ClusterError> {
+        let arrived = Instant::now();
         let mut latest = self.overview.latest.lock().await;
         if let Some(latest) = &*latest
-            && latest.finished.elapsed() < age
-            && latest.deeds == self.overview.deeds.load(Ordering::Acquire)
+            && latest.started >= arrived
         {
             return latest.outcome.clone();
         }
-        let deeds = self.overview.deeds.load(Ordering::Acquire);
-        let outcome = self.take_overview().await.map(Arc::new);
+        let started = Instant::now();
+        let outcome = self.take_overview(fetcher).await.map(Arc::new);
         *latest = Some(Latest {
             outcome: outcome.clone(),
-            finished: Instant::now(),
-            deeds,
+            started,
         });
         outcome
     }
 
-    /// Something was done to the cluster: what was seen before is no longer shown.
-    pub(super) fn note_deed(&self) {
-        self.overview.deeds.fetch_add(1, Ordering::AcqRel);
-    }
-
-    async fn take_overview(&self) -> Result<Overview, ClusterError> {
+    async fn take_overview(&self, fetcher: &Fetcher) -> Result<Overview, ClusterError> {
         let started = Instant::now();
-        let fetcher = self.fetcher.within(LONGEST_WAIT);
+        let fetcher = fetcher.within(LONGEST_WAIT);
         let mut warnings = Warnings::default();
-        let mut unintroduced = Vec::new();
-        let (producers, lookupds, registered) = if self.has_lookupds() {
-            let (mut of_nodes, mut of_topics) = (Warnings::default(), Warnings::default());
-            let (nodes, topics, versions) = tokio::join!(
-                self.registered_producers(&fetcher, &mut of_nodes),
-                self.registered_topics(&fetcher, &mut of_topics),
-                self.lookupd_versions(&fetcher),
-            );
-            warnings.extend(of_nodes);
-            warnings.extend(of_topics);
-            let (producers, counts) = nodes?;
-            (producers, reports(versions, &counts), topics?)
+        let Listed {
+            producers,
+            lookupds,
+            topics: registered,
+            silent: unintroduced,
+            unregistered,
+        } = if self.has_lookupds() {
+            self.listed_by_lookupds(&fetcher, &mut warnings).await?
         } else {
-            let producers = self.producers(&fetcher, &mut warnings).await?;
-            unintroduced.extend(warnings.iter().map(NodeReport::unintroduced));
-            (producers, Vec::new(), Vec::new())
+            self.listed_by_flags(&fetcher, &mut warnings).await?
         };
-        let questions = producers.into_iter().map(|producer| {
+        let requests = producers.into_iter().map(|producer| {
             let fetcher = fetcher.clone();
             async move {
                 Ok(
@@ -166,7 +176,7 @@ impl Cluster {
                         Ok(node) => NodeReport {
                             address: node.address,
                             producer,
-                            stats: Ok(node.stats),
+                            stats: Ok(Arc::new(node.stats)),
                         },
                         Err(failure) => NodeReport {
                             address: producer.http_address().into(),
@@ -177,7 +187,7 @@ impl Cluster {
                 )
             }
         });
-        let round = ask_all(DaemonKind::Nsqd, questions).await;
+        let round = ask_all(DaemonKind::Nsqd, requests).await;
         let mut nodes = round.any_answers(&mut warnings);
         let silent = nodes.iter().filter_map(|node| node.stats.as_ref().err());
         warnings.add(silent.cloned().collect());
@@ -196,14 +206,85 @@ impl Cluster {
             inactive_topics,
             topics,
             warnings,
+            unregistered,
         })
     }
 
-    async fn lookupd_versions(
+    /// The nodes and topics that the nsqlookupds know. If none of them answers, those that they knew before.
+    async fn listed_by_lookupds(
         &self,
-        fetcher: &super::fetch::Fetcher,
-    ) -> Vec<(String, Result<String, Failure>)> {
-        let questions = self.lookupds().into_iter().map(|address| {
+        fetcher: &Fetcher,
+        warnings: &mut Warnings,
+    ) -> Result<Listed, ClusterError> {
+        let (mut of_nodes, mut of_topics) = (Warnings::default(), Warnings::default());
+        let (nodes, topics, versions) = tokio::join!(
+            self.registered_producers(fetcher, &mut of_nodes),
+            self.registered_topics(fetcher, &mut of_topics),
+            self.lookupd_versions(fetcher),
+        );
+        warnings.extend(of_nodes);
+        warnings.extend(of_topics);
+        let mut listed = Listed::default();
+        let mut remembered = self.overview.remembered();
+        match nodes.and_then(|(nodes, counts)| Ok((nodes, counts, topics?))) {
+            Ok((producers, counts, topics)) => {
+                remembered.registered = Some((producers.clone(), topics.clone()));
+                listed.lookupds = reports(versions, &counts);
+                (listed.producers, listed.topics) = (producers, topics);
+            }
+            Err(error) => {
+                let before = remembered.registered.clone();
+                (listed.producers, listed.topics) = before.ok_or_else(|| error.clone())?;
+                listed.lookupds = reports(versions, &BTreeMap::new());
+                if let ClusterError::Unanswered { failures, .. } = &error {
+                    warnings.add(failures.clone());
+                }
+                listed.unregistered = Some(error);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// The nodes given by flags. One that does not answer now is as it introduced itself before.
+    async fn listed_by_flags(
+        &self,
+        fetcher: &Fetcher,
+        warnings: &mut Warnings,
+    ) -> Result<Listed, ClusterError> {
+        let outcome = self.given_producers(fetcher).await;
+        let mut remembered = self.overview.remembered();
+        let mut listed = Listed::default();
+        let mut failures = Vec::new();
+        for (address, outcome) in outcome {
+            match outcome {
+                Ok(producer) => {
+                    remembered.introduced.insert(address, producer.clone());
+                    listed.producers.push(producer);
+                }
+                Err(failure) => {
+                    let before = remembered.introduced.get(&address).cloned();
+                    listed.silent.push(match before {
+                        Some(producer) => NodeReport {
+                            address: producer.http_address().into(),
+                            producer,
+                            stats: Err(failure.clone()),
+                        },
+                        None => NodeReport::unintroduced(&failure),
+                    });
+                    failures.push(failure);
+                }
+            }
+        }
+        if listed.producers.is_empty() && remembered.introduced.is_empty() {
+            let kind = DaemonKind::Nsqd;
+            return Err(ClusterError::Unanswered { kind, failures });
+        }
+        warnings.add(failures);
+        Ok(listed)
+    }
+
+    async fn lookupd_versions(&self, fetcher: &Fetcher) -> Vec<(String, Result<String, Failure>)> {
+        let requests = self.lookupds().into_iter().map(|address| {
             let fetcher = fetcher.clone();
             async move {
                 let info: Result<Info, Failure> =
@@ -211,9 +292,20 @@ impl Cluster {
                 Ok((address, info.map(|info| info.version)))
             }
         });
-        let round = ask_all(DaemonKind::Lookupd, questions).await;
+        let round = ask_all(DaemonKind::Lookupd, requests).await;
         round.any_answers(&mut Warnings::default())
     }
+}
+
+/// Who is to be asked for an overview.
+#[derive(Debug, Default)]
+struct Listed {
+    producers: Vec<Producer>,
+    lookupds: Vec<LookupdReport>,
+    topics: Vec<String>,
+    /// Nodes that do not answer already.
+    silent: Vec<NodeReport>,
+    unregistered: Option<ClusterError>,
 }
 
 fn reports(
@@ -246,8 +338,68 @@ fn sum_topics(nodes: &[NodeReport]) -> Vec<Arc<Topic>> {
         .collect()
 }
 
-/// How old a shared overview may be.
-const LONGEST_AGE: Duration = Duration::from_secs(1);
-
 /// How long an overview waits for a daemon, whatever `--http-client-request-timeout` allows: a page waits for it.
 const LONGEST_WAIT: Duration = Duration::from_secs(3);
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use futures_util::FutureExt as _;
+    use nsq_daemon::http::{self, HttpLimits, Method, Reply, Router};
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    /// An nsqd whose statistics can be held back.
+    struct SlowNsqd {
+        /// A permit for each request for statistics that has arrived.
+        arrived: Semaphore,
+        /// Each answer takes a permit.
+        answers: Semaphore,
+    }
+
+    async fn slow_nsqd() -> (Arc<SlowNsqd>, Cluster) {
+        let nsqd = Arc::new(SlowNsqd {
+            arrived: Semaphore::new(0),
+            answers: Semaphore::new(0),
+        });
+        let router = Router::new(Arc::clone(&nsqd))
+            .route(Method::GET, "/info", async |_, _| Ok(Reply::raw_json("{}")))
+            .route(Method::GET, "/stats", async |nsqd: Arc<SlowNsqd>, _| {
+                nsqd.arrived.add_permits(1);
+                nsqd.answers.acquire().await.unwrap().forget();
+                Ok(Reply::raw_json("{}"))
+            });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = HttpLimits::default();
+        tokio::spawn(http::serve(listener, Arc::new(router), limits, pending()));
+        let flag = format!("--nsqd-http-address={address}");
+        let settings = Settings::load([flag.into()]).unwrap();
+        (nsqd, Cluster::new(&settings).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_request_gets_an_overview_that_began_after_it_and_shares_it_with_those_that_wait() {
+        let (nsqd, cluster) = slow_nsqd().await;
+        let mut first = Box::pin(cluster.overview());
+        tokio::select! {
+            _ = &mut first => panic!("nsqd has not answered"),
+            arrived = nsqd.arrived.acquire() => arrived.unwrap().forget(),
+        }
+        let (mut second, mut third) = (Box::pin(cluster.overview()), Box::pin(cluster.overview()));
+        assert!((&mut second).now_or_never().is_none());
+        assert!((&mut third).now_or_never().is_none());
+        nsqd.answers.add_permits(100);
+        let first = first.await.unwrap();
+        let (second, third) = tokio::join!(second, third);
+        let (second, third) = (second.unwrap(), third.unwrap());
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert!(Arc::ptr_eq(&second, &third));
+        let later = cluster.overview().await.unwrap();
+        assert!(!Arc::ptr_eq(&third, &later));
+    }
+}

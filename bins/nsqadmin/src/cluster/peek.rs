@@ -1,13 +1,14 @@
 //! Messages of a channel, looked at where they lie.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nsq_daemon::http::client::query_escape;
 use serde::Deserialize;
 
 use super::failure::{DaemonKind, Failure};
 use super::fan_out::ask_all;
-use super::{Cluster, ClusterError, Found};
+use super::{Cluster, Found, Producer, Warnings};
 
 /// The beginning of a channel on one node.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,29 +66,25 @@ pub struct PeekedClient {
 }
 
 impl Cluster {
-    /// Looks at up to `count` messages of each kind on every node that has the channel, the first `max_body` bytes
-    /// of each. An upstream nsqd cannot do this and is among the warnings, with status 404.
-    ///
-    /// # Errors
-    /// [`ClusterError::NoSuchTopic`], [`ClusterError::Unanswered`].
+    /// Looks at up to `count` messages of each kind of a channel, or of a topic that no channel has received, on each of
+    /// `nodes`, the first `max_body` bytes of each. An upstream nsqd cannot do this and is among the warnings, with status
+    /// 404, as is a node without the topic or channel.
     pub async fn peek(
         &self,
-        topic: &str,
-        channel: &str,
+        nodes: Vec<Producer>,
+        (topic, channel): (&str, Option<&str>),
         count: u32,
         max_body: u32,
-    ) -> Result<Found<Vec<Peek>>, ClusterError> {
-        let Found {
-            value: producers,
-            mut warnings,
-        } = self.producers_of(topic).await?;
-        let path = format!(
-            "/channel/peek?topic={}&channel={}&count={count}&max_body={max_body}",
-            query_escape(topic),
-            query_escape(channel)
-        );
-        let questions = producers.into_iter().map(|producer| {
-            let (fetcher, path) = (self.fetcher.clone(), path.clone());
+    ) -> Found<Vec<Peek>> {
+        let mut warnings = Warnings::default();
+        let path = match channel {
+            Some(channel) => format!("/channel/peek?channel={}&", query_escape(channel)),
+            None => "/topic/peek?".to_owned(),
+        };
+        let topic = query_escape(topic);
+        let path = format!("{path}topic={topic}&count={count}&max_body={max_body}");
+        let requests = nodes.into_iter().map(|producer| {
+            let (fetcher, path) = (self.fetcher.within(LONGEST_PEEK), path.clone());
             async move {
                 let address = producer.http_address();
                 let peek: Result<Peek, Failure> =
@@ -98,8 +95,11 @@ impl Cluster {
                 })
             }
         });
-        let round = ask_all(DaemonKind::Nsqd, questions).await;
+        let round = ask_all(DaemonKind::Nsqd, requests).await;
         let value = round.any_answers(&mut warnings);
-        Ok(Found { value, warnings })
+        Found { value, warnings }
     }
 }
+
+/// A node with long messages takes a moment to read them.
+const LONGEST_PEEK: Duration = Duration::from_secs(4);

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use nsq_daemon::http::client::query_escape;
 
-use super::failure::DaemonKind;
+use super::failure::{DaemonKind, Failure};
 use super::fan_out::ask_all;
-use super::{Cluster, ClusterError, Found, Warnings};
+use super::{Cluster, ClusterError, Found, Target, Warnings};
 
 impl Cluster {
     /// Publishes `body` to a topic on `node`, which has to be one of those that have the topic: nsqadmin posts to
-    /// nobody else on a visitor's word. With `delay` the message is deferred.
+    /// no one else on the viewer's word. With `delay` the message is deferred.
     ///
     /// # Errors
     /// [`ClusterError::NoSuchTopic`], [`ClusterError::NoSuchNode`], and [`ClusterError::Unanswered`] when the nsqd does
@@ -41,7 +41,33 @@ impl Cluster {
             [async move { fetcher.send(DaemonKind::Nsqd, &node, &path, body).await }]
         });
         let answers = round.await.some_answers(&mut Warnings::default());
-        self.note_deed();
         answers.map(drop)
+    }
+
+    /// Publishes the first message of a topic on a known node, which need not have the topic yet.
+    ///
+    /// # Errors
+    /// Why that node does not take it.
+    pub async fn publish_first(&self, node: &str, topic: &str, body: Bytes) -> Result<(), Failure> {
+        let path = format!("/pub?topic={}", query_escape(topic));
+        self.fetcher.send(DaemonKind::Nsqd, node, &path, body).await
+    }
+
+    /// Creates a topic, and perhaps a channel of it, on a known node.
+    ///
+    /// # Errors
+    /// Why that node does not do it.
+    pub async fn create_on(&self, node: &str, target: Target<'_>) -> Result<(), Failure> {
+        let topic = Target {
+            channel: None,
+            ..target
+        };
+        let path = topic.path("create");
+        self.fetcher.order(DaemonKind::Nsqd, node, &path).await?;
+        if target.channel.is_some() {
+            let path = target.path("create");
+            self.fetcher.order(DaemonKind::Nsqd, node, &path).await?;
+        }
+        Ok(())
     }
 }

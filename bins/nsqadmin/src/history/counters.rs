@@ -14,6 +14,9 @@ pub(super) struct Counts {
     pub(super) timeouts: i64,
     /// Messages that are there, in whatever state.
     pub(super) held: i64,
+    /// Messages finished; `None` from an nsqd that does not count them. Without it they are those that were put in and
+    /// are no longer there.
+    pub(super) finishes: Option<i64>,
 }
 
 /// Per second, since the place was last seen.
@@ -50,11 +53,15 @@ impl Counters {
         let per_second = |count: i64| count.max(0) as f64 * 1000.0 / elapsed_millis as f64;
         let messages = increase(before.counts.messages, counts.messages);
         let held = counts.held.saturating_sub(before.counts.held);
+        let finishes = match (before.counts.finishes, counts.finishes) {
+            (Some(before), Some(now)) => increase(before, now),
+            _ => messages.saturating_sub(held),
+        };
         Some(Rates {
             messages: per_second(messages),
             requeues: per_second(increase(before.counts.requeues, counts.requeues)),
             timeouts: per_second(increase(before.counts.timeouts, counts.timeouts)),
-            finishes: per_second(messages.saturating_sub(held)),
+            finishes: per_second(finishes),
         })
     }
 
@@ -74,7 +81,7 @@ fn increase(before: i64, now: i64) -> i64 {
     if now < before { now } else { now - before }
 }
 
-/// The texts behind a [`Place`], with the counters that share them.
+/// The texts of a [`Place`], with the counters that share them.
 const TYPICAL_NAMES_BYTES: usize = 160;
 
 #[cfg(test)]
@@ -114,6 +121,18 @@ mod tests {
             (7000, counts(150, 4), Some(rates(0.0, 3.0))),
             (9000, counts(160, 14), Some(rates(5.0, 0.0))),
             (9000, counts(170, 14), None),
+        ]);
+    }
+
+    #[test]
+    fn emptying_is_not_finishing_where_nsqd_counts_what_is_finished() {
+        let with = |finishes, held| Counts {
+            finishes: Some(finishes),
+            ..counts(1000, held)
+        };
+        check(&[
+            (0, with(400, 600), None),
+            (1000, with(410, 0), Some(rates(0.0, 10.0))),
         ]);
     }
 

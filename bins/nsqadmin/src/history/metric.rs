@@ -35,7 +35,8 @@ pub enum Metric {
     Requeues,
     /// Messages that timed out, per second.
     Timeouts,
-    /// Messages done with, per second: what was put in and is no longer there. Emptying a channel counts.
+    /// Messages done with, per second: what was put in and is no longer there. Emptying a channel
+    /// counts only where nsqd does not report what was finished.
     Finishes,
     /// Consumers.
     Clients,

@@ -1,10 +1,10 @@
-//! Looks at the cluster again and again.
+//! The task that takes an overview of the cluster for the history at every interval.
 
 use std::sync::Arc;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::Nsqadmin;
+use crate::{Nsqadmin, replication};
 
 /// Records an overview every `--history-interval` until dropped; returns at once when that is 0.
 pub async fn poll(nsqadmin: Arc<Nsqadmin>) {
@@ -12,19 +12,21 @@ pub async fn poll(nsqadmin: Arc<Nsqadmin>) {
         return;
     }
     let mut ticks = interval(nsqadmin.history.interval());
-    // A cluster that takes longer than that is not asked twice at once.
+    // A cluster that takes longer than an interval to answer is not asked twice at once.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failed = false;
     loop {
         ticks.tick().await;
-        // Not what a page saw a moment ago: its time would lie in the interval before, and leave this one empty.
-        match nsqadmin.cluster.overview_now().await {
+        match nsqadmin.cluster.polled_overview().await {
             Ok(overview) => {
                 failed = false;
+                replication::refresh(&nsqadmin, &overview).await;
                 let nsqadmin = Arc::clone(&nsqadmin);
                 // Tens of thousands of channels take a while.
-                let recorded =
-                    tokio::task::spawn_blocking(move || nsqadmin.history.record(&overview));
+                let recorded = tokio::task::spawn_blocking(move || {
+                    nsqadmin.watch.observe(&overview);
+                    nsqadmin.history.record(&overview);
+                });
                 if let Err(error) = recorded.await {
                     tracing::error!("HISTORY: {error}");
                 }

@@ -156,6 +156,7 @@ fn channel_counts(channel: &Channel) -> Counts {
         messages: channel.message_count,
         requeues: channel.requeue_count,
         timeouts: channel.timeout_count,
+        finishes: channel.finish_count,
         held: channel
             .depth
             .saturating_add(channel.in_flight_count)

@@ -18,7 +18,7 @@ fn overview(seconds: i64, nodes: &[(&str, &str)]) -> Overview {
     let report = |(address, stats): &(&str, &str)| NodeReport {
         address: Arc::from(*address),
         producer: Producer::default(),
-        stats: Ok(serde_json::from_str::<NodeStats>(stats).unwrap()),
+        stats: Ok(Arc::new(serde_json::from_str::<NodeStats>(stats).unwrap())),
     };
     Overview {
         taken_at: jiff::Timestamp::from_second(START + seconds).unwrap(),
@@ -28,6 +28,7 @@ fn overview(seconds: i64, nodes: &[(&str, &str)]) -> Overview {
         topics: Vec::new(),
         inactive_topics: Vec::new(),
         warnings: Warnings::default(),
+        unregistered: None,
     }
 }
 
@@ -148,7 +149,7 @@ fn old_values_are_kept_by_the_minute() {
         points,
         [(START + 7200, Some(120.0)), (START + 7205, Some(120.0))]
     );
-    // What is older than the retention is gone, and nobody gets more points than a page can draw.
+    // Values older than the retention are gone, and no answer has more points than a page can draw.
     let all = history.series(&channel(), Metric::Depth, last(100 * hours, hours, 1));
     assert!(all.len() <= 2001, "{}", all.len());
     let known = all

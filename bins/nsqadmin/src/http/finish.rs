@@ -8,11 +8,30 @@ use flate2::write::{DeflateEncoder, GzEncoder};
 use nsq_daemon::http::header::{HeaderName, HeaderValue};
 use nsq_daemon::http::{HeaderMap, Reply, StatusCode, header};
 
-use crate::Nsqadmin;
+use crate::{Nsqadmin, pages};
 
 pub(super) async fn finish(nsqadmin: Arc<Nsqadmin>, asked: HeaderMap, reply: Reply) -> Reply {
+    let reply = if is_unknown(&reply) && is_browser(&asked) {
+        pages::unknown(&nsqadmin, &asked)
+    } else {
+        reply
+    };
     let reply = compress(&asked, reply).await;
     guard(&nsqadmin, reply)
+}
+
+/// Whether no page and no part of the API has this path.
+fn is_unknown(reply: &Reply) -> bool {
+    reply.status() == StatusCode::NOT_FOUND
+        && reply.body() == br#"{"message":"NOT_FOUND"}"#.as_slice()
+}
+
+/// Whether a person asks: browsers prefer HTML when they go to an address.
+fn is_browser(asked: &HeaderMap) -> bool {
+    let accepted = asked
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.trim_start().starts_with("text/html"))
 }
 
 /// Nothing is loaded but from here, no script or style within a page runs, and no other site frames us.

@@ -1,4 +1,4 @@
-//! `/metrics`: figures of nsqadmin itself in the format of Prometheus. Those of the cluster its nsqds give themselves.
+//! `/metrics`: counters of nsqadmin itself in the format of Prometheus. Each nsqd reports its own at its own `/metrics`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the API tells: topics, channels, nodes, counters.
+//! The reads of the API: topics, channels, nodes, counters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::Nsqadmin;
 use crate::admin::api_error;
 use crate::cluster::{Channel, ClusterError, Found, List, NodeReport, Producer, Topic};
 
-/// An answer with what could not be asked.
+/// An answer, and which daemons failed.
 #[derive(Serialize)]
 struct WithMessage<T> {
     #[serde(flatten)]
@@ -120,6 +120,9 @@ pub(super) async fn counter(nsqadmin: Arc<Nsqadmin>, _: Request) -> Result<Reply
     }
     let overview = nsqadmin.cluster.overview().await;
     let overview = overview.map_err(|error| failed(&error, "counter producer list"))?;
+    if let Some(error) = &overview.unregistered {
+        return Err(failed(error, "counter producer list"));
+    }
     let mut stats = BTreeMap::new();
     let answered = overview
         .nodes
@@ -138,16 +141,17 @@ pub(super) async fn counter(nsqadmin: Arc<Nsqadmin>, _: Request) -> Result<Reply
             count.message_count = count.message_count.saturating_add(channel.message_count);
         }
     }
-    let nobody = overview.nodes.iter().all(|node| node.stats.is_err());
-    if nobody && !overview.nodes.is_empty() {
-        return Err(failed(&silence(&overview.nodes), "nsqd stats"));
+    // Compat: also without any node (GetNSQDStats, internal/clusterinfo/data.go): a sum of nothing would look like
+    // counters that fell to zero.
+    if overview.nodes.iter().all(|node| node.stats.is_err()) {
+        return Err(failed(&no_answers(&overview.nodes), "nsqd stats"));
     }
     let message = overview.warnings.message();
     Ok(Reply::json(&Counter { stats, message }))
 }
 
-/// All nodes failed.
-fn silence(nodes: &[NodeReport]) -> ClusterError {
+/// The error when every node failed.
+fn no_answers(nodes: &[NodeReport]) -> ClusterError {
     let failures = nodes.iter().filter_map(|node| node.stats.as_ref().err());
     ClusterError::Unanswered {
         kind: crate::cluster::DaemonKind::Nsqd,
@@ -166,7 +170,7 @@ fn failed(error: &ClusterError, what: &str) -> ApiError {
     api_error(error)
 }
 
-/// Serialises, which for a big topic takes a while, where it holds up nobody.
+/// Serialises on a thread of its own, since a big topic takes a while.
 async fn with_message<T: Serialize + Send + 'static>(
     answer: T,
     message: String,

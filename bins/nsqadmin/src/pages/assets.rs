@@ -72,7 +72,7 @@ impl Asset {
     }
 }
 
-/// Answers `/static/<name>`. With `folder` the file is read there each time, for whoever works on it.
+/// Answers `/static/<name>`. With `folder` the file is read there each time, for development.
 pub(crate) fn reply(name: &str, headers: &HeaderMap, folder: &str) -> Reply {
     let assets: [&Asset; 3] = [&STYLE, &SCRIPT, &ICON];
     let Some(asset) = assets.into_iter().find(|asset| asset.name == name) else {

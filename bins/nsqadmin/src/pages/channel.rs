@@ -6,29 +6,41 @@ use maud::{Markup, html};
 use nsq_daemon::http::StatusCode;
 
 use crate::cluster::{Channel, Client, Found, Peek};
-use crate::history::{Key, Metric};
+use crate::history::Key;
+use crate::snapshot::Snapshot;
+use crate::watch::ChannelState;
 
 use super::clients;
-use super::figures::{self, Unit};
+use super::context::PageContext;
+use super::diagnosis;
 use super::form;
+use super::format;
+use super::happened;
 use super::layout::{Page, Section};
+use super::lost;
 use super::notice::Tone;
-use super::peek;
-use super::state::{self, Course, Mark, Severity};
-use super::table::{Column, Table, View, wide};
-use super::visit::Visit;
-use super::widgets::{self, Figure};
+use super::peek::{self, Owner, Wanted};
+use super::state::{self, Trend};
+use super::table::{Column, Heading, Table, View, wide};
+use super::topics;
+use super::widgets::{self, Stat};
 
-/// The page. `inside` is there when somebody wants to look at the messages.
+/// The page. `seen` holds messages if the viewer asked for them.
 pub(crate) fn page(
-    visit: &Visit<'_>,
+    context: &PageContext<'_>,
+    snapshot: &Snapshot,
     found: &Found<Channel>,
-    inside: Option<&Found<Vec<Peek>>>,
+    seen: Option<(&Wanted, &Found<Vec<Peek>>)>,
 ) -> Page {
     let channel = &found.value;
     let (topic, name) = (&channel.topic_name, &channel.channel_name);
-    let course = Course::of(&visit.nsqadmin.history, &key(channel));
-    let marks = state::of_channel(channel, &course);
+    let trend = Trend::of(&context.nsqadmin.history, &key(channel));
+    let state = context.nsqadmin.watch.channel(topic, name);
+    let marks = state::of_channel(channel, state.as_ref());
+    let _ = context.moments.set(happened::moments(
+        context,
+        happened::of_channel(topic, name),
+    ));
     let body = html! {
         header.page-head {
             div.titles {
@@ -38,21 +50,24 @@ pub(crate) fn page(
                 }
                 div { (state::badges(&marks)) " " (widgets::lifetime(name)) }
             }
-            @if visit.may_act() { (actions(channel)) }
+            @if context.may_act() { (actions(channel)) }
         }
-        (summary(channel, &course))
-        (charts(visit, channel))
-        (clients_panel(visit, channel))
-        (nodes_panel(visit, channel))
+        (diagnosis::of_channel(context, channel, state.as_ref()))
+        (lost::of_topic(context, snapshot, topic))
+        (summary(channel, &trend, state.as_ref()))
+        (charts(context, channel))
+        (clients_panel(context, channel))
+        (nodes_panel(context, channel))
         (widgets::latency(&channel.e2e_processing_latency))
-        (peek::panel(visit, channel, inside))
+        (peek::panel(context, Owner { topic, channel: Some(name) }, seen))
+        (happened::panel(context, 15, happened::of_channel(topic, name)))
     };
     let mut page = Page::new(
         format!("{name} of {topic} (channel)"),
         Section::Topics,
         body,
     );
-    page.crumbs = crumbs(visit, topic, name);
+    page.crumbs = crumbs(context, topic, name);
     page.warnings = widgets::warnings(&found.warnings);
     page.api = Some(format!(
         "/api{}",
@@ -62,13 +77,19 @@ pub(crate) fn page(
 }
 
 /// The topic is there, but has no such channel.
-pub(crate) fn missing(visit: &Visit<'_>, topic: &str, name: &str) -> Page {
+pub(crate) fn missing(
+    context: &PageContext<'_>,
+    snapshot: &Snapshot,
+    topic: &str,
+    name: &str,
+) -> Page {
     let body = html! {
         header.page-head { div.titles { h1 { span.kind { "Channel " } (name) } } }
+        (lost::of_topic(context, snapshot, topic))
         section.panel { div.empty data-test="no-such-channel" {
             strong { "Topic “" (topic) "” has no channel of this name on any node" }
             span { "It may have been deleted, or no consumer has created it yet." }
-            a.button href=(visit.links.topic(topic)) { "The topic’s channels" }
+            a.button href=(context.links.topic(topic)) { "The topic’s channels" }
         } }
     };
     let mut page = Page::new(
@@ -76,7 +97,7 @@ pub(crate) fn missing(visit: &Visit<'_>, topic: &str, name: &str) -> Page {
         Section::Topics,
         body,
     );
-    page.crumbs = crumbs(visit, topic, name);
+    page.crumbs = crumbs(context, topic, name);
     page.status = StatusCode::NOT_FOUND;
     page
 }
@@ -88,10 +109,10 @@ fn key(channel: &Channel) -> Key {
     )
 }
 
-fn crumbs(visit: &Visit<'_>, topic: &str, name: &str) -> Vec<(String, Option<String>)> {
+fn crumbs(context: &PageContext<'_>, topic: &str, name: &str) -> Vec<(String, Option<String>)> {
     vec![
-        ("Topics".to_owned(), Some(visit.links.topics())),
-        (topic.to_owned(), Some(visit.links.topic(topic))),
+        ("Topics".to_owned(), Some(context.links.topics())),
+        (topic.to_owned(), Some(context.links.topic(topic))),
         (name.to_owned(), None),
     ]
 }
@@ -108,100 +129,90 @@ fn actions(channel: &Channel) -> Markup {
     }
 }
 
-fn summary(channel: &Channel, course: &Course) -> Markup {
+fn summary(channel: &Channel, trend: &Trend, state: Option<&ChannelState>) -> Markup {
     let ready: i64 = channel
         .clients
         .iter()
         .map(|client| client.ready_count)
         .fold(0, i64::saturating_add);
     let consumers_tone = (channel.client_count == 0).then_some(Tone::Warn);
-    let in_all = |count: i64| html! { (figures::grouped_signed(count)) " since the nodes started" };
+    let in_all = |count: i64| html! { (format::grouped_signed(count)) " since the nodes started" };
     widgets::strip(&[
-        Figure::count("depth", "Waiting", channel.depth)
+        Stat::count("depth", "Waiting", channel.depth)
             .tone((channel.depth > 0 && channel.client_count == 0).then_some(Tone::Bad))
-            .more(html! { (figures::short(wide(channel.backend_depth))) " on disk" }),
-        Figure::count("in-flight", "In flight", channel.in_flight_count)
-            .more(html! { "consumers’ RDY in all: " (figures::grouped_signed(ready)) }),
-        Figure::count("deferred", "Deferred", channel.deferred_count),
-        Figure::rate("in", "Put in", course.messages).more(in_all(channel.message_count)),
-        Figure::rate("done", "Finished", course.finishes),
-        Figure::rate("requeues", "Requeued", course.requeues).more(in_all(channel.requeue_count)),
-        Figure::rate("timeouts", "Timed out", course.timeouts).more(in_all(channel.timeout_count)),
-        Figure::count("consumers", "Consumers", channel.client_count).tone(consumers_tone),
+            .more(html! { @if channel.backend_depth > 0 { (format::short(wide(channel.backend_depth))) " on disk" } }),
+        Stat::new(
+            "oldest",
+            "Oldest message",
+            topics::age_cell(channel.oldest_message_age.map(|nanos| nanos / 1_000_000)),
+        )
+        .more(
+            match state.filter(|state| state.rates.is_some() && channel.depth > 0) {
+                Some(ChannelState {
+                    drains_in: Some(seconds),
+                    ..
+                }) => {
+                    html! { "drains in " (diagnosis::seconds_words(*seconds)) }
+                }
+                Some(_) => html! { "never drains at this rate" },
+                None => html! {},
+            },
+        ),
+        Stat::count("in-flight", "In flight", channel.in_flight_count)
+            .more(html! { "total RDY: " (format::grouped_signed(ready)) }),
+        Stat::count("deferred", "Deferred", channel.deferred_count),
+        Stat::rate("in", "Received", trend.messages).more(in_all(channel.message_count)),
+        Stat::rate("done", "Finished", trend.finishes),
+        Stat::rate("requeues", "Requeued", trend.requeues).more(in_all(channel.requeue_count)),
+        Stat::rate("timeouts", "Timed out", trend.timeouts).more(in_all(channel.timeout_count)),
+        Stat::count("consumers", "Consumers", channel.client_count).tone(consumers_tone),
     ])
 }
 
-fn charts(visit: &Visit<'_>, channel: &Channel) -> Markup {
+fn charts(context: &PageContext<'_>, channel: &Channel) -> Markup {
     let key = key(channel);
-    html! {
-        section.charts aria-labelledby="charts-title" {
-            div.title-line { h2 id="charts-title" { "Course" } (widgets::span_choice(visit)) }
+    widgets::charts(
+        context,
+        &html! {
             div.grid-2 {
-                (widgets::chart(visit, "waiting", "Messages", Unit::Count, &[
-                    ("waiting", &key, Metric::Depth),
-                    ("in flight", &key, Metric::InFlight),
-                    ("deferred", &key, Metric::Deferred),
-                ]))
-                (widgets::chart(visit, "rates", "Messages a second", Unit::PerSecond, &[
-                    ("put in", &key, Metric::Messages),
-                    ("finished", &key, Metric::Finishes),
-                    ("requeued", &key, Metric::Requeues),
-                    ("timed out", &key, Metric::Timeouts),
-                ]))
+                (widgets::messages_chart(context, &key, &[]))
+                (widgets::rates_chart(context, &key, "received"))
             }
-        }
-    }
+        },
+    )
 }
 
-fn clients_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
+fn clients_panel(context: &PageContext<'_>, channel: &Channel) -> Markup {
     let rows: Vec<&Client> = channel.clients.iter().collect();
-    let table = clients::of_channel(visit, &rows);
-    let view = View::main(&visit.query);
-    html! {
-        section.panel aria-labelledby="clients-title" {
-            div.panel-head {
-                h2 id="clients-title" { "Consumers" span.count { (rows.len()) } }
-                @if rows.len() > 1 { (table.filter(&view, "consumers")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let table = clients::of_channel(context);
+    let view = View::main(&context.query);
+    let heading = Heading::new("Consumers", "consumers", 2);
+    table.panel(&rows, &view, &heading)
 }
 
-fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
+fn nodes_panel(context: &PageContext<'_>, channel: &Channel) -> Markup {
     let rows: Vec<&Channel> = channel.nodes.iter().map(|part| &**part).collect();
-    let total = |value: fn(&Channel) -> i64| {
-        let sum = rows
-            .iter()
-            .map(|part| value(part))
-            .fold(0, i64::saturating_add);
-        html! { (figures::grouped_signed(sum)) }
-    };
     let count = |key, label, value: fn(&Channel) -> i64| {
-        Column::count(key, label, move |part: &&Channel| value(part)).total(total(value))
+        Column::summed(key, label, move |part: &&Channel| value(part))
     };
     let mut columns = vec![
         Column::name(
             "node",
             "Node",
             |part: &&Channel| part.node.to_string(),
-            |part| widgets::node(visit, &part.node, &part.hostname),
+            |part| widgets::node(context, &part.node, &part.hostname),
         ),
         Column::plain("state", "State", |part: &&Channel| {
-            state::badges(&node_marks(part))
+            state::badges(&state::on_node(&context.nsqadmin.watch, part))
         }),
         count("depth", "Waiting", |part| part.depth),
         Column::number(
-            "disk",
-            "Memory + disk",
-            |part: &&Channel| Some(wide(part.backend_depth)),
-            |part| widgets::memory_and_disk(part.memory_depth, part.backend_depth),
+            "oldest",
+            "Oldest",
+            |part: &&Channel| part.oldest_message_age.map(wide),
+            |part| topics::age_cell(part.oldest_message_age.map(|nanos| nanos / 1_000_000)),
         )
-        .help("Where those that wait are, as nsqd reports it")
-        .total(widgets::memory_and_disk(
-            channel.memory_depth,
-            channel.backend_depth,
-        )),
+        .help("Age of the oldest waiting message"),
         count("in-flight", "In flight", |part| part.in_flight_count),
         count("deferred", "Deferred", |part| part.deferred_count),
         count("requeues", "Requeued", |part| part.requeue_count),
@@ -209,10 +220,24 @@ fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
         count("messages", "Messages", |part| part.message_count),
         count("consumers", "Consumers", |part| part.client_count),
     ];
+    if channel.backend_depth > 0 {
+        let disk = Column::number(
+            "disk",
+            "Memory + disk",
+            |part: &&Channel| Some(wide(part.backend_depth)),
+            |part| widgets::memory_and_disk(part.memory_depth, part.backend_depth),
+        )
+        .help("Where the waiting messages are stored, as nsqd reports it")
+        .total(widgets::memory_and_disk(
+            channel.memory_depth,
+            channel.backend_depth,
+        ));
+        columns.insert(4, disk);
+    }
     if channel.zone_local_msg_count > 0 || channel.region_local_msg_count > 0 {
         columns.push(
             Column::plain("delivery", "Delivered to", |part: &&Channel| delivery(part))
-                .help("Which consumers the messages went to: in the node's own zone, its region, or elsewhere")
+                .help("Where the consumers that got the messages are: in the zone of the node, in its region, or elsewhere")
                 .total(delivery(channel)),
         );
     }
@@ -222,11 +247,11 @@ fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
     {
         columns.push(Column::plain(
             "latency",
-            "Publish to finish",
+            widgets::latency_label(&channel.e2e_processing_latency),
             |part: &&Channel| widgets::latency_cell(&part.e2e_processing_latency),
         ));
     }
-    if visit.may_act() && rows.len() > 1 {
+    if context.may_act() && rows.len() > 1 {
         columns.push(Column::plain("act", "On this node", |part: &&Channel| html! {
             span.actions {
                 @if part.paused {
@@ -246,38 +271,9 @@ fn nodes_panel(visit: &Visit<'_>, channel: &Channel) -> Markup {
         searched: Box::new(|part| format!("{} {}", part.node, part.hostname)),
         empty: html! { strong { "No node has this channel" } },
     };
-    let view = View::of("nodes", &visit.query);
-    html! {
-        section.panel aria-labelledby="nodes-title" {
-            div.panel-head {
-                h2 id="nodes-title" { "Nodes" span.count { (rows.len()) } }
-                @if rows.len() > 8 { (table.filter(&view, "nodes")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
-}
-
-fn node_marks(part: &Channel) -> Vec<Mark> {
-    let mut marks = Vec::new();
-    if part.client_count == 0 && part.depth > 0 {
-        let why = "Messages wait on this node, and no consumer is connected to it.";
-        marks.push(Mark::new(
-            "no-consumers",
-            Severity::Bad,
-            "no consumers",
-            why,
-        ));
-    }
-    if part.paused {
-        marks.push(Mark::new(
-            "paused",
-            Severity::Warn,
-            "paused",
-            "Nothing is delivered from here until it is unpaused.",
-        ));
-    }
-    marks
+    let view = View::of("nodes", &context.query);
+    let heading = Heading::new("Nodes", "nodes", 9);
+    table.panel(&rows, &view, &heading)
 }
 
 /// Where the messages went, as a bar and in words.

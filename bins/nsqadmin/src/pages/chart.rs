@@ -11,7 +11,7 @@ mod sparkline;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use line::{Chart, Series};
+pub(crate) use line::{Chart, Moment, Series};
 pub(crate) use sparkline::sparkline;
 
 /// One measurement: when, in Unix seconds, and what. `None` is a gap: nothing was measured.

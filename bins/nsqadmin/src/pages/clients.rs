@@ -1,26 +1,26 @@
-//! The table of clients: consumers of a channel, or everybody connected to a node.
+//! The tables of clients: a channel's consumers, a node's consumers, a node's publishers.
 
 use maud::{Markup, html};
 
 use crate::cluster::{Channel, Client};
 
-use super::figures;
+use super::context::PageContext;
+use super::format;
 use super::links::web_url;
 use super::table::{Column, Table, wide};
-use super::visit::Visit;
 use super::widgets;
 
 /// Consumers of one channel, over all nodes.
-pub(crate) fn of_channel<'a>(visit: &'a Visit<'_>, rows: &[&'a Client]) -> Table<'a, &'a Client> {
+pub(crate) fn of_channel<'a>(context: &'a PageContext<'_>) -> Table<'a, &'a Client> {
     let mut columns = introduction(|client: &&'a Client| client);
     columns.push(Column::text(
         "node",
         "Node",
         |client: &&Client| client.node.to_string(),
-        |client| widgets::node(visit, &client.node, ""),
+        |client| widgets::node(context, &client.node, ""),
     ));
-    columns.extend(work(rows, |client: &&'a Client| client));
-    columns.push(connected(visit, |client: &&'a Client| client));
+    columns.extend(work(|client: &&'a Client| client));
+    columns.push(connected(context, |client: &&'a Client| client));
     Table {
         id: "clients",
         caption: "Consumers of this channel",
@@ -35,10 +35,7 @@ pub(crate) fn of_channel<'a>(visit: &'a Visit<'_>, rows: &[&'a Client]) -> Table
 }
 
 /// Consumers on one node, of all its channels.
-pub(crate) fn on_node<'a>(
-    visit: &'a Visit<'_>,
-    rows: &[(&'a Channel, &'a Client)],
-) -> Table<'a, (&'a Channel, &'a Client)> {
+pub(crate) fn on_node<'a>(context: &'a PageContext<'_>) -> Table<'a, (&'a Channel, &'a Client)> {
     let client = |row: &(&'a Channel, &'a Client)| row.1;
     let mut columns = introduction(client);
     columns.push(Column::text(
@@ -46,12 +43,12 @@ pub(crate) fn on_node<'a>(
         "Channel",
         |(channel, _): &(&Channel, &Client)| format!("{} {}", channel.topic_name, channel.channel_name),
         |(channel, _)| html! {
-            a href=(visit.links.channel(&channel.topic_name, &channel.channel_name)) { (channel.channel_name) }
+            a href=(context.links.channel(&channel.topic_name, &channel.channel_name)) { (channel.channel_name) }
             div.muted.small { "of " (channel.topic_name) }
         },
     ));
-    columns.extend(work(rows, client));
-    columns.push(connected(visit, client));
+    columns.extend(work(client));
+    columns.push(connected(context, client));
     Table {
         id: "clients",
         caption: "Consumers on this node",
@@ -72,37 +69,40 @@ pub(crate) fn on_node<'a>(
 }
 
 /// Clients that publish to one node.
-pub(crate) fn publishers<'a>(visit: &'a Visit<'_>) -> Table<'a, &'a Client> {
+pub(crate) fn publishers<'a>(context: &'a PageContext<'_>) -> Table<'a, &'a Client> {
     let mut columns = introduction(|client: &&'a Client| client);
-    columns.push(Column::text(
-        "publishes",
-        "Publishes",
-        |client: &&Client| {
-            client
-                .pub_counts
-                .first()
-                .map(|count| count.topic.clone())
-                .unwrap_or_default()
-        },
-        |client| {
-            html! {
-                @for published in &client.pub_counts {
-                    div.wrap-anywhere {
-                        a href=(visit.links.topic(&published.topic)) { (published.topic) } " "
-                        span.muted { (published.count) }
+    columns.push(
+        Column::text(
+            "publishes",
+            "Publishes to",
+            |client: &&Client| {
+                client
+                    .pub_counts
+                    .first()
+                    .map(|count| count.topic.clone())
+                    .unwrap_or_default()
+            },
+            |client| {
+                html! {
+                    @for published in &client.pub_counts {
+                        div.wrap-anywhere {
+                            a href=(context.links.topic(&published.topic)) { (published.topic) } " "
+                            span.muted { (published.count) }
+                        }
                     }
                 }
-            }
-        },
-    ));
-    columns.push(connected(visit, |client: &&'a Client| client));
+            },
+        )
+        .help("nsqd reports one of the topics that a publisher has published to"),
+    );
+    columns.push(connected(context, |client: &&'a Client| client));
     Table {
         id: "producers",
         caption: "Clients that publish to this node",
         columns,
         key: Box::new(|client: &&Client| key(client)),
         searched: Box::new(|client: &&Client| searched(client)),
-        empty: html! { strong { "Nobody publishes here by TCP now" } span { "Publishers by HTTP are not listed." } },
+        empty: html! { strong { "No publisher is connected by TCP" } span { "Publishers by HTTP are not listed." } },
     }
 }
 
@@ -142,16 +142,9 @@ fn introduction<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Col
 }
 
 /// What it does.
-fn work<'a, T>(rows: &[T], client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, T>> {
-    let total = |value: fn(&Client) -> i64| {
-        let sum = rows
-            .iter()
-            .map(|row| value(client(row)))
-            .fold(0, i64::saturating_add);
-        html! { (figures::grouped_signed(sum)) }
-    };
+fn work<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, T>> {
     let count = |key, label, value: fn(&Client) -> i64| {
-        Column::count(key, label, move |row| value(client(row))).total(total(value))
+        Column::summed(key, label, move |row| value(client(row)))
     };
     vec![
         count("in-flight", "In flight", |client| client.in_flight_count),
@@ -161,8 +154,11 @@ fn work<'a, T>(rows: &[T], client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec
             move |row| Some(wide(client(row).ready_count)),
             move |row| ready(client(row).ready_count),
         )
-        .help("Ready count: how many messages it takes at once")
-        .total(total(|client| client.ready_count)),
+        .help("Ready count: how many messages the consumer accepts at once")
+        .total_of(move |rows| {
+            let ready = rows.iter().map(|row| client(row).ready_count);
+            html! { (format::grouped_signed(ready.fold(0, i64::saturating_add))) }
+        }),
         count("finished", "Finished", |client| client.finish_count),
         count("requeued", "Requeued", |client| client.requeue_count),
         count("messages", "Messages", |client| client.message_count)
@@ -173,22 +169,22 @@ fn work<'a, T>(rows: &[T], client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec
 fn ready(count: i64) -> Markup {
     html! {
         @if count == 0 {
-            span.badge.warn title="Ready count 0: it takes no messages now" data-state="ready-zero" {
+            span.badge.warn title="Ready count 0: not taking messages" data-state="ready-zero" {
                 span aria-hidden="true" { "▲" } "0"
             }
-        } @else { (figures::grouped_signed(count)) }
+        } @else { (format::grouped_signed(count)) }
     }
 }
 
 fn connected<'a, T>(
-    visit: &'a Visit<'_>,
+    context: &'a PageContext<'_>,
     client: impl Fn(&T) -> &'a Client + Copy + 'a,
 ) -> Column<'a, T> {
     Column::number(
         "connected",
         "Connected for",
         move |row| Some(-wide(client(row).connect_ts)),
-        move |row| widgets::since(visit, client(row).connect_ts),
+        move |row| widgets::since(context, client(row).connect_ts),
     )
 }
 
@@ -211,7 +207,7 @@ fn searched(client: &Client) -> String {
 }
 
 /// Its host; the port it comes from stands below, with its address.
-fn name(client: &Client) -> String {
+pub(crate) fn name(client: &Client) -> String {
     let host = if client.hostname.is_empty() {
         &client.client_id
     } else {
@@ -250,7 +246,7 @@ fn attributes(client: &Client) -> Markup {
     html! {
         span.badges {
             @if client.sample_rate > 0 {
-                (badge("", &format!("sampled {} %", client.sample_rate), "It gets only this share of the messages"))
+                (badge("", &format!("sampled {} %", client.sample_rate), "Receives only this share of the messages"))
             }
             @if client.tls { (badge("", "TLS", &tls)) }
             @if client.deflate { (badge("", "deflate", "Compressed")) }

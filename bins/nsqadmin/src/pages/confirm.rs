@@ -1,4 +1,4 @@
-//! Before anything is done: what exactly, and what will be lost. A page of its own, and with the script a dialog.
+//! The confirmation of an action: what it does, and what will be lost. A page of its own, and with the script a dialog.
 
 mod losses;
 #[cfg(test)]
@@ -9,14 +9,14 @@ use nsq_daemon::http::StatusCode;
 
 use crate::cluster::Overview;
 
+use super::context::PageContext;
 use super::form;
 use super::layout::{Page, Section};
-use super::visit::Visit;
 use losses::Losses;
 
-/// What somebody is about to do.
+/// An action that is shown for confirmation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     CreateTopic,
     CreateChannel { topic: String },
     Pause(Place),
@@ -50,8 +50,8 @@ impl Place {
     }
 }
 
-impl Deed {
-    /// The deed that a page's `?action=`, or a form's field of that name, asks for.
+impl Action {
+    /// The action that a page's `?action=`, or a form's field of that name, asks for.
     pub(crate) fn parse(
         action: &str,
         topic: Option<&str>,
@@ -73,7 +73,7 @@ impl Deed {
             ("pause", _) => Self::Pause(place),
             ("unpause", _) => Self::Unpause(place),
             ("empty", _) => Self::Empty(place),
-            // Nobody deletes on one node alone: the others would bring it back.
+            // Never on one node alone: the others would bring it back.
             ("delete", _) => Self::Delete(Place {
                 node: None,
                 ..place
@@ -84,7 +84,7 @@ impl Deed {
     }
 
     /// The value of the form's `action`.
-    pub(crate) fn action(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::CreateTopic => "create",
             Self::CreateChannel { .. } => "create-channel",
@@ -121,15 +121,15 @@ impl Deed {
 
 /// The page that asks. `error` says why the last try was not taken.
 pub(crate) fn page(
-    visit: &Visit<'_>,
+    context: &PageContext<'_>,
     overview: &Overview,
-    deed: &Deed,
+    action: &Action,
     error: Option<&str>,
 ) -> Page {
     let body = html! {
-        div.narrow { div.panel { (question(visit, overview, deed, error)) } }
+        div.narrow { div.panel { (question(context, overview, action, error)) } }
     };
-    let mut page = Page::new(title(deed), Section::Topics, body);
+    let mut page = Page::new(title(action), Section::Topics, body);
     page.is_live = false;
     if error.is_some() {
         page.status = StatusCode::BAD_REQUEST;
@@ -137,43 +137,52 @@ pub(crate) fn page(
     page
 }
 
-fn question(visit: &Visit<'_>, overview: &Overview, deed: &Deed, error: Option<&str>) -> Markup {
-    let here = match deed {
-        Deed::CreateTopic => visit.links.topics(),
-        Deed::CreateChannel { topic } | Deed::Tombstone { topic, .. } => visit.links.topic(topic),
-        Deed::Pause(place) | Deed::Unpause(place) | Deed::Empty(place) | Deed::Delete(place) => {
-            match &place.channel {
-                Some(channel) => visit.links.channel(&place.topic, channel),
-                None => visit.links.topic(&place.topic),
-            }
+fn question(
+    context: &PageContext<'_>,
+    overview: &Overview,
+    action: &Action,
+    error: Option<&str>,
+) -> Markup {
+    let here = match action {
+        Action::CreateTopic => context.links.topics(),
+        Action::CreateChannel { topic } | Action::Tombstone { topic, .. } => {
+            context.links.topic(topic)
         }
+        Action::Pause(place)
+        | Action::Unpause(place)
+        | Action::Empty(place)
+        | Action::Delete(place) => match &place.channel {
+            Some(channel) => context.links.channel(&place.topic, channel),
+            None => context.links.topic(&place.topic),
+        },
     };
-    let typed = deed.has_to_type(overview);
-    let losses = Losses::of(deed, overview);
+    let typed = action.has_to_type(overview);
+    let losses = Losses::of(action, overview);
     let destroys = matches!(
-        deed,
-        Deed::Empty(_) | Deed::Delete(_) | Deed::Tombstone { .. }
+        action,
+        Action::Empty(_) | Action::Delete(_) | Action::Tombstone { .. }
     );
     html! {
-        section.confirm data-confirm=(deed.action()) aria-labelledby="confirm-title" {
-            h2 id="confirm-title" { (title(deed)) }
+        section.confirm data-confirm=(action.name()) aria-labelledby="confirm-title" {
+            h1 id="confirm-title" { (title(action)) }
             @if let Some(error) = error { p.loud-bad role="alert" data-test="confirm-error" { (error) } }
-            (meaning(deed, &losses))
+            (meaning(action, &losses))
             form.form method="post" action=(here) {
-                (form::token(visit))
-                input type="hidden" name="action" value=(deed.action());
-                @if let Some(node) = deed.node() { input type="hidden" name="node" value=(node); }
-                @match deed {
-                    Deed::CreateTopic => {
+                (form::token(context))
+                input type="hidden" name="action" value=(action.name());
+                @if let Some(node) = action.node() { input type="hidden" name="node" value=(node); }
+                @match action {
+                    Action::CreateTopic => {
                         (name_field("topic", "Topic", true))
                         (name_field("channel", "Channel (optional)", false))
+                        (first_message(overview))
                     }
-                    Deed::CreateChannel { .. } => { (name_field("channel", "Channel", true)) }
+                    Action::CreateChannel { .. } => { (name_field("channel", "Channel", true)) }
                     _ => {}
                 }
                 @if let Some(name) = typed {
                     div.field {
-                        label for="typed" { "Type " span.mono { (name) } " to go on" }
+                        label for="typed" { "Type " span.mono { (name) } " to confirm" }
                         input id="typed" type="text" name="typed" required autocomplete="off" autocapitalize="off"
                             spellcheck="false" data-typed=(name) autofocus;
                     }
@@ -181,10 +190,30 @@ fn question(visit: &Visit<'_>, overview: &Overview, deed: &Deed, error: Option<&
                 div.buttons {
                     a.button href=(here) data-cancel { "Cancel" }
                     button class={ "button " (if destroys { "danger-solid" } else { "primary" }) } type="submit" data-go {
-                        (button(deed))
+                        (button(action))
                     }
                 }
             }
+        }
+    }
+}
+
+/// On which nodes a new topic is created at once, and its first message.
+fn first_message(overview: &Overview) -> Markup {
+    let nodes = || overview.nodes.iter().filter(|node| node.stats.is_ok());
+    html! {
+        fieldset.field {
+            legend.label { "Create on nodes (optional)" }
+            @for node in nodes() {
+                label.choice { input type="checkbox" name="on" value=(node.address); " " (node.address) }
+            }
+            span.hint { "Without a choice, " @if overview.lookupds.is_empty() { "every node creates it." }
+                @else { "it is only registered with nsqlookupd, and appears on a node with its first message." } }
+        }
+        div.field {
+            label for="new-body" { "First message (optional)" }
+            textarea id="new-body" name="body" spellcheck="false" {}
+            span.hint { "Published on the first chosen node, or on the first node of all." }
         }
     }
 }
@@ -209,63 +238,65 @@ fn on(place: &Place) -> String {
         .unwrap_or_default()
 }
 
-fn title(deed: &Deed) -> String {
-    match deed {
-        Deed::CreateTopic => "Create a topic".to_owned(),
-        Deed::CreateChannel { topic } => format!("Create a channel of {topic}"),
-        Deed::Pause(place) => format!("Pause {} {}{}?", place.kind(), place.name(), on(place)),
-        Deed::Unpause(place) => format!("Unpause {} {}{}?", place.kind(), place.name(), on(place)),
-        Deed::Empty(place) => format!("Empty {} {}{}?", place.kind(), place.name(), on(place)),
-        Deed::Delete(place) => format!("Delete {} {}?", place.kind(), place.name()),
-        Deed::Tombstone { topic, node } => format!("Tombstone {topic} on {node}?"),
+fn title(action: &Action) -> String {
+    match action {
+        Action::CreateTopic => "Create a topic".to_owned(),
+        Action::CreateChannel { topic } => format!("Create a channel of {topic}"),
+        Action::Pause(place) => format!("Pause {} {}{}?", place.kind(), place.name(), on(place)),
+        Action::Unpause(place) => {
+            format!("Unpause {} {}{}?", place.kind(), place.name(), on(place))
+        }
+        Action::Empty(place) => format!("Empty {} {}{}?", place.kind(), place.name(), on(place)),
+        Action::Delete(place) => format!("Delete {} {}?", place.kind(), place.name()),
+        Action::Tombstone { topic, node } => format!("Tombstone {topic} on {node}?"),
     }
 }
 
-fn button(deed: &Deed) -> String {
-    match deed {
-        Deed::CreateTopic => "Create topic".to_owned(),
-        Deed::CreateChannel { .. } => "Create channel".to_owned(),
-        Deed::Pause(place) => format!("Pause {}", place.kind()),
-        Deed::Unpause(place) => format!("Unpause {}", place.kind()),
-        Deed::Empty(place) => format!("Empty {}", place.kind()),
-        Deed::Delete(place) => format!("Delete {}", place.kind()),
-        Deed::Tombstone { .. } => "Tombstone".to_owned(),
+fn button(action: &Action) -> String {
+    match action {
+        Action::CreateTopic => "Create topic".to_owned(),
+        Action::CreateChannel { .. } => "Create channel".to_owned(),
+        Action::Pause(place) => format!("Pause {}", place.kind()),
+        Action::Unpause(place) => format!("Unpause {}", place.kind()),
+        Action::Empty(place) => format!("Empty {}", place.kind()),
+        Action::Delete(place) => format!("Delete {}", place.kind()),
+        Action::Tombstone { .. } => "Tombstone".to_owned(),
     }
 }
 
-/// What the deed means, and what it costs now.
-fn meaning(deed: &Deed, losses: &Losses) -> Markup {
-    let words = match deed {
-        Deed::CreateTopic => {
-            "With nsqlookupd the topic is registered there, and appears on a node with its first message; without, every node creates it."
+/// What the action means, and what it costs now.
+fn meaning(action: &Action, losses: &Losses) -> Markup {
+    let words = match action {
+        Action::CreateTopic => {
+            "With nsqlookupd the topic is registered there, and appears on a node with its first message; without nsqlookupd, every node creates it."
         }
-        Deed::CreateChannel { .. } => {
-            "The channel gets every message published from now on, and those that wait at the topic."
+        Action::CreateChannel { .. } => {
+            "The channel gets every message published from now on, and the messages that wait at the topic."
         }
-        Deed::Pause(Place { channel: None, .. }) => {
-            "Messages will wait at the topic and reach no channel until it is unpaused. Publishing goes on."
+        Action::Pause(Place { channel: None, .. }) => {
+            "Messages wait at the topic and reach no channel until it is unpaused. Publishing continues."
         }
-        Deed::Pause(_) => {
-            "Consumers stay connected and get nothing more until it is unpaused. What they hold, they may finish."
+        Action::Pause(_) => {
+            "Consumers stay connected but get no more messages until it is unpaused. They may finish the messages they hold."
         }
-        Deed::Unpause(_) => "Delivery goes on, on every node where it is paused.",
-        Deed::Empty(Place { channel: None, .. }) => {
+        Action::Unpause(_) => "Delivery resumes on every node where it is paused.",
+        Action::Empty(Place { channel: None, .. }) => {
             "Drops the messages that wait at the topic itself. Its channels keep theirs. This cannot be undone."
         }
-        Deed::Empty(_) => {
+        Action::Empty(_) => {
             "Drops everything in the channel. Consumers stay connected. This cannot be undone."
         }
-        Deed::Delete(Place { channel: None, .. }) => {
-            "Deletes the topic with all its channels on all nodes and in nsqlookupd. Whoever publishes to it again makes it anew. \
+        Action::Delete(Place { channel: None, .. }) => {
+            "Deletes the topic with all its channels on all nodes and in nsqlookupd. Publishing to it recreates it. \
              This cannot be undone."
         }
-        Deed::Delete(_) => {
-            "Deletes the channel on all nodes and in nsqlookupd. A consumer that subscribes again makes it anew, empty. \
+        Action::Delete(_) => {
+            "Deletes the channel on all nodes and in nsqlookupd. A consumer that subscribes recreates it, empty. \
              This cannot be undone."
         }
-        Deed::Tombstone { .. } => {
-            "nsqlookupd stops telling consumers of this node for this topic, and the topic is deleted there. Do this after the \
-             publishers have left the node: who publishes there again brings the topic back. This cannot be undone."
+        Action::Tombstone { .. } => {
+            "nsqlookupd no longer sends consumers of this topic to this node, and the topic is deleted there. Do this after the \
+             publishers have left the node: publishing there again recreates the topic. This cannot be undone."
         }
     };
     html! {

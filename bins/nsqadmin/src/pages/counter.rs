@@ -3,16 +3,16 @@
 use maud::html;
 
 use crate::cluster::Overview;
-use crate::history::{Key, Metric};
+use crate::history::Key;
 
-use super::figures::{self, Unit};
+use super::context::PageContext;
+use super::format;
 use super::layout::{Page, Section};
-use super::state::Course;
-use super::visit::Visit;
-use super::widgets::{self, Figure};
+use super::state::Trend;
+use super::widgets::{self, Stat};
 
-pub(crate) fn page(visit: &Visit<'_>, overview: &Overview) -> Page {
-    let course = Course::of(&visit.nsqadmin.history, &Key::Cluster);
+pub(crate) fn page(context: &PageContext<'_>, overview: &Overview) -> Page {
+    let trend = Trend::of(&context.nsqadmin.history, &Key::Cluster);
     let channels = || overview.topics.iter().flat_map(|topic| &topic.channels);
     let delivered = channels()
         .map(|channel| channel.message_count)
@@ -27,41 +27,29 @@ pub(crate) fn page(visit: &Visit<'_>, overview: &Overview) -> Page {
             .map(|channel| value(channel))
             .fold(0, i64::saturating_add)
     };
-    let rate = course
-        .messages
-        .map_or_else(|| "–".to_owned(), figures::whole);
+    let rate = trend.messages.map_or_else(|| "–".to_owned(), format::whole);
     let body = html! {
         h1.visually-hidden { "Counter" }
-        section.panel.centre aria-label="Messages a second" {
-            span.muted { "Messages published a second" }
+        section.panel.centre aria-label="Message rate" {
+            span.muted { "Messages published per second" }
             p.big-number data-test="rate" { (rate) }
-            span.muted { (figures::grouped_signed(delivered)) " messages put into channels since the nodes started" }
+            span.muted { (format::grouped_signed(delivered)) " messages received by channels since the nodes started" }
         }
         (widgets::strip(&[
-            Figure::count("processed", "Messages processed", delivered).more(html! { "put into channels" }),
-            Figure::count("published", "Messages published", published),
-            Figure::rate("done", "Finished", course.finishes),
-            Figure::rate("requeues", "Requeued", course.requeues),
-            Figure::rate("timeouts", "Timed out", course.timeouts),
-            Figure::count("in-flight", "In flight", sum(|channel| channel.in_flight_count)),
+            Stat::count("processed", "Messages processed", delivered).more(html! { "received by channels" }),
+            Stat::count("published", "Messages published", published),
+            Stat::rate("done", "Finished", trend.finishes),
+            Stat::rate("requeues", "Requeued", trend.requeues),
+            Stat::rate("timeouts", "Timed out", trend.timeouts),
+            Stat::count("in-flight", "In flight", sum(|channel| channel.in_flight_count)),
         ]))
-        section.charts aria-labelledby="charts-title" {
-            div.title-line { h2 id="charts-title" { "Course" } (widgets::span_choice(visit)) }
-            (widgets::chart(visit, "rates", "Messages a second", Unit::PerSecond, &[
-                ("published", &Key::Cluster, Metric::Messages),
-                ("finished", &Key::Cluster, Metric::Finishes),
-                ("requeued", &Key::Cluster, Metric::Requeues),
-                ("timed out", &Key::Cluster, Metric::Timeouts),
-            ]))
+        (widgets::charts(context, &html! {
+            (widgets::rates_chart(context, &Key::Cluster, "published"))
             div.grid-2 {
-                (widgets::chart(visit, "waiting", "Messages", Unit::Count, &[
-                    ("waiting", &Key::Cluster, Metric::Depth),
-                    ("in flight", &Key::Cluster, Metric::InFlight),
-                    ("deferred", &Key::Cluster, Metric::Deferred),
-                ]))
-                (widgets::chart(visit, "clients", "Consumers", Unit::Count, &[("consumers", &Key::Cluster, Metric::Clients)]))
+                (widgets::messages_chart(context, &Key::Cluster, &[]))
+                (widgets::consumers_chart(context, &Key::Cluster))
             }
-        }
+        }))
     };
     let mut page = Page::new(format!("{rate}/s"), Section::Counter, body);
     page.warnings = widgets::warnings(&overview.warnings);

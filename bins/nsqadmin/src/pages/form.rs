@@ -2,11 +2,11 @@
 
 use maud::{Markup, html};
 
-use super::visit::Visit;
+use super::context::PageContext;
 
 /// The hidden field without which a form is refused.
-pub(crate) fn token(visit: &Visit<'_>) -> Markup {
-    html! { input type="hidden" name="csrf_token" value=(visit.visitor.csrf_token); }
+pub(crate) fn token(context: &PageContext<'_>) -> Markup {
+    html! { input type="hidden" name="csrf_token" value=(context.viewer.csrf_token); }
 }
 
 /// A button that asks first: a link to the confirmation, which the script shows as a dialog.

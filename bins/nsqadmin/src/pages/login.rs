@@ -2,22 +2,22 @@
 
 use maud::html;
 
+use super::context::PageContext;
 use super::layout::{Page, Section};
 use super::notice::{Notice, Tone};
-use super::visit::Visit;
 
 /// The form that `POST /login` takes. `?error=` says why one is here again, `?next=` where one wanted to go.
-pub(crate) fn page(visit: &Visit<'_>) -> Page {
-    let next = visit.query.first("next").unwrap_or_default();
-    let error = match visit.query.first("error") {
+pub(crate) fn page(context: &PageContext<'_>) -> Page {
+    let next = context.query.first("next").unwrap_or_default();
+    let error = match context.query.first("error") {
         Some("wait") => Some("Too many wrong passwords. Wait a little, then try again."),
-        Some(_) => Some("User and password do not go together."),
+        Some(_) => Some("Wrong user name or password."),
         None => None,
     };
     let body = html! {
         div.narrow {
             section.panel aria-labelledby="login-title" {
-                form.confirm method="post" action=(visit.links.fixed("/login")) data-test="login" {
+                form.confirm method="post" action=(context.links.fixed("/login")) data-test="login" {
                     h1 id="login-title" { "Log in" }
                     @if let Some(error) = error { (Notice::new(Tone::Bad, error).render(false)) }
                     input type="hidden" name="next" value=(next);

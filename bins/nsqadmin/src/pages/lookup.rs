@@ -1,54 +1,71 @@
-//! What nsqlookupd knows and no node has; and making topics before there are nodes for them.
+//! Topics without a node, and creating topics before there are nodes for them.
 
 use std::collections::BTreeMap;
 
 use maud::{Markup, html};
 
-use crate::cluster::{Found, List, Overview};
+use crate::cluster::{Found, List};
+use crate::snapshot::Snapshot;
 
+use super::context::PageContext;
 use super::form;
 use super::layout::{Page, Section};
 use super::nodes;
-use super::table::{Column, Table, View};
-use super::visit::Visit;
+use super::table::{Column, Heading, Table, View};
 use super::widgets;
 
 type Orphans = BTreeMap<String, List<String>>;
 
-pub(crate) fn page(visit: &Visit<'_>, overview: &Overview, orphans: &Found<Orphans>) -> Page {
+pub(crate) fn page(
+    context: &PageContext<'_>,
+    snapshot: &Snapshot,
+    orphans: Option<&Found<Orphans>>,
+) -> Page {
+    let overview = &*snapshot.overview;
     let body = html! {
         header.page-head {
-            div.titles { h1 { "Lookup" } p.muted { "What nsqlookupd knows." } }
-            @if visit.may_act() {
+            div.titles { h1 { "Lookup" } p.muted { "Topics and nodes that are registered with nsqlookupd." } }
+            @if context.may_act() {
                 div.actions {
-                    (form::asks(&format!("{}{}", visit.links.topics(), widgets::action("create", &[])), "primary", "Create topic or channel…", "create-topic"))
+                    (form::asks(&format!("{}{}", context.links.topics(), widgets::action("create", &[])), "primary", "Create topic or channel…", "create-topic"))
                 }
             }
         }
         @if overview.lookupds.is_empty() {
             section.panel { div.empty data-test="no-lookupd" {
                 strong { "No nsqlookupd is configured" }
-                span { "nsqadmin asks its nsqds directly (--nsqd-http-address), so there is nothing to look up." }
+                span { "nsqadmin queries the nsqds directly (--nsqd-http-address), so there is nothing to look up." }
             } }
         } @else {
             (nodes::lookupds(overview))
-            (orphan_panel(visit, &orphans.value))
+            @match orphans {
+                Some(orphans) => (orphan_panel(context, snapshot, &orphans.value)),
+                None => section.panel { div.empty data-test="no-registrations" {
+                    strong { "nsqlookupd is not responding" }
+                    span { "The topics without a node are not known until it responds." }
+                } },
+            }
         }
     };
     let mut page = Page::new("Lookup", Section::Lookup, body);
-    page.warnings = widgets::warnings(&orphans.warnings);
+    page.warnings =
+        widgets::warnings(orphans.map_or(&overview.warnings, |orphans| &orphans.warnings));
     page.api = Some("/api/topics?inactive=true".to_owned());
     page
 }
 
-fn orphan_panel(visit: &Visit<'_>, orphans: &Orphans) -> Markup {
-    let rows: Vec<(&String, &List<String>)> = orphans.iter().collect();
+fn orphan_panel(context: &PageContext<'_>, snapshot: &Snapshot, orphans: &Orphans) -> Markup {
+    // A topic that was last seen on a lost node is not left over: its messages may be back with the node.
+    let rows: Vec<(&String, &List<String>)> = orphans
+        .iter()
+        .filter(|(topic, _)| snapshot.lost_with(topic).next().is_none())
+        .collect();
     let mut columns = vec![
         Column::name(
             "topic",
             "Topic",
             |(topic, _): &(&String, &List<String>)| (*topic).clone(),
-            |(topic, _)| html! { a href=(visit.links.topic(topic)) { (topic) } " " (widgets::lifetime(topic)) },
+            |(topic, _)| html! { a href=(context.links.topic(topic)) { (topic) } " " (widgets::lifetime(topic)) },
         ),
         Column::plain(
             "channels",
@@ -59,8 +76,8 @@ fn orphan_panel(visit: &Visit<'_>, orphans: &Orphans) -> Markup {
                     @for channel in *channels {
                         div.title-line data-channel=(channel) {
                             span.wrap-anywhere { (channel) } (widgets::lifetime(channel))
-                            @if visit.may_act() {
-                                a.button.tiny.bare href={ (visit.links.channel(topic, channel)) (widgets::action("delete", &[])) } data-dialog
+                            @if context.may_act() {
+                                a.button.tiny.bare href={ (context.links.channel(topic, channel)) (widgets::action("delete", &[])) } data-dialog
                                     role="button" data-test="delete-channel" aria-label={ "Delete channel " (channel) " of " (topic) } { "Delete…" }
                             }
                         }
@@ -69,17 +86,17 @@ fn orphan_panel(visit: &Visit<'_>, orphans: &Orphans) -> Markup {
             },
         ),
     ];
-    if visit.may_act() {
+    if context.may_act() {
         columns.push(Column::plain("act", "", |(topic, _): &(&String, &List<String>)| html! {
             span.actions {
-                a.button.tiny.danger href={ (visit.links.topic(topic)) (widgets::action("delete", &[])) } data-dialog role="button"
+                a.button.tiny.danger href={ (context.links.topic(topic)) (widgets::action("delete", &[])) } data-dialog role="button"
                     data-test="delete" aria-label={ "Delete topic " (topic) } { "Delete topic…" }
             }
         }));
     }
     let table = Table {
         id: "orphans",
-        caption: "Topics that no node has",
+        caption: "Topics without a node",
         columns,
         key: Box::new(|(topic, _): &(&String, &List<String>)| (*topic).clone()),
         searched: Box::new(|(topic, channels)| {
@@ -90,20 +107,14 @@ fn orphan_panel(visit: &Visit<'_>, orphans: &Orphans) -> Markup {
             }
             text
         }),
-        empty: html! { strong { "Nothing is left over" } span { "Every registered topic is on some node." } },
+        empty: html! { strong { "No leftover topics" } span { "Every registered topic is on a node." } },
     };
-    let view = View::main(&visit.query);
+    let view = View::main(&context.query);
     html! {
-        section.panel aria-labelledby="orphans-title" {
-            div.panel-head {
-                h2 id="orphans-title" { "Topics that no node has" span.count { (rows.len()) } }
-                @if rows.len() > 8 { (table.filter(&view, "topics")) }
-            }
-            (table.render(&rows, &view))
-        }
+        (table.panel(&rows, &view, &Heading::new("Topics without a node", "topics", 9)))
         p.muted.small {
-            "Registered with nsqlookupd, but on no nsqd now: made ahead of its first message, or left over from nodes that are gone. \
-             Consumers that look such a topic up find nobody."
+            "Registered with nsqlookupd, but on no nsqd now: created before its first message, or left over from nodes that are gone. \
+             Consumers that look such a topic up find no nsqd."
         }
     }
 }

@@ -1,24 +1,27 @@
-//! One nsqd: how it does, its topics, its channels, its clients.
+//! One nsqd: its state, topics, channels and clients.
 
 use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use crate::cluster::{Channel, Client, Found, Node, Topic};
+use crate::cluster::{Channel, Client, Node, Topic};
 use crate::history::{Key, Metric};
 
 use super::chart::sparkline;
 use super::clients;
-use super::figures::{self, Unit};
+use super::context::PageContext;
+use super::format::{self, Unit};
+use super::happened;
 use super::layout::{Page, Section};
 use super::notice::Tone;
 use super::state::{self, Mark, Severity};
-use super::table::{Column, Order, Table, View, wide};
-use super::visit::Visit;
-use super::widgets::{self, Figure};
+use super::table::{Column, Heading, Order, Table, View, wide};
+use super::widgets::{self, Stat};
 
-pub(crate) fn page(visit: &Visit<'_>, found: &Found<Node>) -> Page {
-    let node = &found.value;
+pub(crate) fn page(context: &PageContext<'_>, node: &Node) -> Page {
+    let _ = context
+        .moments
+        .set(happened::moments(context, happened::of_node(&node.address)));
     let key = Key::Node(Arc::clone(&node.address));
     let body = html! {
         header.page-head {
@@ -30,43 +33,105 @@ pub(crate) fn page(visit: &Visit<'_>, found: &Found<Node>) -> Page {
                 div { (state::badges(&marks(node))) }
             }
         }
-        (summary(visit, node))
-        section.charts aria-labelledby="charts-title" {
-            div.title-line { h2 id="charts-title" { "Course" } (widgets::span_choice(visit)) }
+        (summary(context, node))
+        (widgets::charts(context, &html! {
             div.grid-2 {
-                (widgets::chart(visit, "waiting", "Messages", Unit::Count, &[
-                    ("waiting", &key, Metric::Depth),
-                    ("in flight", &key, Metric::InFlight),
-                    ("deferred", &key, Metric::Deferred),
-                    ("on disk", &key, Metric::DiskDepth),
-                ]))
-                (widgets::chart(visit, "rates", "Messages a second", Unit::PerSecond, &[
-                    ("published", &key, Metric::Messages),
-                    ("finished", &key, Metric::Finishes),
-                    ("requeued", &key, Metric::Requeues),
-                    ("timed out", &key, Metric::Timeouts),
-                ]))
-                (widgets::chart(visit, "memory", "Memory in use", Unit::Bytes, &[("heap", &key, Metric::Memory)]))
-                (widgets::chart(visit, "clients", "Consumers", Unit::Count, &[("consumers", &key, Metric::Clients)]))
+                (widgets::messages_chart(context, &key, &[("on disk", &key, Metric::DiskDepth)]))
+                (widgets::rates_chart(context, &key, "published"))
+                (widgets::chart(context, "memory", "Memory in use", Unit::Bytes, &[("heap", &key, Metric::Memory)]))
+                (widgets::consumers_chart(context, &key))
+            }
+        }))
+        (tabs(context, node))
+        @match Tab::of(context) {
+            Tab::Topics => (topics_panel(context, node)),
+            Tab::Channels => (channels_panel(context, node)),
+            Tab::Consumers => (clients_panel(context, node)),
+            Tab::Publishers => (publishers_panel(context, node)),
+            Tab::About => {
+                (facts(context, node))
+                (happened::panel(context, 15, happened::of_node(&node.address)))
             }
         }
-        (topics_panel(visit, node))
-        (channels_panel(visit, node))
-        (clients_panel(visit, node))
-        (publishers_panel(visit, node))
-        (facts(visit, node))
     };
     let mut page = Page::new(format!("{} (node)", node.address), Section::Nodes, body);
     page.crumbs = vec![
-        ("Nodes".to_owned(), Some(visit.links.nodes())),
+        ("Nodes".to_owned(), Some(context.links.nodes())),
         (node.address.to_string(), None),
     ];
-    page.warnings = widgets::warnings(&found.warnings);
     page.api = Some(format!(
         "/api{}",
         super::links::Links::new("/").node(&node.address)
     ));
     page
+}
+
+/// The part of the page below the charts: `?tab=channels`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tab {
+    Topics,
+    Channels,
+    Consumers,
+    Publishers,
+    About,
+}
+
+impl Tab {
+    const ALL: [Self; 5] = [
+        Self::Topics,
+        Self::Channels,
+        Self::Consumers,
+        Self::Publishers,
+        Self::About,
+    ];
+
+    fn of(context: &PageContext<'_>) -> Self {
+        let wanted = context.query.first("tab");
+        Self::ALL
+            .into_iter()
+            .find(|tab| Some(tab.id()) == wanted)
+            .unwrap_or(Self::Topics)
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Topics => "topics",
+            Self::Channels => "channels",
+            Self::Consumers => "consumers",
+            Self::Publishers => "publishers",
+            Self::About => "about",
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Topics => "Topics",
+            Self::Channels => "Channels",
+            Self::Consumers => "Consumers",
+            Self::Publishers => "Publishers",
+            Self::About => "About",
+        }
+    }
+}
+
+fn tabs(context: &PageContext<'_>, node: &Node) -> Markup {
+    let shown = Tab::of(context);
+    let count = |tab: Tab| match tab {
+        Tab::Topics => Some(node.stats.topics.len()),
+        Tab::Channels => Some(channels(node).count()),
+        Tab::Consumers => Some(node.total_clients()),
+        Tab::Publishers => Some(node.stats.producers.len()),
+        Tab::About => None,
+    };
+    html! {
+        nav.tabs aria-label="Parts of this page" {
+            @for tab in Tab::ALL {
+                a href={ "?tab=" (tab.id()) } data-soft data-tab=(tab.id()) aria-current=[(tab == shown).then_some("true")] {
+                    (tab.label()) @if let Some(count) = count(tab) { " " span.count { (count) } }
+                }
+            }
+        }
+    }
 }
 
 fn marks(node: &Node) -> Vec<Mark> {
@@ -99,7 +164,7 @@ fn channels(node: &Node) -> impl Iterator<Item = &Channel> {
         .map(|channel| &**channel)
 }
 
-fn summary(visit: &Visit<'_>, node: &Node) -> Markup {
+fn summary(context: &PageContext<'_>, node: &Node) -> Markup {
     let sum = |value: fn(&Channel) -> i64| channels(node).map(value).fold(0, i64::saturating_add);
     let at_topics = node
         .stats
@@ -107,48 +172,48 @@ fn summary(visit: &Visit<'_>, node: &Node) -> Markup {
         .iter()
         .map(|topic| topic.depth)
         .fold(0, i64::saturating_add);
-    let rate = visit
+    let rate = context
         .nsqadmin
         .history
         .latest(&Key::Node(Arc::clone(&node.address)), Metric::Messages);
     let healthy = node.stats.health.is_empty() || node.stats.health == "OK";
     widgets::strip(&[
-        Figure::new(
+        Stat::new(
             "health",
             "Health",
             html! { @if healthy { "OK" } @else { "Not OK" } },
         )
         .tone((!healthy).then_some(Tone::Bad)),
-        Figure::new(
+        Stat::new(
             "uptime",
             "Running for",
-            widgets::since(visit, node.stats.start_time),
+            widgets::since(context, node.stats.start_time),
         ),
-        Figure::count(
+        Stat::count(
             "waiting",
             "Messages waiting",
             sum(|channel| channel.depth).saturating_add(at_topics),
         )
-        .more(html! { (figures::short(wide(at_topics))) " of them at topics" }),
-        Figure::count(
+        .more(html! { (format::short(wide(at_topics))) " of them at topics" }),
+        Stat::count(
             "in-flight",
             "In flight",
             sum(|channel| channel.in_flight_count),
         ),
-        Figure::rate("in", "Published", rate)
-            .more(html! { (figures::grouped_signed(node.total_messages())) " since it started" }),
-        Figure::count(
+        Stat::rate("in", "Published", rate)
+            .more(html! { (format::grouped_signed(node.total_messages())) " since it started" }),
+        Stat::count(
             "consumers",
             "Consumers",
             i64::try_from(node.total_clients()).unwrap_or(i64::MAX),
         ),
-        Figure::count(
+        Stat::count(
             "publishers",
             "Publishers",
             i64::try_from(node.stats.producers.len()).unwrap_or(i64::MAX),
         )
         .more(html! { "connected by TCP" }),
-        Figure::count(
+        Stat::count(
             "topics",
             "Topics",
             i64::try_from(node.stats.topics.len()).unwrap_or(i64::MAX),
@@ -156,7 +221,7 @@ fn summary(visit: &Visit<'_>, node: &Node) -> Markup {
     ])
 }
 
-fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
+fn topics_panel<'a>(context: &'a PageContext<'_>, node: &'a Node) -> Markup {
     let rows: Vec<&Topic> = node.stats.topics.iter().map(|topic| &**topic).collect();
     let is_tombstoned = |name: &str| {
         node.producer
@@ -164,7 +229,7 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
             .iter()
             .any(|known| known.tombstoned && known.topic == name)
     };
-    let can_tombstone = visit.may_act() && visit.nsqadmin.cluster.has_lookupds();
+    let can_tombstone = context.may_act() && context.nsqadmin.cluster.has_lookupds();
     let mut columns = vec![
         Column::name(
             "topic",
@@ -172,12 +237,12 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
             |topic: &&Topic| topic.topic_name.to_string(),
             |topic| {
                 html! {
-                    a href=(visit.links.topic(&topic.topic_name)) { (topic.topic_name) } " " (widgets::lifetime(&topic.topic_name))
+                    a href=(context.links.topic(&topic.topic_name)) { (topic.topic_name) } " " (widgets::lifetime(&topic.topic_name))
                 }
             },
         ),
         Column::plain("state", "State", move |topic: &&Topic| {
-            let mut marks = Vec::new();
+            let mut marks = state::topic_on_node(&context.nsqadmin.watch, topic);
             if topic.paused {
                 marks.push(Mark::new(
                     "paused",
@@ -202,10 +267,10 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
         Column::count("backlog", "Waiting in channels", |topic: &&Topic| {
             state::waiting(topic).saturating_sub(topic.depth)
         }),
-        Column::plain("course", "Course of the topic", |topic: &&Topic| {
+        Column::plain("trend", "Publish rate", |topic: &&Topic| {
             let key = Key::TopicOnNode(Arc::clone(&topic.topic_name), Arc::clone(&node.address));
             sparkline(
-                &visit.recent(&key, Metric::Messages),
+                &context.recent(&key, Metric::Messages),
                 Unit::PerSecond,
                 "published",
             )
@@ -216,7 +281,7 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
             "bytes",
             "Bytes",
             |topic: &&Topic| Some(wide(topic.message_bytes)),
-            |topic| html! { (figures::bytes(wide(topic.message_bytes))) },
+            |topic| html! { (format::bytes(wide(topic.message_bytes))) },
         ),
         Column::count("channels", "Channels", |topic: &&Topic| {
             i64::try_from(topic.channels.len()).unwrap_or(i64::MAX)
@@ -226,7 +291,7 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
         columns.push(Column::plain("act", "On this node", move |topic: &&Topic| html! {
             span.actions {
                 @if !is_tombstoned(&topic.topic_name) {
-                    a.button.tiny href={ (visit.links.topic(&topic.topic_name)) (widgets::action("tombstone", &[("node", &node.address)])) }
+                    a.button.tiny href={ (context.links.topic(&topic.topic_name)) (widgets::action("tombstone", &[("node", &node.address)])) }
                         data-dialog role="button" data-test="tombstone" { "Tombstone…" }
                 }
             }
@@ -240,22 +305,15 @@ fn topics_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
         searched: Box::new(|topic| topic.topic_name.to_string()),
         empty: html! { strong { "No topics on this node" } },
     };
-    let view = View::main(&visit.query).or_sorted_by("backlog", Order::Descending);
-    html! {
-        section.panel aria-labelledby="topics-title" {
-            div.panel-head {
-                h2 id="topics-title" { "Topics" span.count { (rows.len()) } }
-                @if rows.len() > 1 { (table.filter(&view, "topics")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let view = View::main(&context.query).or_sorted_by("backlog", Order::Descending);
+    let heading = Heading::new("Topics", "topics", 2);
+    table.panel(&rows, &view, &heading)
 }
 
 /// One of a channel's numbers.
 type Count = fn(&Channel) -> i64;
 
-fn channels_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
+fn channels_panel<'a>(context: &'a PageContext<'_>, node: &'a Node) -> Markup {
     let rows: Vec<&Channel> = channels(node).collect();
     let mut columns = vec![
         Column::name(
@@ -264,32 +322,21 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
             |channel: &&Channel| format!("{} {}", channel.topic_name, channel.channel_name),
             |channel| {
                 html! {
-                    a href=(visit.links.channel(&channel.topic_name, &channel.channel_name)) { (channel.channel_name) } " "
+                    a href=(context.links.channel(&channel.topic_name, &channel.channel_name)) { (channel.channel_name) } " "
                     (widgets::lifetime(&channel.channel_name))
                     div.muted.small { "of " (channel.topic_name) }
                 }
             },
         ),
-        Column::plain("state", "State", |channel: &&Channel| {
-            let mut marks = Vec::new();
-            if channel.client_count == 0 && channel.depth > 0 {
-                marks.push(Mark::new(
-                    "no-consumers",
-                    Severity::Bad,
-                    "no consumers",
-                    "Messages wait here and nobody takes them.",
-                ));
-            }
-            if channel.paused {
-                marks.push(Mark::new(
-                    "paused",
-                    Severity::Warn,
-                    "paused",
-                    "Paused on this node.",
-                ));
-            }
-            state::badges(&marks)
-        }),
+        Column::ranked(
+            "state",
+            "State",
+            |channel: &&Channel| {
+                let marks = state::on_node(&context.nsqadmin.watch, channel);
+                state::rank(&marks, channel.depth)
+            },
+            |channel| state::badges(&state::on_node(&context.nsqadmin.watch, channel)),
+        ),
     ];
     let counts: [(_, _, Count); 7] = [
         ("depth", "Waiting", |channel| channel.depth),
@@ -301,14 +348,8 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
         ("consumers", "Consumers", |channel| channel.client_count),
     ];
     for (key, label, value) in counts {
-        let sum = rows
-            .iter()
-            .map(|channel| value(channel))
-            .fold(0, i64::saturating_add);
-        columns.push(
-            Column::count(key, label, move |channel: &&Channel| value(channel))
-                .total(html! { (figures::grouped_signed(sum)) }),
-        );
+        let value = move |channel: &&Channel| value(channel);
+        columns.push(Column::summed(key, label, value));
     }
     let table = Table {
         id: "channels",
@@ -320,51 +361,30 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, node: &'a Node) -> Markup {
         searched: Box::new(|channel| format!("{} {}", channel.topic_name, channel.channel_name)),
         empty: html! { strong { "No channels on this node" } },
     };
-    let view = View::of("channels", &visit.query).or_sorted_by("depth", Order::Descending);
-    html! {
-        section.panel aria-labelledby="channels-title" {
-            div.panel-head {
-                h2 id="channels-title" { "Channels" span.count { (rows.len()) } }
-                @if rows.len() > 1 { (table.filter(&view, "channels")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let view = View::of("channels", &context.query).or_sorted_by("depth", Order::Descending);
+    let heading = Heading::new("Channels", "channels", 2);
+    table.panel(&rows, &view, &heading)
 }
 
-fn clients_panel(visit: &Visit<'_>, node: &Node) -> Markup {
+fn clients_panel(context: &PageContext<'_>, node: &Node) -> Markup {
     let rows: Vec<(&Channel, &Client)> = channels(node)
         .flat_map(|channel| channel.clients.iter().map(move |client| (channel, client)))
         .collect();
-    let table = clients::on_node(visit, &rows);
-    let view = View::of("clients", &visit.query);
-    html! {
-        section.panel aria-labelledby="clients-title" {
-            div.panel-head {
-                h2 id="clients-title" { "Consumers" span.count { (rows.len()) } }
-                @if rows.len() > 1 { (table.filter(&view, "consumers")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let table = clients::on_node(context);
+    let view = View::of("clients", &context.query);
+    let heading = Heading::new("Consumers", "consumers", 2);
+    table.panel(&rows, &view, &heading)
 }
 
-fn publishers_panel(visit: &Visit<'_>, node: &Node) -> Markup {
+fn publishers_panel(context: &PageContext<'_>, node: &Node) -> Markup {
     let rows: Vec<&Client> = node.stats.producers.iter().collect();
-    let table = clients::publishers(visit);
-    let view = View::of("producers", &visit.query);
-    html! {
-        section.panel aria-labelledby="producers-title" {
-            div.panel-head {
-                h2 id="producers-title" { "Publishers" span.count { (rows.len()) } }
-                @if rows.len() > 8 { (table.filter(&view, "publishers")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let table = clients::publishers(context);
+    let view = View::of("producers", &context.query);
+    let heading = Heading::new("Publishers", "publishers", 9);
+    table.panel(&rows, &view, &heading)
 }
 
-fn facts(visit: &Visit<'_>, node: &Node) -> Markup {
+fn facts(context: &PageContext<'_>, node: &Node) -> Markup {
     let producer = &node.producer;
     let version = if node.stats.version.is_empty() {
         &producer.version
@@ -383,21 +403,21 @@ fn facts(visit: &Visit<'_>, node: &Node) -> Markup {
                     dt { "Region / zone" } dd { (producer.topology_region) " / " (producer.topology_zone) }
                 }
                 @if let Ok(at) = jiff::Timestamp::from_second(node.stats.start_time) {
-                    dt { "Started" } dd { (figures::moment(at, &visit.zone)) " (" (widgets::ago(visit, at)) ")" }
+                    dt { "Started" } dd { (format::moment(at, &context.zone)) " (" (widgets::ago(context, at)) ")" }
                 }
                 dt { "Health" } dd { (node.stats.health) }
                 @if let Some(memory) = &node.stats.memory {
-                    dt { "Memory" } dd { (figures::bytes(lossy(memory.heap_in_use_bytes))) " in use, "
-                        (figures::bytes(lossy(memory.heap_idle_bytes))) " idle, "
-                        (figures::bytes(lossy(memory.heap_released_bytes))) " given back" }
+                    dt { "Memory" } dd { (format::bytes(lossy(memory.heap_in_use_bytes))) " in use, "
+                        (format::bytes(lossy(memory.heap_idle_bytes))) " idle, "
+                        (format::bytes(lossy(memory.heap_released_bytes))) " given back" }
                     @if memory.gc_total_runs > 0 {
-                        dt { "Garbage collection" } dd { (figures::grouped(memory.gc_total_runs)) " runs, 99 % within "
-                            (figures::nanos(lossy(memory.gc_pause_usec_99) * 1e3)) }
+                        dt { "Garbage collection" } dd { (format::grouped(memory.gc_total_runs)) " runs, 99 % within "
+                            (format::nanos(lossy(memory.gc_pause_usec_99) * 1e3)) }
                     }
                 }
                 @if !producer.remote_addresses.is_empty() {
                     dt { "Known to" } dd {
-                        @for address in &producer.remote_addresses { div { (address.replace('/', ", which sees it as ")) } }
+                        @for address in &producer.remote_addresses { div { (address.replace('/', ", seen as ")) } }
                     }
                 }
             }
@@ -405,7 +425,7 @@ fn facts(visit: &Visit<'_>, node: &Node) -> Markup {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "numbers for the eyes")]
+#[expect(clippy::cast_precision_loss, reason = "shown rounded")]
 fn lossy(value: u64) -> f64 {
     value as f64
 }

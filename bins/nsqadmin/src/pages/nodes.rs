@@ -1,55 +1,83 @@
-//! All nsqds: which answer, how they do, and which nsqlookupds know them.
+//! All nsqds: which respond, their state, and which nsqlookupds know them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use maud::{Markup, html};
 
-use crate::cluster::{NodeReport, Overview};
+use crate::cluster::{DaemonKind, Failure, NodeReport, Overview};
 use crate::history::{Key, Metric};
+use crate::snapshot::Snapshot;
+use crate::watch::{Loss, LostNode};
 
 use super::chart::sparkline;
-use super::figures::{self, Unit};
+use super::context::PageContext;
+use super::format::{self, Unit};
 use super::layout::{Page, Section};
+use super::lost;
 use super::notice::Tone;
 use super::state::{self, Mark, Severity};
-use super::table::{Column, Order, Table, View, wide};
-use super::visit::Visit;
-use super::widgets::{self, Figure};
+use super::table::{Column, Heading, Order, Table, View, wide};
+use super::widgets::{self, Stat};
 
 struct Row<'a> {
     node: &'a NodeReport,
     marks: Vec<Mark>,
-    backlog: i64,
-    consumers: i64,
+    /// `None` while it does not respond.
+    backlog: Option<i64>,
+    consumers: Option<i64>,
     rate: Option<f64>,
     memory: Option<f64>,
+    /// As it was when it last answered, if it does not now.
+    lost: Option<&'a LostNode>,
 }
 
-pub(crate) fn page(visit: &Visit<'_>, overview: &Overview) -> Page {
-    let rows: Vec<Row<'_>> = overview
+pub(crate) fn page(context: &PageContext<'_>, snapshot: &Snapshot) -> Page {
+    let overview = &*snapshot.overview;
+    let gone: Vec<NodeReport> = gone(snapshot);
+    let mut rows: Vec<Row<'_>> = overview
         .nodes
         .iter()
-        .map(|node| row(visit, overview, node))
+        .map(|node| row(context, overview, node))
         .collect();
-    let view = View::main(&visit.query).or_sorted_by("state", Order::Descending);
-    let table = table(visit, overview, &rows);
+    rows.extend(gone.iter().map(|node| row(context, overview, node)));
+    for row in &mut rows {
+        row.lost = snapshot.lost_node(&row.node.address);
+        if let Some(lost) = row.lost {
+            row.marks
+                .retain(|mark| mark.id != "down" && mark.id != "registration");
+            row.marks.insert(0, lost::mark(lost));
+        }
+    }
+    let view = View::main(&context.query).or_sorted_by("state", Order::Descending);
+    let table = table(context, overview, &rows);
     let body = html! {
         header.page-head { div.titles { h1 { "Nodes" } } }
-        (summary(visit, overview, &rows))
-        section.panel aria-labelledby="nodes-title" {
-            div.panel-head {
-                h2 id="nodes-title" { "nsqd" span.count { (rows.len()) } }
-                (table.filter(&view, "nodes and topics"))
-            }
-            (table.render(&rows, &view))
-        }
+        (summary(context, overview, &rows))
+        (table.panel(&rows, &view, &Heading::new("nsqd", "nodes and topics", 0)))
         (lookupds(overview))
     };
     let mut page = Page::new("Nodes", Section::Nodes, body);
     page.warnings = widgets::warnings(&overview.warnings);
     page.api = Some("/api/nodes".to_owned());
     page
+}
+
+/// The nodes that have gone, in the form of those that are there.
+fn gone(snapshot: &Snapshot) -> Vec<NodeReport> {
+    let gone = snapshot.lost.iter().filter(|node| node.loss == Loss::Gone);
+    gone.map(|node| NodeReport {
+        address: Arc::clone(&node.address),
+        producer: node.producer.clone(),
+        stats: Err(Failure {
+            kind: DaemonKind::Nsqd,
+            address: node.address.to_string(),
+            status: None,
+            cause: "no longer registered with nsqlookupd".to_owned(),
+            text: String::new(),
+        }),
+    })
+    .collect()
 }
 
 /// What is wrong with a node.
@@ -60,7 +88,7 @@ pub(crate) fn marks(overview: &Overview, node: &NodeReport) -> Vec<Mark> {
             marks.push(Mark::new(
                 "down",
                 Severity::Bad,
-                "not answering",
+                "not responding",
                 failure.cause.clone(),
             ));
         }
@@ -114,38 +142,38 @@ pub(crate) fn marks(overview: &Overview, node: &NodeReport) -> Vec<Mark> {
     marks
 }
 
-fn row<'a>(visit: &Visit<'_>, overview: &Overview, node: &'a NodeReport) -> Row<'a> {
-    let history = &visit.nsqadmin.history;
+fn row<'a>(context: &PageContext<'_>, overview: &Overview, node: &'a NodeReport) -> Row<'a> {
+    let history = &context.nsqadmin.history;
     let topics = || node.stats.iter().flat_map(|stats| &stats.topics);
     let channels = || topics().flat_map(|topic| &topic.channels);
     let key = Key::Node(Arc::clone(&node.address));
     Row {
         marks: marks(overview, node),
-        backlog: topics()
-            .map(|topic| topic.depth)
-            .chain(channels().map(|channel| channel.depth))
-            .fold(0, i64::saturating_add),
-        consumers: channels()
-            .map(|channel| channel.client_count)
-            .fold(0, i64::saturating_add),
+        backlog: node.stats.is_ok().then(|| {
+            let depths = topics().map(|topic| topic.depth);
+            depths
+                .chain(channels().map(|channel| channel.depth))
+                .fold(0, i64::saturating_add)
+        }),
+        consumers: node.stats.is_ok().then(|| {
+            let counts = channels().map(|channel| channel.client_count);
+            counts.fold(0, i64::saturating_add)
+        }),
+        lost: None,
         rate: history.latest(&key, Metric::Messages),
         memory: memory(node),
         node,
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bytes for the eyes")]
+#[expect(clippy::cast_precision_loss, reason = "shown rounded")]
 fn memory(node: &NodeReport) -> Option<f64> {
     let memory = node.stats.as_ref().ok()?.memory.as_ref()?;
     Some(memory.heap_in_use_bytes as f64)
 }
 
-fn summary(visit: &Visit<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
-    let down = overview
-        .nodes
-        .iter()
-        .filter(|node| node.stats.is_err())
-        .count();
+fn summary(context: &PageContext<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
+    let down = rows.iter().filter(|row| row.node.stats.is_err()).count();
     let mut versions: BTreeMap<&str, usize> = BTreeMap::new();
     for row in rows.iter().filter(|row| is_introduced(row.node)) {
         *versions.entry(&row.node.producer.version).or_default() += 1;
@@ -155,44 +183,50 @@ fn summary(visit: &Visit<'_>, overview: &Overview, rows: &[Row<'_>]) -> Markup {
         .iter()
         .filter(|lookupd| lookupd.version.is_err())
         .count();
-    let sum = |value: fn(&Row<'_>) -> i64| rows.iter().map(value).fold(0, i64::saturating_add);
+    let sum = |value: fn(&Row<'_>) -> Option<i64>| {
+        rows.iter().filter_map(value).fold(0, i64::saturating_add)
+    };
     let memory: f64 = rows.iter().filter_map(|row| row.memory).sum();
-    let rate = visit
+    let rate = context
         .nsqadmin
         .history
         .latest(&Key::Cluster, Metric::Messages);
-    let mut figures = vec![
-        Figure::new(
+    let mut stats = vec![
+        Stat::new(
             "nodes",
-            "nsqd answering",
+            "nsqd responding",
             html! { (rows.len() - down) span.unit { "of " (rows.len()) } },
         )
         .tone((down > 0).then_some(Tone::Bad)),
     ];
     if !overview.lookupds.is_empty() {
         let all = overview.lookupds.len();
-        figures.push(
-            Figure::new(
+        stats.push(
+            Stat::new(
                 "lookupds",
-                "nsqlookupd answering",
+                "nsqlookupd responding",
                 html! { (all - lookupds_down) span.unit { "of " (all) } },
             )
             .tone((lookupds_down > 0).then_some(Tone::Bad)),
         );
     }
-    figures.extend([
-        Figure::new("versions", "Versions", html! { (versions.len()) })
+    stats.extend([
+        Stat::new("versions", "Versions", html! { (versions.len()) })
             .tone((versions.len() > 1).then_some(Tone::Warn))
             .more(html! { (versions.iter().take(3).map(|(v, n)| format!("{v} ×{n}")).collect::<Vec<_>>().join(", ")) }),
-        Figure::count("waiting", "Messages waiting", sum(|row| row.backlog)),
-        Figure::rate("in", "Published", rate),
-        Figure::count("consumers", "Consumers", sum(|row| row.consumers)),
-        Figure::new("memory", "Memory in use", html! { (figures::bytes(memory)) }),
+        Stat::count("waiting", "Messages waiting", sum(|row| row.backlog)),
+        Stat::rate("in", "Published", rate),
+        Stat::count("consumers", "Consumers", sum(|row| row.consumers)),
+        Stat::new("memory", "Memory in use", html! { (format::bytes(memory)) }),
     ]);
-    widgets::strip(&figures)
+    widgets::strip(&stats)
 }
 
-fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> Table<'a, Row<'a>> {
+fn table<'a>(
+    context: &'a PageContext<'_>,
+    overview: &'a Overview,
+    rows: &[Row<'a>],
+) -> Table<'a, Row<'a>> {
     let mut columns = vec![
         Column::name(
             "node",
@@ -201,7 +235,7 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             |row| {
                 html! {
                     @if is_introduced(row.node) {
-                        a href=(visit.links.node(&row.node.address)) { (row.node.address) }
+                        a href=(context.links.node(&row.node.address)) { (row.node.address) }
                         div.muted.small { (row.node.producer.hostname) ", TCP " (row.node.producer.tcp_port) }
                     } @else { (row.node.address) }
                 }
@@ -210,28 +244,32 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
         Column::ranked(
             "state",
             "State",
-            |row: &Row<'_>| state::rank(&row.marks, row.backlog),
+            |row: &Row<'_>| state::rank(&row.marks, row.backlog.unwrap_or(0)),
             |row| {
                 html! {
                     (state::badges(&row.marks))
+                    @if let Some(lost) = row.lost {
+                        div.small.muted data-test="lost-node" { (lost::since(context, lost)) ": " (lost::what_was_there(lost)) }
+                        (lost::dismissal(context, lost))
+                    }
                     @if let Err(failure) = &row.node.stats { div.small.muted { (failure.cause) } }
                 }
             },
         ),
-        Column::count("waiting", "Waiting", |row: &Row<'_>| row.backlog),
-        Column::plain("course", "Course", |row: &Row<'_>| {
+        Column::known("waiting", "Waiting", |row: &Row<'_>| row.backlog),
+        Column::plain("trend", "Trend", |row: &Row<'_>| {
             let key = Key::Node(Arc::clone(&row.node.address));
-            sparkline(&visit.recent(&key, Metric::Depth), Unit::Count, "waiting")
+            sparkline(&context.recent(&key, Metric::Depth), Unit::Count, "waiting")
         }),
         Column::rate("in", "Published", |row: &Row<'_>| row.rate),
-        Column::count("consumers", "Consumers", |row: &Row<'_>| row.consumers),
+        Column::known("consumers", "Consumers", |row: &Row<'_>| row.consumers),
         Column::number(
             "memory",
             "Memory",
             |row: &Row<'_>| row.memory,
             |row| {
                 html! {
-                    @if let Some(memory) = row.memory { (figures::bytes(memory)) } @else { span.muted { "–" } }
+                    @if let Some(memory) = row.memory { (format::bytes(memory)) } @else { span.muted { "–" } }
                 }
             },
         ),
@@ -247,7 +285,7 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             },
             |row| {
                 let started = row.node.stats.as_ref().map_or(0, |stats| stats.start_time);
-                widgets::since(visit, started)
+                widgets::since(context, started)
             },
         ),
         Column::text(
@@ -292,7 +330,7 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
         "topics",
         "Topics",
         |row: &Row<'_>| Some(wide(count(row.node.producer.topics.len()))),
-        |row| topics(visit, row.node),
+        |row| topics(context, row.node),
     ));
     Table {
         id: "nodes",
@@ -319,11 +357,11 @@ fn table<'a>(visit: &'a Visit<'_>, overview: &'a Overview, rows: &[Row<'a>]) -> 
             }
             text
         }),
-        empty: html! { strong { "No nodes" } span { "No nsqd is registered, or none of those given answers." } },
+        empty: html! { strong { "No nodes" } span { "No nsqd is registered with nsqlookupd, or none of the given nsqds responds." } },
     }
 }
 
-fn topics(visit: &Visit<'_>, node: &NodeReport) -> Markup {
+fn topics(context: &PageContext<'_>, node: &NodeReport) -> Markup {
     let topics = &node.producer.topics;
     html! {
         @if topics.is_empty() { span.zero { "0" } } @else {
@@ -332,15 +370,15 @@ fn topics(visit: &Visit<'_>, node: &NodeReport) -> Markup {
                 div.badges {
                     @for topic in topics.iter().take(MOST_TOPICS) {
                         @if topic.tombstoned {
-                            a.badge.warn href=(visit.links.topic(&topic.topic)) title="Tombstoned on this node" {
+                            a.badge.warn href=(context.links.topic(&topic.topic)) title="Tombstoned on this node" {
                                 span aria-hidden="true" { "▲" } (topic.topic) " (tombstoned)"
                             }
                         } @else {
-                            a.badge href=(visit.links.topic(&topic.topic)) { (topic.topic) }
+                            a.badge href=(context.links.topic(&topic.topic)) { (topic.topic) }
                         }
                     }
                     @if topics.len() > MOST_TOPICS {
-                        a.badge href=(visit.links.node(&node.address)) { "and " (topics.len() - MOST_TOPICS) " more" }
+                        a.badge href=(context.links.node(&node.address)) { "and " (topics.len() - MOST_TOPICS) " more" }
                     }
                 }
             }
@@ -365,7 +403,7 @@ pub(crate) fn lookupds(overview: &Overview) -> Markup {
                                 @match &lookupd.version {
                                     Ok(version) => { td { (state::badges(&[])) } td { (version) } }
                                     Err(failure) => {
-                                        td { (state::badges(&[Mark::new("down", Severity::Bad, "not answering", failure.cause.clone())]))
+                                        td { (state::badges(&[Mark::new("down", Severity::Bad, "not responding", failure.cause.clone())]))
                                             div.small.muted { (failure.cause) } }
                                         td { span.muted { "–" } }
                                     }

@@ -36,7 +36,7 @@ impl Notice {
         self
     }
 
-    /// As a box. One that somebody has just caused can be closed.
+    /// As a box. The notice of an action can be closed.
     pub(crate) fn render(&self, closable: bool) -> Markup {
         let (class, sign) = match self.tone {
             Tone::Good => ("good", "✓"),

@@ -1,133 +1,324 @@
-//! What is in a channel: messages as they lie there, taken by nobody.
+//! The messages of a topic or channel, shown without taking them: one row for each, merged over the nodes, the oldest first.
 
 pub(crate) mod body;
 
-use jiff::Timestamp;
 use maud::{Markup, html};
 
-use crate::cluster::{Channel, Found, Peek, PeekedMessage};
+use crate::cluster::{Found, Peek, PeekedMessage};
 
-use super::figures;
-use super::visit::Visit;
+use super::context::PageContext;
+use super::form;
+use super::format;
+use super::links::segment;
+use super::routes::WHOLE_BODY_BYTES;
+use super::state::messages;
 use super::widgets;
 
-/// The section on the channel's page: an offer to look, or what was seen.
+/// What the viewer wants to see: `?look=1&look-text=&look-attempts=&look-age=&look-count=`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    text: String,
+    least_attempts: u32,
+    /// Minutes since it was published, at least.
+    least_age: i64,
+    count: usize,
+}
+
+/// Whose messages they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) topic: &'a str,
+    /// `None` for those that no channel has received yet.
+    pub(crate) channel: Option<&'a str>,
+}
+
+/// A message, where it is, and in what state.
+struct Row<'a> {
+    node: &'a str,
+    state: &'static str,
+    message: &'a PeekedMessage,
+    body: Option<Vec<u8>>,
+}
+
+impl Wanted {
+    /// What the query asks for; `None` when it does not ask for messages.
+    pub(crate) fn of(context: &PageContext<'_>) -> Option<Self> {
+        let given = |name: &str| context.query.first(name).filter(|value| !value.is_empty());
+        given("look")?;
+        let number = |name: &str| given(name).and_then(|text| text.trim().parse::<u32>().ok());
+        let count = number("look-count").and_then(|count| usize::try_from(count).ok());
+        Some(Self {
+            text: given("look-text")
+                .unwrap_or_default()
+                .chars()
+                .take(LONGEST_TEXT)
+                .collect(),
+            least_attempts: number("look-attempts").unwrap_or(0),
+            least_age: i64::from(number("look-age").unwrap_or(0)),
+            count: count
+                .unwrap_or(COUNTS[0])
+                .clamp(1, COUNTS[COUNTS.len() - 1]),
+        })
+    }
+
+    /// How many messages of each kind to fetch from each node: with a filter, as many as there may be.
+    pub(crate) fn fetched(&self) -> u32 {
+        let has_filter = !self.text.is_empty() || self.least_attempts > 0 || self.least_age > 0;
+        let count = if has_filter {
+            COUNTS[COUNTS.len() - 1]
+        } else {
+            self.count
+        };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    fn takes(&self, row: &Row<'_>, now_nanos: i64) -> bool {
+        let age = now_nanos.saturating_sub(row.message.timestamp);
+        let is_found = || {
+            let text = row.body.as_deref().map(String::from_utf8_lossy);
+            let text = text.unwrap_or_default().to_lowercase();
+            text.contains(&self.text.to_lowercase()) || row.message.id.contains(&self.text)
+        };
+        row.message.attempts >= self.least_attempts
+            && age >= self.least_age.saturating_mul(NANOS_PER_MINUTE)
+            && (self.text.is_empty() || is_found())
+    }
+}
+
+/// The section on the page: an offer to look, or what was seen.
 pub(crate) fn panel(
-    visit: &Visit<'_>,
-    channel: &Channel,
-    inside: Option<&Found<Vec<Peek>>>,
+    context: &PageContext<'_>,
+    owner: Owner<'_>,
+    seen: Option<(&Wanted, &Found<Vec<Peek>>)>,
 ) -> Markup {
     html! {
-        section.panel id="inside" aria-labelledby="inside-title" {
+        // Once opened it stands still: messages are read, and do not run away.
+        section.panel id="inside" aria-labelledby="inside-title" data-stands[seen.is_some()] {
             div.panel-head {
-                h2 id="inside-title" { "Look inside" }
-                @if inside.is_some() {
-                    a.button.tiny href="?#inside" data-soft { "Close" }
+                h2 id="inside-title" { "Messages" }
+                @if let Some((wanted, _)) = seen {
+                    (filter(wanted))
+                    a.button.tiny href="?#inside" data-test="close-messages" { "Close" }
                 } @else {
                     a.button href="?look=1#inside" data-soft data-test="look" { "Show messages" }
                 }
             }
-            @match inside {
+            @match seen {
                 None => div.panel-body { p.muted {
-                    "Shows some of the messages that wait, are in flight or are deferred, without taking them from anybody."
-                } },
-                Some(found) => (seen(visit, channel, found)),
-            }
-        }
-    }
-}
-
-fn seen(visit: &Visit<'_>, channel: &Channel, found: &Found<Vec<Peek>>) -> Markup {
-    let unable: Vec<(&str, String)> = found
-        .warnings
-        .iter()
-        .map(|failure| {
-            let why = match failure.status {
-                Some(403) => {
-                    "looking inside is switched off on this nsqd (--enable-peek=false)".to_owned()
-                }
-                Some(404) => {
-                    "this nsqd cannot show its messages (it is of another version)".to_owned()
-                }
-                _ => failure.cause.clone(),
-            };
-            (failure.address.as_str(), why)
-        })
-        .collect();
-    html! {
-        @if !unable.is_empty() {
-            ul.panel-body.muted data-test="peek-unable" {
-                @for (address, why) in &unable { li { (address) ": " (why) } }
-            }
-        }
-        @for peek in &found.value { (node(visit, channel, peek)) }
-    }
-}
-
-fn node(visit: &Visit<'_>, channel: &Channel, peek: &Peek) -> Markup {
-    let kinds = [
-        (
-            "queued",
-            "waiting",
-            "next first",
-            &peek.queued,
-            peek.queued_total,
-        ),
-        (
-            "in-flight",
-            "in flight",
-            "",
-            &peek.in_flight,
-            peek.in_flight_total,
-        ),
-        (
-            "deferred",
-            "deferred",
-            "",
-            &peek.deferred,
-            peek.deferred_total,
-        ),
-    ];
-    html! {
-        div data-test="peek" data-key={ "peek-" (peek.node) } {
-            @if channel.nodes.len() > 1 { div.panel-body { h3 { "On " (peek.node) } } }
-            @for (id, word, order, messages, total) in kinds {
-                details id={ "peek-" (id) "-" (peek.node) } open[!messages.is_empty()] {
-                    summary.message {
-                        span { strong { (figures::grouped_signed(total)) " " (word) }
-                            @if !messages.is_empty() { span.muted { ", " (messages.len()) " shown"
-                                @if !order.is_empty() { ", " (order) } } } }
+                    @if owner.channel.is_some() {
+                        "Shows messages that are waiting, in flight or deferred, without removing them from the channel."
+                    } @else {
+                        "Shows messages that no channel has received yet, without removing them from the topic."
                     }
-                    @for message in messages { (self::message(visit, message)) }
-                }
+                } },
+                Some((wanted, found)) => (list(context, owner, wanted, found)),
             }
         }
     }
 }
 
-fn message(visit: &Visit<'_>, message: &PeekedMessage) -> Markup {
-    let bytes = body::decode(&message.body);
+fn filter(wanted: &Wanted) -> Markup {
+    let number = |value: i64| match value {
+        0 => String::new(),
+        value => value.to_string(),
+    };
     html! {
-        article.message data-key={ "m-" (message.id) } {
-            div.message-head {
-                span.mono { (message.id) }
-                @if let Some(at) = widgets::at_nanos(message.timestamp) { span { "published " (widgets::ago(visit, at)) } }
-                span { (figures::counted(u64::from(message.attempts), "attempt", "attempts")) }
-                span { (figures::counted(message.body_size, "byte", "bytes")) }
-                @if let Some(client) = &message.client {
-                    span { "at " (client.hostname) " (" (client.client_id) ", " (client.remote_address) ")" }
-                }
-                @if let Some(at) = widgets::at_nanos(message.delivered_at) { span { "for " (held(visit, at)) } }
-                @if let Some(at) = widgets::at_nanos(message.due_at) {
-                    span { @if message.client.is_some() { "times out " } @else { "due " } (widgets::ago(visit, at)) }
-                }
-            }
-            (body::show(bytes.as_deref(), message.body_size, message.truncated))
+        form.look-filter method="get" action="#inside" role="search" aria-label="Filter messages" {
+            input type="hidden" name="look" value="1";
+            input type="search" name="look-text" value=(wanted.text) placeholder="Text or id" aria-label="Text in the message, or its id" maxlength="200";
+            label { "Attempts ≥ " input type="number" name="look-attempts" min="0" value=(number(i64::from(wanted.least_attempts))); }
+            label { "Age ≥ " input type="number" name="look-age" min="0" value=(number(wanted.least_age)); " min" }
+            label { "Show " select name="look-count" {
+                @for count in COUNTS { option value=(count) selected[count == wanted.count] { (count) } }
+            } }
+            button.button.tiny type="submit" data-test="reload-messages" { "Reload" }
         }
     }
 }
 
-fn held(visit: &Visit<'_>, since: Timestamp) -> String {
-    let seconds = visit.now.as_second().saturating_sub(since.as_second());
-    figures::span(u64::try_from(seconds).unwrap_or(0))
+fn list(
+    context: &PageContext<'_>,
+    owner: Owner<'_>,
+    wanted: &Wanted,
+    found: &Found<Vec<Peek>>,
+) -> Markup {
+    let mut rows: Vec<Row<'_>> = found.value.iter().flat_map(rows).collect();
+    let fetched = rows.len();
+    let now = i64::try_from(context.now.as_nanosecond()).unwrap_or(i64::MAX);
+    rows.retain(|row| wanted.takes(row, now));
+    rows.sort_by_key(|row| row.message.timestamp);
+    let matching = rows.len();
+    rows.truncate(wanted.count);
+    let total =
+        |value: fn(&Peek) -> i64| found.value.iter().map(value).fold(0, i64::saturating_add);
+    html! {
+        (unable(found))
+        p.panel-body.muted data-test="seen" {
+            (messages(total(|peek| peek.queued_total))) " waiting, "
+            (format::grouped_signed(total(|peek| peek.in_flight_total))) " in flight, "
+            (format::grouped_signed(total(|peek| peek.deferred_total))) " deferred. "
+            "Showing " (rows.len()) ", oldest first, of " (matching)
+            @if matching < fetched { " that match among " (fetched) } " fetched."
+        }
+        @for row in &rows { (message(context, owner, row)) }
+        @if rows.is_empty() { div.empty { span { "No messages to show." } } }
+    }
+}
+
+/// The nodes that cannot show theirs, and why.
+fn unable(found: &Found<Vec<Peek>>) -> Markup {
+    html! {
+        @if !found.warnings.is_empty() {
+            ul.panel-body.muted data-test="peek-unable" {
+                @for failure in found.warnings.iter() {
+                    li { (failure.address) ": "
+                        @match failure.status {
+                            Some(403) => "showing messages is switched off on this nsqd (--enable-peek=false)",
+                            Some(404) => "this nsqd cannot show its messages (its version does not support it)",
+                            _ => (failure.cause),
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rows(peek: &Peek) -> impl Iterator<Item = Row<'_>> {
+    let node = &*peek.node;
+    let kinds = [
+        ("waiting", &peek.queued),
+        ("in flight", &peek.in_flight),
+        ("deferred", &peek.deferred),
+    ];
+    kinds.into_iter().flat_map(move |(state, messages)| {
+        messages.iter().map(move |message| Row {
+            node,
+            state,
+            body: body::decode(&message.body),
+            message,
+        })
+    })
+}
+
+fn message(context: &PageContext<'_>, owner: Owner<'_>, row: &Row<'_>) -> Markup {
+    let message = row.message;
+    html! {
+        details.message data-key={ "m-" (row.node) "-" (message.id) } data-test="message" {
+            summary.message-row {
+                span.nowrap { @match widgets::at_nanos(message.timestamp) { Some(at) => (widgets::ago(context, at)), None => "–" } }
+                span.nowrap { (row.state) }
+                span.nowrap { (format::counted(u64::from(message.attempts), "attempt", "attempts")) }
+                span.nowrap { (format::counted(message.body_size, "byte", "bytes")) }
+                span.preview.mono { (body::preview(row.body.as_deref())) }
+            }
+            div.message-detail {
+                div.message-head {
+                    span.mono { (message.id) }
+                    span { "on " (widgets::node(context, row.node, "")) }
+                    @if let Some(client) = &message.client {
+                        span { "held by " (client.hostname) " (" (client.client_id) ", " (client.remote_address) ")" }
+                    }
+                    @if let Some(at) = widgets::at_nanos(message.delivered_at) { span { "delivered " (widgets::ago(context, at)) } }
+                    @if let Some(at) = widgets::at_nanos(message.due_at) {
+                        span { @if message.client.is_some() { "times out " } @else { "due " } (widgets::ago(context, at)) }
+                    }
+                }
+                (body::show(row.body.as_deref(), message.body_size, message.truncated))
+                (tools(context, owner, row))
+            }
+        }
+    }
+}
+
+/// Download, copy as curl, publish again.
+fn tools(context: &PageContext<'_>, owner: Owner<'_>, row: &Row<'_>) -> Markup {
+    let text = row
+        .body
+        .as_deref()
+        .filter(|_| !row.message.truncated)
+        .and_then(|body| std::str::from_utf8(body).ok())
+        .filter(|text| !text.is_empty());
+    let curl = text.map(|text| {
+        format!(
+            "curl --data-binary {} 'http://{}/pub?topic={}'",
+            shell_quoted(text),
+            row.node,
+            segment(owner.topic)
+        )
+    });
+    html! {
+        div.actions {
+            @if row.message.body_size <= u64::from(WHOLE_BODY_BYTES) { a.button.tiny href={ "?download=" (segment(&row.message.id)) "&node=" (segment(row.node)) } data-test="download" { "Download" } }
+            @if let Some(curl) = &curl { (widgets::copy(curl, "Copy as curl")) }
+            @if let Some(text) = text.filter(|_| context.may_act()) {
+                details.again {
+                    summary.button.tiny data-test="again" { "Publish again…" }
+                    form.form method="post" action=(context.links.topic(owner.topic)) {
+                        (form::token(context))
+                        input type="hidden" name="action" value="publish";
+                        input type="hidden" name="node" value=(row.node);
+                        textarea.hidden name="body" { "\n" (text) }
+                        p { "Publishes a copy to topic " strong { (owner.topic) } " on " (row.node) ". Every channel of the topic receives it." }
+                        div.buttons { button.button.primary type="submit" { "Publish a copy" } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// As one word of a shell's command line.
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// How many to show, as offered.
+const COUNTS: [usize; 4] = [20, 50, 100, 200];
+const LONGEST_TEXT: usize = 200;
+const NANOS_PER_MINUTE: i64 = 60_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_attempts_and_age_pick_messages() {
+        let message = PeekedMessage {
+            id: "0123".to_owned(),
+            timestamp: 0,
+            attempts: 3,
+            ..PeekedMessage::default()
+        };
+        let row = Row {
+            node: "n:1",
+            state: "waiting",
+            message: &message,
+            body: Some(b"Hello <World>".to_vec()),
+        };
+        let now = 5 * NANOS_PER_MINUTE;
+        let wanted = Wanted::default();
+        assert!(wanted.takes(&row, now));
+        for (text, found) in [("world", true), ("0123", true), ("moon", false)] {
+            let text = text.to_owned();
+            let wanted = Wanted {
+                text,
+                ..Wanted::default()
+            };
+            assert_eq!(wanted.takes(&row, now), found, "{wanted:?}");
+        }
+        for (least_attempts, least_age, found) in [(3, 5, true), (4, 0, false), (0, 6, false)] {
+            let wanted = Wanted {
+                least_attempts,
+                least_age,
+                ..Wanted::default()
+            };
+            assert_eq!(wanted.takes(&row, now), found, "{wanted:?}");
+        }
+    }
+
+    #[test]
+    fn a_body_is_one_word_for_a_shell() {
+        assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
 }

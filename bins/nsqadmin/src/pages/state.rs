@@ -2,28 +2,19 @@
 //!
 //! A mark has a sign and a word: colour only repeats what they say.
 
-mod course;
 #[cfg(test)]
 mod tests;
+mod trend;
 
-pub(crate) use course::Course;
+pub(crate) use crate::watch::{Severity, waiting};
+pub(crate) use trend::Trend;
 
 use maud::{Markup, html};
 
 use crate::cluster::{Channel, Topic};
+use crate::watch::{ChannelState, Condition, Watch};
 
-use super::figures::{Unit, counted, grouped, grouped_signed};
-
-/// How bad it is, the least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Severity {
-    /// Worth knowing.
-    Info,
-    /// Worth a look.
-    Warn,
-    /// Messages wait, and nobody will take them.
-    Bad,
-}
+use super::format::{Unit, counted, grouped, grouped_signed};
 
 /// One thing worth knowing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +44,8 @@ impl Mark {
 
     fn render(&self) -> Markup {
         let (class, sign) = match self.severity {
+            Severity::Idle => ("idle", "○"),
+            Severity::Fine => ("good", "✓"),
             Severity::Info => ("info", "ℹ"),
             Severity::Warn => ("warn", "▲"),
             Severity::Bad => ("bad", "✖"),
@@ -75,22 +68,22 @@ pub(crate) fn badges(marks: &[Mark]) -> Markup {
     }
 }
 
-/// What is worst, then how much waits: the larger the worse.
+/// What is worst, then how much waits: the larger the worse. What is idle comes last.
 pub(crate) fn rank(marks: &[Mark], waiting: i64) -> f64 {
-    let severity = marks.iter().map(|mark| mark.severity).max();
-    let severity = match severity {
-        None => 0.0,
-        Some(Severity::Info) => 1.0,
-        Some(Severity::Warn) => 2.0,
-        Some(Severity::Bad) => 3.0,
+    let severity = match worst(marks) {
+        Severity::Idle => 0.0,
+        Severity::Fine => 1.0,
+        Severity::Info => 2.0,
+        Severity::Warn => 3.0,
+        Severity::Bad => 4.0,
     };
     severity * 1e15 + super::table::wide(waiting).clamp(0.0, 9e14)
 }
 
-/// Messages of a topic that nobody has yet: its own, and those of all its channels.
-pub(crate) fn waiting(topic: &Topic) -> i64 {
-    let channels = topic.channels.iter().map(|channel| channel.depth);
-    channels.fold(topic.depth, i64::saturating_add)
+/// The worst of the marks; without any, all is fine.
+pub(crate) fn worst(marks: &[Mark]) -> Severity {
+    let severities = marks.iter().map(|mark| mark.severity);
+    severities.max().unwrap_or(Severity::Fine)
 }
 
 /// Whether it goes away with its last client.
@@ -98,51 +91,36 @@ pub(crate) fn is_ephemeral(name: &str) -> bool {
     name.ends_with("#ephemeral")
 }
 
-/// A channel over all nodes.
-pub(crate) fn of_channel(channel: &Channel, course: &Course) -> Vec<Mark> {
+/// A channel over all nodes. `state` is the judgement on it; without one, as for a channel that was just created, only
+/// what its numbers prove is said.
+pub(crate) fn of_channel(channel: &Channel, state: Option<&ChannelState>) -> Vec<Mark> {
     let mut marks = Vec::new();
-    let waits = channel.depth > 0;
-    if channel.client_count == 0 {
-        let severity = if waits { Severity::Bad } else { Severity::Warn };
-        let why = if waits {
-            "Messages wait and no consumer is connected. Start one, or delete the channel."
-        } else {
-            "No consumer is connected: messages will pile up."
-        };
-        marks.push(Mark::new("no-consumers", severity, "no consumers", why));
-    }
     let paused = channel.nodes.iter().filter(|part| part.paused).count();
     marks.extend(paused_mark(
         channel.paused,
         paused,
         channel.nodes.len(),
-        waits,
+        channel.depth > 0,
     ));
-    let takes_nothing =
-        channel.in_flight_count == 0 && course.finishes.is_none_or(|rate| rate < 0.01);
-    let is_stuck = waits && channel.client_count > 0 && !channel.paused && takes_nothing;
-    if is_stuck && !course.is_young {
-        let all_unready = !channel.clients.is_empty()
-            && channel.clients.iter().all(|client| client.ready_count == 0);
-        let word = if all_unready { "RDY 0" } else { "RDY 0?" };
-        let why = "Messages wait and consumers are connected, but take none: their ready count (RDY) is 0, as when \
-                   they back off after errors.";
-        marks.push(Mark::new("ready-zero", Severity::Bad, word, why));
+    let Some(state) = state else {
+        if channel.client_count == 0 && channel.depth > 0 {
+            marks.push(no_consumers(None));
+        } else if channel.client_count == 0 && !channel.paused {
+            marks.push(idle());
+        }
+        return marks;
+    };
+    marks.extend(condition_mark(channel, state));
+    if !state.missing.is_empty() {
+        marks.push(missing_mark(&state.missing));
     }
-    if let Some(growth) = course.growth() {
-        let why = format!(
-            "The number of waiting messages went up by {} in the last minutes.",
-            Unit::Count.short(growth)
-        );
-        marks.push(Mark::new("growing", Severity::Warn, "growing", why));
-    }
-    if let Some(rate) = course.timeouts.filter(|rate| *rate >= 0.01) {
+    if let Some(rate) = state.timeouts {
         let word = format!("timeouts {}", Unit::PerSecond.short(rate));
-        let why = "Consumers hold messages for longer than their timeout allows: these are delivered once more.";
+        let why = "Consumers hold messages for longer than their timeout allows: they are delivered again.";
         marks.push(Mark::new("timeouts", Severity::Warn, word, why));
     }
-    if let Some(share) = course.requeued_share().filter(|share| *share >= 0.1) {
-        let why = "Consumers give many messages back (REQ): look at their errors.";
+    if let Some(share) = state.requeued_share {
+        let why = "Consumers requeue many messages (REQ). Check their logs for errors.";
         let word = format!("requeues {:.0} %", share * 100.0);
         marks.push(Mark::new("requeues", Severity::Warn, word, why));
     }
@@ -150,8 +128,159 @@ pub(crate) fn of_channel(channel: &Channel, course: &Course) -> Vec<Mark> {
     marks
 }
 
+/// The mark of a channel's condition, if it is worth one.
+fn condition_mark(channel: &Channel, state: &ChannelState) -> Option<Mark> {
+    let all_unready =
+        !channel.clients.is_empty() && channel.clients.iter().all(|client| client.ready_count == 0);
+    let (id, word, why) = match state.condition {
+        Condition::Fine | Condition::Paused => return None,
+        Condition::Idle => return (!channel.paused).then(idle),
+        Condition::NoConsumers => return Some(no_consumers(Some(state))),
+        condition => words(condition),
+    };
+    let word = match state.condition {
+        Condition::NotTaking if all_unready => "not taking messages (RDY 0)",
+        _ => word,
+    };
+    Some(Mark::new(id, state.severity, word, on_some(why, state)))
+}
+
+/// The name of a condition for scripts, in words, and what it means.
+fn words(condition: Condition) -> (&'static str, &'static str, &'static str) {
+    match condition {
+        Condition::Fine => ("ok", "OK", ""),
+        Condition::Paused => (
+            "paused",
+            "paused",
+            "Messages are not delivered until it is unpaused.",
+        ),
+        Condition::Idle => (
+            "idle",
+            "idle",
+            "No consumer is connected and no message waits.",
+        ),
+        Condition::NoConsumers => (
+            "no-consumers",
+            "no consumers",
+            "Messages wait and no consumer is connected.",
+        ),
+        Condition::Stuck => (
+            "stuck",
+            "stuck",
+            "Consumers hold messages but have finished none for longer than the message timeout.",
+        ),
+        Condition::Slow => (
+            "slow",
+            "nothing finished",
+            "Messages wait and consumers hold messages, but have finished none for a while.",
+        ),
+        Condition::NotTaking => (
+            "ready-zero",
+            "not taking messages",
+            "Messages wait and consumers are connected, but hold none: their ready count (RDY) is 0, as when they back off \
+             after errors.",
+        ),
+        Condition::FallingBehind => (
+            "falling-behind",
+            "falling behind",
+            "More messages are received than finished.",
+        ),
+        Condition::Backlog => (
+            "backlog",
+            "backlog",
+            "Messages wait for a long time before they are delivered.",
+        ),
+        Condition::CatchingUp => (
+            "catching-up",
+            "catching up",
+            "There is a backlog, and it is getting smaller.",
+        ),
+    }
+}
+
+/// On how many nodes it is so, where it is not on all.
+fn on_some(why: &str, state: &ChannelState) -> String {
+    let (some, all) = state.nodes;
+    if some < all {
+        format!("{why} On {some} of {all} nodes.")
+    } else {
+        why.to_owned()
+    }
+}
+
+fn no_consumers(state: Option<&ChannelState>) -> Mark {
+    let why = "Messages wait and no consumer is connected. Start one, or delete the channel.";
+    let why = state.map_or_else(|| why.to_owned(), |state| on_some(why, state));
+    Mark::new("no-consumers", Severity::Bad, "no consumers", why)
+}
+
+pub(crate) fn idle() -> Mark {
+    let why = "No consumer is connected and no message waits.";
+    Mark::new("idle", Severity::Idle, "idle", why)
+}
+
+/// Nodes that do not respond had a part of it.
+fn missing_mark(missing: &[(std::sync::Arc<str>, i64)]) -> Mark {
+    let counts = missing.iter().map(|(_, waiting)| *waiting);
+    let waiting = counts.fold(0, i64::saturating_add);
+    let nodes: Vec<&str> = missing.iter().map(|(node, _)| &**node).collect();
+    let why = format!(
+        "{} not responding or gone: {}. {} waited there.",
+        counted(
+            u64::try_from(nodes.len()).unwrap_or(0),
+            "node is",
+            "nodes are"
+        ),
+        nodes.join(", "),
+        messages(waiting)
+    );
+    let severity = if waiting > 0 {
+        Severity::Bad
+    } else {
+        Severity::Info
+    };
+    Mark::new("node-lost", severity, "node lost", why)
+}
+
+/// A channel on one node.
+pub(crate) fn on_node(watch: &Watch, part: &Channel) -> Vec<Mark> {
+    let mut marks = Vec::new();
+    if part.paused {
+        let why = "This node delivers nothing until it is unpaused.";
+        marks.push(Mark::new("paused", Severity::Warn, "paused", why));
+    }
+    let judged = watch.channel_on(&part.topic_name, &part.channel_name, &part.node);
+    let mark = match judged {
+        None if part.client_count == 0 && part.depth > 0 => Some(no_consumers(None)),
+        None | Some((Condition::Fine | Condition::Paused, _)) => None,
+        Some((Condition::NoConsumers, _)) => Some(no_consumers(None)),
+        Some((Condition::Idle, _)) => Some(idle()),
+        Some((condition, severity)) => {
+            let (id, word, why) = words(condition);
+            Some(Mark::new(id, severity, word, why))
+        }
+    };
+    marks.extend(mark.filter(|mark| !(part.paused && mark.id == "idle")));
+    marks
+}
+
+/// A topic on one node: its own state, and the worst of its channels there.
+pub(crate) fn topic_on_node(watch: &Watch, part: &Topic) -> Vec<Mark> {
+    let channels = part.channels.iter();
+    let of_channels = channels.flat_map(|channel| on_node(watch, channel));
+    let worst = of_channels.max_by_key(|mark| mark.severity);
+    let all_idle = || {
+        let mut channels = part.channels.iter();
+        channels.all(|channel| channel.client_count == 0 && channel.depth == 0)
+    };
+    worst
+        .filter(|mark| mark.severity != Severity::Idle || all_idle())
+        .into_iter()
+        .collect()
+}
+
 /// A topic over all nodes, with its channels' marks.
-pub(crate) fn of_topic(topic: &Topic, courses: &[Course]) -> Vec<Mark> {
+pub(crate) fn of_topic(topic: &Topic, states: &[Option<ChannelState>]) -> Vec<Mark> {
     let mut marks: Vec<Mark> = Vec::new();
     let paused = topic.nodes.iter().filter(|part| part.paused).count();
     marks.extend(paused_mark(
@@ -164,15 +293,15 @@ pub(crate) fn of_topic(topic: &Topic, courses: &[Course]) -> Vec<Mark> {
         let severity = if topic.depth > 0 {
             Severity::Warn
         } else {
-            Severity::Info
+            Severity::Idle
         };
         let why = "Messages wait at the topic until a channel is created.";
         marks.push(Mark::new("no-channels", severity, "no channels", why));
     }
     // One mark for each kind, with the channels it is about.
     let mut found: Vec<(Mark, Vec<&str>)> = Vec::new();
-    for (channel, course) in topic.channels.iter().zip(courses) {
-        for mark in of_channel(channel, course) {
+    for (channel, state) in topic.channels.iter().zip(states) {
+        for mark in of_channel(channel, state.as_ref()) {
             let same = found.iter_mut().find(|(other, _)| other.id == mark.id);
             match same {
                 Some((other, names)) => {
@@ -185,7 +314,17 @@ pub(crate) fn of_topic(topic: &Topic, courses: &[Course]) -> Vec<Mark> {
             }
         }
     }
+    // A topic is idle when all of it is.
+    let all_idle = found
+        .iter()
+        .all(|(mark, names)| mark.id == "idle" && names.len() == topic.channels.len());
     for (mut mark, names) in found {
+        if mark.severity == Severity::Idle {
+            if all_idle {
+                marks.push(idle());
+            }
+            continue;
+        }
         let few = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
         let more = names.len().saturating_sub(5);
         let more = if more > 0 {
@@ -235,7 +374,7 @@ fn paused_mark(any: bool, paused: usize, nodes: usize, waits: bool) -> Option<Ma
         "paused",
         severity,
         "paused",
-        "No messages are handed on until it is unpaused.",
+        "Messages are not delivered until it is unpaused.",
     ))
 }
 

@@ -13,7 +13,7 @@ use std::cmp::Ordering;
 
 use maud::{Markup, html};
 
-use super::figures;
+use super::format;
 
 /// A table of `T`s.
 pub(crate) struct Table<'a, T> {
@@ -21,12 +21,34 @@ pub(crate) struct Table<'a, T> {
     pub(crate) id: &'static str,
     pub(crate) caption: &'a str,
     pub(crate) columns: Vec<Column<'a, T>>,
-    /// What a row is found by, besides the text that `searched` gives: its key, unique in the table.
+    /// A row's key, unique in the table.
     pub(crate) key: Box<dyn Fn(&T) -> String + 'a>,
-    /// What the search looks in.
+    /// The text that the search looks in.
     pub(crate) searched: Box<dyn Fn(&T) -> String + 'a>,
     /// Shown in place of a table without rows.
     pub(crate) empty: Markup,
+}
+
+/// The head of a table's panel: the title with the number of rows, a search field, buttons.
+pub(crate) struct Heading<'a> {
+    pub(crate) title: &'a str,
+    /// What the search field finds, such as `nodes and topics`.
+    pub(crate) searched: &'a str,
+    /// With fewer rows there is no search field.
+    pub(crate) fewest_to_search: usize,
+    pub(crate) buttons: Markup,
+}
+
+impl<'a> Heading<'a> {
+    /// Without buttons.
+    pub(crate) fn new(title: &'a str, searched: &'a str, fewest_to_search: usize) -> Self {
+        Self {
+            title,
+            searched,
+            fewest_to_search,
+            buttons: html! {},
+        }
+    }
 }
 
 /// One column.
@@ -37,8 +59,11 @@ pub(crate) struct Column<'a, T> {
     kind: Kind,
     sort: Option<Sort<'a, T>>,
     cell: Box<dyn Fn(&T) -> Markup + 'a>,
-    total: Option<Markup>,
+    total: Option<Total<'a, T>>,
 }
+
+/// What stands below a column, of the rows that are found.
+type Total<'a, T> = Box<dyn Fn(&[&T]) -> Markup + 'a>;
 
 type Sort<'a, T> = Box<dyn Fn(&T) -> SortKey + 'a>;
 
@@ -101,6 +126,38 @@ impl<'a, T> Column<'a, T> {
         )
     }
 
+    /// A whole number, with its sum over the rows that are found below them.
+    pub(crate) fn summed(
+        key: &'static str,
+        label: &'static str,
+        value: impl Fn(&T) -> i64 + Copy + 'a,
+    ) -> Self {
+        Self::count(key, label, value).total_of(move |rows| {
+            let sum = rows
+                .iter()
+                .map(|row| value(row))
+                .fold(0, i64::saturating_add);
+            html! { (format::grouped_signed(sum)) }
+        })
+    }
+
+    /// As [`summed`](Self::summed), of a number that may not be known: `–`, and not part of the sum.
+    pub(crate) fn known(
+        key: &'static str,
+        label: &'static str,
+        value: impl Fn(&T) -> Option<i64> + Copy + 'a,
+    ) -> Self {
+        let cell = move |row: &T| {
+            let unknown =
+                || html! { span.muted title="Not known: its node is not responding" { "–" } };
+            value(row).map_or_else(unknown, count_cell)
+        };
+        Self::number(key, label, move |row| value(row).map(wide), cell).total_of(move |rows| {
+            let known = rows.iter().filter_map(|row| value(row));
+            html! { (format::grouped_signed(known.fold(0, i64::saturating_add))) }
+        })
+    }
+
     /// A number with a look of its own; `None` is not known.
     pub(crate) fn number(
         key: &'static str,
@@ -161,8 +218,13 @@ impl<'a, T> Column<'a, T> {
     }
 
     /// What stands in the row of totals.
-    pub(crate) fn total(mut self, total: Markup) -> Self {
-        self.total = Some(total);
+    pub(crate) fn total(self, total: Markup) -> Self {
+        self.total_of(move |_| total.clone())
+    }
+
+    /// What stands in the row of totals, of the rows that are found.
+    pub(crate) fn total_of(mut self, total: impl Fn(&[&T]) -> Markup + 'a) -> Self {
+        self.total = Some(Box::new(total));
         self
     }
 
@@ -222,7 +284,7 @@ impl<T> Table<'_, T> {
                         @for row in shown { (self.row(row)) }
                         @if shown.is_empty() {
                             tr { td.muted colspan=(self.columns.len()) {
-                                "Nothing here matches “" (view.search()) "”. "
+                                "No rows match “" (view.search()) "”. "
                                 a href=(view.link_without_search()) data-soft { "Show all" }
                             } }
                         }
@@ -231,9 +293,12 @@ impl<T> Table<'_, T> {
                         tfoot { tr {
                             @for (index, column) in self.columns.iter().enumerate() {
                                 @if index == 0 {
-                                    th scope="row" { "All " (figures::grouped(wide_usize(rows.len()))) }
+                                    th scope="row" {
+                                        @if found.len() < rows.len() { (format::grouped(wide_usize(found.len()))) " found" }
+                                        @else { "All " (format::grouped(wide_usize(rows.len()))) }
+                                    }
                                 } @else {
-                                    td class=(column.class()) { @if let Some(total) = &column.total { (total) } }
+                                    td class=(column.class()) { @if let Some(total) = &column.total { (total(&found)) } }
                                 }
                             }
                         } }
@@ -243,9 +308,9 @@ impl<T> Table<'_, T> {
             @if page.count > 1 || found.len() < rows.len() {
                 nav.pager aria-label={ "Pages of " (self.caption) } data-test={ (self.id) "-pager" } {
                     span {
-                        (figures::grouped(wide_usize(shown.len()))) " of "
-                        (figures::grouped(wide_usize(found.len())))
-                        @if found.len() < rows.len() { " found among " (figures::grouped(wide_usize(rows.len()))) }
+                        (format::grouped(wide_usize(shown.len()))) " of "
+                        (format::grouped(wide_usize(found.len())))
+                        @if found.len() < rows.len() { " found among " (format::grouped(wide_usize(rows.len()))) }
                     }
                     @if page.number > 1 {
                         a.button.tiny href=(view.link_to_page(page.number - 1)) rel="prev" data-soft { "← Previous" }
@@ -259,9 +324,19 @@ impl<T> Table<'_, T> {
         }
     }
 
-    /// The search field of this table: a form of its own, so that it works without a script.
-    pub(crate) fn filter(&self, view: &View, what: &str) -> Markup {
-        filter(self.id, view, what)
+    /// The table in a panel of its own, below `heading`.
+    pub(crate) fn panel(&self, rows: &[T], view: &View, heading: &Heading<'_>) -> Markup {
+        let title_id = format!("{}-title", self.id);
+        html! {
+            section.panel aria-labelledby=(title_id) {
+                div.panel-head {
+                    h2 id=(title_id) { (heading.title) span.count { (format::grouped(wide_usize(rows.len()))) } }
+                    @if rows.len() >= heading.fewest_to_search { (filter(self.id, view, heading.searched)) }
+                    (heading.buttons)
+                }
+                (self.render(rows, view))
+            }
+        }
     }
 
     fn row(&self, row: &T) -> Markup {
@@ -312,9 +387,10 @@ fn heading<T>(column: &Column<'_, T>, sample: Option<&T>, view: &View) -> Markup
     }
 }
 
+/// The search field of a table: a form of its own, so that it works without a script.
 fn filter(id: &str, view: &View, what: &str) -> Markup {
     html! {
-        form.filter role="search" method="get" action="" data-filter=(id) {
+        form.filter role="search" aria-label={ "Search " (what) } method="get" action="" data-filter=(id) {
             @for (name, value) in view.kept_by_search() { input type="hidden" name=(name) value=(value); }
             input type="search" id={ (id) "-search" } name=(view.parameter("q")) value=(view.search())
                 placeholder={ "Search " (what) } aria-label={ "Search " (what) } autocomplete="off" spellcheck="false"
@@ -326,14 +402,14 @@ fn filter(id: &str, view: &View, what: &str) -> Markup {
 
 /// A count; nothing at all is quieter than something.
 pub(crate) fn count_cell(value: i64) -> Markup {
-    html! { span.zero[value == 0] { (figures::grouped_signed(value)) } }
+    html! { span.zero[value == 0] { (format::grouped_signed(value)) } }
 }
 
 /// A rate, or a dash while it is not known.
 pub(crate) fn rate_cell(value: Option<f64>) -> Markup {
     html! {
         @match value {
-            Some(value) => span.zero[value.abs() < 0.005] { (figures::Unit::PerSecond.short(value)) },
+            Some(value) => span.zero[value.abs() < 0.005] { (format::Unit::PerSecond.short(value)) },
             None => span.muted title="Known after the second measurement" { "–" },
         }
     }

@@ -2,12 +2,13 @@
 
 mod contrast;
 mod hostile;
+mod replication;
 
 use std::ffi::OsString;
 use std::future::pending;
 use std::sync::Arc;
 
-use nsq_daemon::http::{self, HttpLimits, Method, Reply, Request, Router};
+use nsq_daemon::http::{self, ApiError, HttpLimits, Method, Reply, Request, Router};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -19,6 +20,8 @@ use crate::settings::Settings;
 struct Script {
     stats: String,
     peek: String,
+    /// Of `/cluster`; empty outside of a cluster.
+    cluster: String,
 }
 
 /// The address of an nsqd that keeps to `script`.
@@ -44,6 +47,14 @@ async fn nsqd(script: Script) -> String {
             Method::GET,
             "/channel/peek",
             async |script: Arc<(Script, String)>, _| Ok(Reply::raw_json(script.0.peek.clone())),
+        )
+        .route(
+            Method::GET,
+            "/cluster",
+            async |script: Arc<(Script, String)>, _| match script.0.cluster.as_str() {
+                "" => Err(ApiError::not_found("NOT_CLUSTERED")),
+                report => Ok(Reply::raw_json(report.to_owned())),
+            },
         )
         .route(
             Method::POST,

@@ -6,23 +6,33 @@ use std::sync::Arc;
 use maud::{Markup, html};
 use nsq_daemon::http::StatusCode;
 
-use crate::cluster::{Channel, Overview, Topic};
+use crate::cluster::{Channel, Found, Overview, Peek, Topic};
 use crate::history::{Key, Metric};
+use crate::snapshot::Snapshot;
+use crate::watch::ChannelState;
 
 use super::chart::sparkline;
-use super::figures::{self, Unit};
+use super::context::PageContext;
+use super::diagnosis;
+use super::flow;
 use super::form;
+use super::format::{self, Unit};
+use super::happened;
 use super::layout::{Page, Section};
+use super::lost;
 use super::notice::Tone;
-use super::state::{self, Course, Mark, Severity};
-use super::table::{Column, Order, Table, View, rate_cell, wide};
-use super::visit::Visit;
-use super::widgets::{self, Figure};
+use super::peek::{self, Owner, Wanted};
+use super::state::{self, Mark, Severity, Trend};
+use super::table::{Column, Heading, Order, Table, View, rate_cell, wide};
+use super::topics;
+use super::widgets::{self, Stat};
 
 /// A channel with what the list shows of it.
 struct ChannelRow<'a> {
     channel: &'a Channel,
-    course: Course,
+    trend: Trend,
+    /// Seconds.
+    drains_in: Option<f64>,
     marks: Vec<Mark>,
 }
 
@@ -34,14 +44,23 @@ struct NodeRow<'a> {
     is_tombstoned: bool,
 }
 
-/// The page, or that there is no such topic.
-pub(crate) fn page(visit: &Visit<'_>, overview: &Overview, name: &str) -> Page {
+/// The page of a topic, also of one that does not exist.
+pub(crate) fn page(
+    context: &PageContext<'_>,
+    snapshot: &Snapshot,
+    name: &str,
+    seen: Option<(&Wanted, &Found<Vec<Peek>>)>,
+) -> Page {
+    let overview = &*snapshot.overview;
     let Some(topic) = overview.topic(name) else {
-        return not_on_a_node(visit, overview, name);
+        return not_on_a_node(context, snapshot, name);
     };
-    let channels = channel_rows(visit, topic);
-    let courses: Vec<Course> = channels.iter().map(|row| row.course.clone()).collect();
-    let marks = state::of_topic(topic, &courses);
+    let states = topics::states(context, topic);
+    let channels = channel_rows(context, topic, &states);
+    let marks = state::of_topic(topic, &states);
+    let _ = context
+        .moments
+        .set(happened::moments(context, happened::of_topic(name)));
     let body = html! {
         header.page-head {
             div.titles {
@@ -51,79 +70,98 @@ pub(crate) fn page(visit: &Visit<'_>, overview: &Overview, name: &str) -> Page {
                 }
                 div { (state::badges(&marks)) " " (widgets::lifetime(name)) }
             }
-            @if visit.may_act() { (actions(topic)) }
+            @if context.may_act() { (actions(topic)) }
         }
-        (summary(visit, topic))
-        (charts(visit, topic))
-        (channels_panel(visit, topic, &channels))
-        (nodes_panel(visit, overview, topic))
+        (diagnosis::of_topic(context, topic, &states))
+        (lost::of_topic(context, snapshot, name))
+        (summary(context, topic))
+        (flow::picture(context, topic, &states))
+        (charts(context, topic))
+        (channels_panel(context, topic, &channels))
+        (nodes_panel(context, overview, topic))
         (widgets::latency(&topic.e2e_processing_latency))
-        @if visit.may_act() { (publish_panel(visit, topic)) }
+        @if topic.depth > 0 || seen.is_some() {
+            (peek::panel(context, Owner { topic: name, channel: None }, seen))
+        }
+        @if context.may_act() { (publish_panel(context, topic)) }
+        (happened::panel(context, 15, happened::of_topic(name)))
     };
     let mut page = Page::new(format!("{name} (topic)"), Section::Topics, body);
-    page.crumbs = crumbs(visit, name);
+    page.crumbs = crumbs(context, name);
     page.warnings = widgets::warnings(&overview.warnings);
     page.api = Some(format!("/api{}", super::links::Links::new("/").topic(name)));
     page
 }
 
-fn crumbs(visit: &Visit<'_>, name: &str) -> Vec<(String, Option<String>)> {
+fn crumbs(context: &PageContext<'_>, name: &str) -> Vec<(String, Option<String>)> {
     vec![
-        ("Topics".to_owned(), Some(visit.links.topics())),
+        ("Topics".to_owned(), Some(context.links.topics())),
         (name.to_owned(), None),
     ]
 }
 
-/// A topic that nsqlookupd knows and no node has, or one that nobody knows.
-fn not_on_a_node(visit: &Visit<'_>, overview: &Overview, name: &str) -> Page {
+/// The page of a topic that is registered with nsqlookupd but on no node, or that does not exist.
+fn not_on_a_node(context: &PageContext<'_>, snapshot: &Snapshot, name: &str) -> Page {
+    let overview = &*snapshot.overview;
+    // Its nodes may be back: deleting it now would delete what waits there.
+    let was_on_a_lost_node = snapshot.lost_with(name).next().is_some();
     let is_registered = overview.inactive_topics.iter().any(|other| other == name);
     let body = html! {
         header.page-head {
             div.titles { h1 { span.kind { "Topic " } (name) } }
-            @if is_registered && visit.may_act() {
+            @if is_registered && context.may_act() {
                 div.actions {
                     (form::asks(&widgets::action("create-channel", &[]), "", "Create channel…", "create-channel"))
-                    (form::asks(&widgets::action("delete", &[]), "danger", "Delete topic…", "delete"))
+                    @if !was_on_a_lost_node { (form::asks(&widgets::action("delete", &[]), "danger", "Delete topic…", "delete")) }
                 }
             }
         }
+        (lost::of_topic(context, snapshot, name))
         section.panel {
             div.empty data-test="no-such-topic" {
-                @if is_registered {
+                @if was_on_a_lost_node {
+                    strong { "No responding node has this topic" }
+                    span { "Its numbers are not known until its nodes respond again." }
+                } @else if is_registered {
                     strong { "No node has this topic" }
-                    span { "It is registered with nsqlookupd, but no nsqd has it now: nothing has been published to it yet, or its "
-                        "nodes are gone. See " a href=(visit.links.fixed("/lookup")) { "Lookup" } "." }
+                    span { "It is registered with nsqlookupd, but no nsqd has it: nothing has been published to it yet, or its "
+                        "nodes are gone. See " a href=(context.links.fixed("/lookup")) { "Lookup" } "." }
                 } @else {
-                    strong { "There is no topic of this name" }
-                    span { "Nobody knows “" (name) "”. It may have been deleted, or it is spelled differently." }
-                    a.button href=(visit.links.topics()) { "All topics" }
+                    strong { "No topic of this name exists" }
+                    span { "Neither nsqlookupd nor any node has a topic “" (name) "”. It may have been deleted, or the name is misspelled." }
+                    a.button href=(context.links.topics()) { "All topics" }
                 }
             }
         }
     };
     let mut page = Page::new(format!("{name} (topic)"), Section::Topics, body);
-    page.crumbs = crumbs(visit, name);
+    page.crumbs = crumbs(context, name);
     page.warnings = widgets::warnings(&overview.warnings);
-    if !is_registered {
+    if !is_registered && !was_on_a_lost_node {
         page.status = StatusCode::NOT_FOUND;
     }
     page
 }
 
-fn channel_rows<'a>(visit: &Visit<'_>, topic: &'a Topic) -> Vec<ChannelRow<'a>> {
-    let row = |channel: &'a Arc<Channel>| {
+fn channel_rows<'a>(
+    context: &PageContext<'_>,
+    topic: &'a Topic,
+    states: &[Option<ChannelState>],
+) -> Vec<ChannelRow<'a>> {
+    let row = |(channel, state): (&'a Arc<Channel>, &Option<ChannelState>)| {
         let key = Key::Channel(
             Arc::clone(&topic.topic_name),
             Arc::clone(&channel.channel_name),
         );
-        let course = Course::of(&visit.nsqadmin.history, &key);
+        let trend = Trend::of(&context.nsqadmin.history, &key);
         ChannelRow {
-            marks: state::of_channel(channel, &course),
+            marks: state::of_channel(channel, state.as_ref()),
+            drains_in: state.as_ref().and_then(|state| state.drains_in),
             channel,
-            course,
+            trend,
         }
     };
-    topic.channels.iter().map(row).collect()
+    topic.channels.iter().zip(states).map(row).collect()
 }
 
 fn actions(topic: &Topic) -> Markup {
@@ -133,15 +171,15 @@ fn actions(topic: &Topic) -> Markup {
             a.button href="#publish" data-test="publish-link" { "Publish…" }
             @if !all { (form::asks(&widgets::action("pause", &[]), "", "Pause…", "pause")) }
             @if topic.paused { (form::asks(&widgets::action("unpause", &[]), "", "Unpause…", "unpause")) }
-            (form::asks(&widgets::action("empty", &[]), "danger", "Empty queue…", "empty"))
+            (form::asks(&widgets::action("empty", &[]), "danger", "Empty topic…", "empty"))
             (form::asks(&widgets::action("delete", &[]), "danger", "Delete topic…", "delete"))
         }
     }
 }
 
-fn summary(visit: &Visit<'_>, topic: &Topic) -> Markup {
-    let course = Course::of(
-        &visit.nsqadmin.history,
+fn summary(context: &PageContext<'_>, topic: &Topic) -> Markup {
+    let trend = Trend::of(
+        &context.nsqadmin.history,
         &Key::Topic(Arc::clone(&topic.topic_name)),
     );
     let sum = |value: fn(&Channel) -> i64| {
@@ -155,71 +193,63 @@ fn summary(visit: &Visit<'_>, topic: &Topic) -> Markup {
     let mean =
         (topic.message_count > 0).then(|| wide(topic.message_bytes) / wide(topic.message_count));
     widgets::strip(&[
-        Figure::count("depth", "Waiting at the topic", topic.depth)
+        Stat::count("depth", "Waiting at the topic", topic.depth)
             .tone(own_tone)
             .more(html! { "not in a channel yet" }),
-        Figure::count(
+        Stat::count(
             "backlog",
             "Waiting in channels",
             sum(|channel| channel.depth),
         ),
-        Figure::count(
+        Stat::count(
             "in-flight",
             "In flight",
             sum(|channel| channel.in_flight_count),
         ),
-        Figure::count(
+        Stat::count(
             "deferred",
             "Deferred",
             sum(|channel| channel.deferred_count),
         ),
-        Figure::rate("in", "Published", course.messages),
-        Figure::rate("done", "Finished", course.finishes),
-        Figure::count(
+        Stat::rate("in", "Published", trend.messages),
+        Stat::rate("done", "Finished", trend.finishes),
+        Stat::count(
             "consumers",
             "Consumers",
             sum(|channel| channel.client_count),
         ),
-        Figure::count("messages", "Messages in all", topic.message_count).more(html! {
+        Stat::count("messages", "Published since start", topic.message_count).more(html! {
             @if topic.message_bytes > 0 {
-                (figures::bytes(wide(topic.message_bytes)))
-                @if let Some(mean) = mean { ", " (figures::bytes(mean)) " each" }
+                (format::bytes(wide(topic.message_bytes)))
+                @if let Some(mean) = mean { ", " (format::bytes(mean)) " each" }
             } @else { "since the nodes started" }
         }),
     ])
 }
 
-fn charts(visit: &Visit<'_>, topic: &Topic) -> Markup {
+fn charts(context: &PageContext<'_>, topic: &Topic) -> Markup {
     let key = Key::Topic(Arc::clone(&topic.topic_name));
-    html! {
-        section.charts aria-labelledby="charts-title" {
-            div.title-line { h2 id="charts-title" { "Course" } (widgets::span_choice(visit)) }
+    widgets::charts(
+        context,
+        &html! {
             div.grid-2 {
-                (widgets::chart(visit, "waiting", "Messages waiting", Unit::Count, &[
+                (widgets::chart(context, "waiting", "Messages waiting", Unit::Count, &[
                     ("in channels", &key, Metric::Backlog),
                     ("at the topic", &key, Metric::Depth),
                     ("in flight", &key, Metric::InFlight),
                     ("deferred", &key, Metric::Deferred),
                 ]))
-                (widgets::chart(visit, "rates", "Messages a second", Unit::PerSecond, &[
-                    ("published", &key, Metric::Messages),
-                    ("finished", &key, Metric::Finishes),
-                    ("requeued", &key, Metric::Requeues),
-                    ("timed out", &key, Metric::Timeouts),
-                ]))
+                (widgets::rates_chart(context, &key, "published"))
             }
-        }
-    }
+        },
+    )
 }
 
-fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow<'a>]) -> Markup {
-    let total = |value: fn(&Channel) -> i64| {
-        let sum = rows
-            .iter()
-            .map(|row| value(row.channel))
-            .fold(0, i64::saturating_add);
-        html! { (figures::grouped_signed(sum)) }
-    };
+fn channels_panel<'a>(
+    context: &'a PageContext<'_>,
+    topic: &'a Topic,
+    rows: &[ChannelRow<'a>],
+) -> Markup {
     let has_latency = rows
         .iter()
         .any(|row| !row.channel.e2e_processing_latency.percentiles.is_empty());
@@ -229,7 +259,7 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow
             "Channel",
             |row: &ChannelRow<'_>| row.channel.channel_name.to_string(),
             |row| html! {
-                a href=(visit.links.channel(&topic.topic_name, &row.channel.channel_name)) { (row.channel.channel_name) } " "
+                a href=(context.links.channel(&topic.topic_name, &row.channel.channel_name)) { (row.channel.channel_name) } " "
                 (widgets::lifetime(&row.channel.channel_name))
             },
         ),
@@ -239,46 +269,65 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow
             |row: &ChannelRow<'_>| state::rank(&row.marks, row.channel.depth),
             |row| state::badges(&row.marks),
         ),
-        Column::count("depth", "Waiting", |row: &ChannelRow<'_>| row.channel.depth).total(total(|c| c.depth)),
-        Column::plain("course", "Course", |row: &ChannelRow<'_>| {
+        Column::summed("depth", "Waiting", |row: &ChannelRow<'_>| row.channel.depth),
+        Column::plain("trend", "Trend", |row: &ChannelRow<'_>| {
             let key = Key::Channel(Arc::clone(&topic.topic_name), Arc::clone(&row.channel.channel_name));
-            sparkline(&visit.recent(&key, Metric::Depth), Unit::Count, "waiting")
+            sparkline(&context.recent(&key, Metric::Depth), Unit::Count, "waiting")
         }),
         Column::number(
+            "oldest",
+            "Oldest",
+            |row: &ChannelRow<'_>| row.channel.oldest_message_age.map(wide),
+            |row| topics::age_cell(row.channel.oldest_message_age.map(|nanos| nanos / 1_000_000)),
+        )
+        .help("Age of the oldest waiting message"),
+        Column::number(
+            "drains",
+            "Drains in",
+            |row: &ChannelRow<'_>| row.drains_in.filter(|_| row.channel.depth > 0),
+            |row| html! {
+                @match row.drains_in {
+                    _ if row.channel.depth == 0 => span.zero { "–" },
+                    Some(seconds) => span.nowrap { (diagnosis::seconds_words(seconds)) },
+                    None => span.loud-warn { "never" },
+                }
+            },
+        )
+        .help("Time until nothing waits, at the rates of the last minute"),
+        Column::summed("in-flight", "In flight", |row: &ChannelRow<'_>| row.channel.in_flight_count),
+        Column::summed("deferred", "Deferred", |row: &ChannelRow<'_>| row.channel.deferred_count),
+        Column::rate("done", "Finished", |row: &ChannelRow<'_>| row.trend.finishes),
+        Column::number(
+            "requeues",
+            "Requeued",
+            |row: &ChannelRow<'_>| row.trend.requeues,
+            |row| html! { span title={ (row.channel.requeue_count) " since nsqd started" } { (rate_cell(row.trend.requeues)) } },
+        )
+        .help("Requeued by consumers (REQ)"),
+        Column::number(
+            "timeouts",
+            "Timed out",
+            |row: &ChannelRow<'_>| row.trend.timeouts,
+            |row| html! { span title={ (row.channel.timeout_count) " since nsqd started" } { (rate_cell(row.trend.timeouts)) } },
+        ),
+        Column::summed("messages", "Messages", |row: &ChannelRow<'_>| row.channel.message_count)
+            .help("Since the nodes started"),
+        Column::summed("consumers", "Consumers", |row: &ChannelRow<'_>| row.channel.client_count),
+    ];
+    if rows.iter().any(|row| row.channel.backend_depth > 0) {
+        let disk = Column::number(
             "disk",
             "Memory + disk",
             |row: &ChannelRow<'_>| Some(wide(row.channel.backend_depth)),
             |row| widgets::memory_and_disk(row.channel.memory_depth, row.channel.backend_depth),
         )
-        .help("Where those that wait are, as nsqd reports it"),
-        Column::count("in-flight", "In flight", |row: &ChannelRow<'_>| row.channel.in_flight_count)
-            .total(total(|c| c.in_flight_count)),
-        Column::count("deferred", "Deferred", |row: &ChannelRow<'_>| row.channel.deferred_count)
-            .total(total(|c| c.deferred_count)),
-        Column::rate("done", "Finished", |row: &ChannelRow<'_>| row.course.finishes),
-        Column::number(
-            "requeues",
-            "Requeued",
-            |row: &ChannelRow<'_>| row.course.requeues,
-            |row| html! { span title={ (row.channel.requeue_count) " since nsqd started" } { (rate_cell(row.course.requeues)) } },
-        )
-        .help("Given back by consumers (REQ)"),
-        Column::number(
-            "timeouts",
-            "Timed out",
-            |row: &ChannelRow<'_>| row.course.timeouts,
-            |row| html! { span title={ (row.channel.timeout_count) " since nsqd started" } { (rate_cell(row.course.timeouts)) } },
-        ),
-        Column::count("messages", "Messages", |row: &ChannelRow<'_>| row.channel.message_count)
-            .help("Since the nodes started")
-            .total(total(|c| c.message_count)),
-        Column::count("consumers", "Consumers", |row: &ChannelRow<'_>| row.channel.client_count)
-            .total(total(|c| c.client_count)),
-    ];
+        .help("Where the waiting messages are stored, as nsqd reports it");
+        columns.insert(6, disk);
+    }
     if has_latency {
         columns.push(Column::plain(
             "latency",
-            "Publish to finish",
+            widgets::latency_label(&topic.e2e_processing_latency),
             |row: &ChannelRow<'_>| widgets::latency_cell(&row.channel.e2e_processing_latency),
         ));
     }
@@ -293,22 +342,19 @@ fn channels_panel<'a>(visit: &'a Visit<'_>, topic: &'a Topic, rows: &[ChannelRow
             span { "Messages wait at the topic until a channel is created: by the first consumer, or here." }
         },
     };
-    let view = View::main(&visit.query).or_sorted_by("state", Order::Descending);
-    html! {
-        section.panel aria-labelledby="channels-title" {
-            div.panel-head {
-                h2 id="channels-title" { "Channels" span.count { (rows.len()) } }
-                @if rows.len() > 1 { (table.filter(&view, "channels")) }
-                @if visit.may_act() {
-                    (form::asks(&widgets::action("create-channel", &[]), "", "Create channel…", "create-channel"))
-                }
+    let view = View::main(&context.query).or_sorted_by("state", Order::Descending);
+    let heading = Heading {
+        buttons: html! {
+            @if context.may_act() {
+                (form::asks(&widgets::action("create-channel", &[]), "", "Create channel…", "create-channel"))
             }
-            (table.render(rows, &view))
-        }
-    }
+        },
+        ..Heading::new("Channels", "channels", 2)
+    };
+    table.panel(rows, &view, &heading)
 }
 
-fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) -> Markup {
+fn nodes_panel<'a>(context: &'a PageContext<'_>, overview: &Overview, topic: &'a Topic) -> Markup {
     let tombstones: HashSet<&str> = overview
         .nodes
         .iter()
@@ -323,7 +369,7 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
         .iter()
         .map(|part| {
             let key = Key::TopicOnNode(Arc::clone(&topic.topic_name), Arc::clone(&part.node));
-            visit.nsqadmin.history.latest(&key, Metric::Messages)
+            context.nsqadmin.history.latest(&key, Metric::Messages)
         })
         .collect();
     let all: f64 = rates.iter().flatten().sum();
@@ -338,28 +384,20 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
             is_tombstoned: tombstones.contains(&*part.node),
         })
         .collect();
-    let total = |value: fn(&Topic) -> i64| {
-        let sum = rows
-            .iter()
-            .map(|row| value(row.part))
-            .fold(0, i64::saturating_add);
-        html! { (figures::grouped_signed(sum)) }
-    };
-    let can_tombstone = visit.may_act() && visit.nsqadmin.cluster.has_lookupds();
+    let can_tombstone = context.may_act() && context.nsqadmin.cluster.has_lookupds();
     let mut columns = vec![
         Column::name(
             "node",
             "Node",
             |row: &NodeRow<'_>| row.part.node.to_string(),
-            |row| widgets::node(visit, &row.part.node, &row.part.hostname),
+            |row| widgets::node(context, &row.part.node, &row.part.hostname),
         ),
         Column::plain("state", "State", |row: &NodeRow<'_>| {
-            state::badges(&node_marks(row))
+            state::badges(&node_marks(context, row))
         }),
-        Column::count("depth", "Waiting at the topic", |row: &NodeRow<'_>| {
+        Column::summed("depth", "Waiting at the topic", |row: &NodeRow<'_>| {
             row.part.depth
-        })
-        .total(total(|p| p.depth)),
+        }),
         Column::count("backlog", "Waiting in channels", |row: &NodeRow<'_>| {
             row.part
                 .channels
@@ -368,31 +406,33 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
                 .fold(0, i64::saturating_add)
         }),
         Column::number(
-            "memory",
-            "Memory + disk",
-            |row: &NodeRow<'_>| Some(wide(row.part.backend_depth)),
-            |row| widgets::memory_and_disk(row.part.memory_depth, row.part.backend_depth),
-        )
-        .help("Where those that wait at the topic are, as nsqd reports it")
-        .total(widgets::memory_and_disk(
-            topic.memory_depth,
-            topic.backend_depth,
-        )),
-        Column::number(
             "in",
             "Published",
             |row: &NodeRow<'_>| row.rate,
             |row| html! { (rate_cell(row.rate)) @if let Some(share) = row.share { " " span.muted { (format!("{:.0} %", share * 100.0)) } } },
         ),
-        Column::count("messages", "Messages", |row: &NodeRow<'_>| {
+        Column::summed("messages", "Messages", |row: &NodeRow<'_>| {
             row.part.message_count
-        })
-        .total(total(|p| p.message_count)),
+        }),
         Column::count("channels", "Channels", |row: &NodeRow<'_>| {
             i64::try_from(row.part.channels.len()).unwrap_or(i64::MAX)
         }),
     ];
-    if visit.may_act() {
+    if topic.backend_depth > 0 {
+        let disk = Column::number(
+            "memory",
+            "Memory + disk",
+            |row: &NodeRow<'_>| Some(wide(row.part.backend_depth)),
+            |row| widgets::memory_and_disk(row.part.memory_depth, row.part.backend_depth),
+        )
+        .help("Where the messages waiting at the topic are stored, as nsqd reports it")
+        .total(widgets::memory_and_disk(
+            topic.memory_depth,
+            topic.backend_depth,
+        ));
+        columns.insert(4, disk);
+    }
+    if context.may_act() {
         columns.push(Column::plain("act", "On this node", move |row: &NodeRow<'_>| html! {
             span.actions {
                 @if row.part.paused && topic.nodes.len() > 1 {
@@ -412,46 +452,39 @@ fn nodes_panel<'a>(visit: &'a Visit<'_>, overview: &Overview, topic: &'a Topic) 
         searched: Box::new(|row| format!("{} {}", row.part.node, row.part.hostname)),
         empty: html! { strong { "No node has this topic" } },
     };
-    let view = View::of("nodes", &visit.query);
-    html! {
-        section.panel aria-labelledby="nodes-title" {
-            div.panel-head {
-                h2 id="nodes-title" { "Nodes" span.count { (rows.len()) } }
-                @if rows.len() > 8 { (table.filter(&view, "nodes")) }
-            }
-            (table.render(&rows, &view))
-        }
-    }
+    let view = View::of("nodes", &context.query);
+    let heading = Heading::new("Nodes", "nodes", 9);
+    table.panel(&rows, &view, &heading)
 }
 
-fn node_marks(row: &NodeRow<'_>) -> Vec<Mark> {
-    let mut marks = Vec::new();
+fn node_marks(context: &PageContext<'_>, row: &NodeRow<'_>) -> Vec<Mark> {
+    let mut marks = state::topic_on_node(&context.nsqadmin.watch, row.part);
     if row.part.paused {
         marks.push(Mark::new(
             "paused",
             Severity::Warn,
             "paused",
-            "No messages go to the channels here until it is unpaused.",
+            "Channels on this node receive no messages until it is unpaused.",
         ));
     }
     if row.is_tombstoned {
-        let why = "nsqlookupd does not tell consumers of this node any more, for this topic.";
+        let why = "nsqlookupd no longer sends consumers of this topic to this node.";
         marks.push(Mark::new("tombstoned", Severity::Warn, "tombstoned", why));
     }
     marks
 }
 
-fn publish_panel(visit: &Visit<'_>, topic: &Topic) -> Markup {
+fn publish_panel(context: &PageContext<'_>, topic: &Topic) -> Markup {
     html! {
         section.panel id="publish" aria-labelledby="publish-title" data-still {
             div.panel-head { h2 id="publish-title" { "Publish a message" } }
-            form.panel-body.form method="post" action=(visit.links.topic(&topic.topic_name)) {
-                (form::token(visit))
+            form.panel-body.form method="post" action=(context.links.topic(&topic.topic_name)) {
+                (form::token(context))
                 input type="hidden" name="action" value="publish";
                 div.field {
                     label for="publish-body" { "Body" }
                     textarea id="publish-body" name="body" required spellcheck="false" aria-describedby="publish-hint" {}
-                    span.hint id="publish-hint" { "UTF-8 text, sent as it stands. Every channel of the topic gets it: consumers will work on it." }
+                    span.hint id="publish-hint" { "UTF-8 text, sent unchanged. Every channel of the topic receives it, so consumers will process it." }
                 }
                 div.form-row {
                     div.field {
@@ -461,7 +494,7 @@ fn publish_panel(visit: &Visit<'_>, topic: &Topic) -> Markup {
                         }
                     }
                     div.field {
-                        label for="publish-defer" { "Defer by (ms)" }
+                        label for="publish-defer" { "Delay (ms)" }
                         input id="publish-defer" type="number" name="defer" min="0" step="1" placeholder="0";
                     }
                     button.button.primary type="submit" data-test="publish" { "Publish" }

@@ -13,7 +13,7 @@ use super::Settings;
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum SettingsError {
     #[error("--nsqd-http-address or --lookupd-http-address required")]
-    NobodyToAsk,
+    NoDaemons,
     #[error("use --nsqd-http-address or --lookupd-http-address not both")]
     BothKinds,
     #[error("--{missing} must be specified with --{given}")]
@@ -40,7 +40,7 @@ pub(super) fn check(settings: &mut Settings) -> Result<(), SettingsError> {
     let lookupds = settings.nsqlookupd_http_addresses.current();
     let nsqds = &settings.nsqd_http_addresses;
     match (lookupds.is_empty(), nsqds.is_empty()) {
-        (true, true) => return Err(SettingsError::NobodyToAsk),
+        (true, true) => return Err(SettingsError::NoDaemons),
         (false, false) => return Err(SettingsError::BothKinds),
         (true, false) | (false, true) => {}
     }
@@ -137,7 +137,7 @@ fn check_address(flag: &'static str, address: &str) -> Result<(), SettingsError>
     }
 }
 
-/// With a slash in front and none behind, and without empty, `.` and `..` parts.
+/// With a slash in front and none at the end, and without empty, `.` and `..` parts.
 fn normalized(path: &str) -> String {
     let mut kept: Vec<&str> = Vec::new();
     for part in path.split('/') {

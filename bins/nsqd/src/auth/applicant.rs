@@ -13,7 +13,7 @@ pub(crate) struct Applicant {
     pub(crate) remote_ip: String,
     /// Whether its connection is encrypted.
     pub(crate) tls: bool,
-    /// Of the certificate it showed, which nobody need have verified.
+    /// Of the certificate it showed, which no one need have verified.
     pub(crate) common_name: String,
     /// What it said in AUTH.
     pub(crate) secret: Vec<u8>,

@@ -1,22 +1,17 @@
 //! What an authorization server granted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nsq_core::Tick;
 use nsq_daemon::go_pattern::PatternError;
+use nsq_server::{Action, Grants, Permissions};
 use serde_json::{Map, Value};
 
 use super::pattern::{Pattern, Patterns};
 
-/// What a client may do, and until when that is known.
+/// What a client may do.
 #[derive(Debug)]
-pub(crate) struct Grants {
-    /// Whom the server takes the client for.
-    pub(crate) identity: String,
-    /// A page about that identity.
-    pub(crate) identity_url: String,
-    authorizations: Vec<Authorization>,
-    expires: Instant,
-}
+struct Authorizations(Vec<Authorization>);
 
 #[derive(Debug, Default)]
 struct Authorization {
@@ -24,14 +19,6 @@ struct Authorization {
     may_publish: bool,
     topic: Option<Pattern>,
     channels: Vec<Pattern>,
-}
-
-/// What a client wants to do with a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Action<'a> {
-    Publish,
-    /// To this channel.
-    Subscribe(&'a str),
 }
 
 /// An answer that cannot be taken. None of it counts then.
@@ -56,23 +43,11 @@ pub(crate) enum AnswerError {
     Ttl(i64),
 }
 
-impl Grants {
-    /// How many authorizations there are. Without any, the client is known but not welcome.
-    pub(crate) fn count(&self) -> usize {
-        self.authorizations.len()
-    }
-
-    /// Whether the server must be asked again.
-    pub(crate) fn are_expired(&self, now: Instant) -> bool {
-        now > self.expires
-    }
-
-    /// Whether one authorization permits all of `action`.
-    ///
+impl Permissions for Authorizations {
     /// Compat: publishing has the empty channel, so it takes a channel pattern that matches that too
     /// (`IsAllowed`, authorizations.go).
-    pub(crate) fn allow(&self, topic: &str, action: Action<'_>) -> bool {
-        self.authorizations.iter().any(|authorization| {
+    fn allow(&self, topic: &str, action: Action<'_>) -> bool {
+        self.0.iter().any(|authorization| {
             let (is_permitted, channel) = match action {
                 Action::Publish => (authorization.may_publish, ""),
                 Action::Subscribe(channel) => (authorization.may_subscribe, channel),
@@ -90,7 +65,11 @@ impl Grants {
 ///
 /// Compat: as Go's `encoding/json`, so keys match in either case, unknown ones are ignored, and what is
 /// missing or `null` is empty.
-pub(crate) fn read_answer(answer: &Value, patterns: &Patterns) -> Result<Grants, AnswerError> {
+pub(crate) fn read_answer(
+    answer: &Value,
+    patterns: &Patterns,
+    now: Tick,
+) -> Result<Grants, AnswerError> {
     let nothing = Map::new();
     let state = object(answer, "a value", &nothing)?;
     let mut pattern_count = 0;
@@ -136,8 +115,9 @@ pub(crate) fn read_answer(answer: &Value, patterns: &Patterns) -> Result<Grants,
     Ok(Grants {
         identity: text_field("identity")?,
         identity_url: text_field("identity_url")?,
-        authorizations,
-        expires: Instant::now() + Duration::from_secs(ttl).min(LONGEST_TTL),
+        count: authorizations.len(),
+        expires: now.after(Duration::from_secs(ttl)),
+        permissions: Box::new(Authorizations(authorizations)),
     })
 }
 
@@ -190,17 +170,16 @@ fn text(value: &Value, key: &'static str) -> Result<String, AnswerError> {
 /// Patterns in one answer. They take memory for as long as the client is there.
 const MOST_PATTERNS: usize = 4096;
 
-/// Longer than any nsqd runs, and short enough to reckon with.
-const LONGEST_TTL: Duration = Duration::from_hours(100 * 365 * 24);
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
 
+    const NOW: Tick = Tick::from_nanos(5);
+
     fn read(answer: &Value) -> Result<Grants, AnswerError> {
-        read_answer(answer, &Patterns::default())
+        read_answer(answer, &Patterns::default(), NOW)
     }
 
     fn granting(authorization: &Value) -> Grants {
@@ -251,7 +230,7 @@ mod tests {
             {"topic": "^b$", "channels": [".*"], "permissions": ["subscribe"]},
         ]}))
         .unwrap();
-        assert_eq!(grants.count(), 2);
+        assert_eq!(grants.count, 2);
         assert!(grants.allow("a", Action::Publish) && !grants.allow("b", Action::Publish));
         assert!(grants.allow("b", Action::Subscribe("c")));
         assert!(!grants.allow("a", Action::Subscribe("c")));
@@ -268,10 +247,10 @@ mod tests {
             (grants.identity.as_str(), grants.identity_url.as_str()),
             ("i", "")
         );
-        assert_eq!(grants.count(), 0);
+        assert_eq!(grants.count, 0);
         assert!(!grants.allow("t", Action::Publish));
-        assert!(!grants.are_expired(Instant::now()));
-        assert!(grants.are_expired(Instant::now() + Duration::from_secs(2)));
+        assert!(!grants.are_expired(NOW));
+        assert!(grants.are_expired(NOW.after(Duration::from_secs(2))));
         read(&json!({"ttl": i64::MAX})).unwrap();
     }
 

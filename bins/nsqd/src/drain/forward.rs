@@ -1,25 +1,24 @@
 //! Giving what is left to another nsqd: each channel's messages to that channel there, and what no channel was offered to
 //! the topic.
 //!
-//! A parcel is taken out of the channel, sent, and finished here only when the other nsqd has it on disk. So a kill of
-//! either may repeat a parcel, and loses none.
+//! A batch is taken out of the channel, sent, and finished here only when the other nsqd has it on disk. So a kill of
+//! either may repeat a batch, and loses none.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use nsq_core::channel::Budget;
 use nsq_core::topic::Unoffered;
-use nsq_core::{ChannelCell, SetAside, StoreError, Topic, Wakes};
+use nsq_core::{Broker, ChannelCell, Reserved, StoreError, Topic};
 use nsq_protocol::TopicName;
 use tokio::task::JoinError;
 
+use super::batch;
+use super::order::Order;
 use super::target::{Offer, Target, TargetError};
-use super::{Order, parcel};
 use crate::clock;
-use crate::nsqd::Nsqd;
 
-/// The most in one parcel; the message that passes it is still taken.
+/// The most in one batch; the message that passes it is still taken.
 const PARCEL: Budget = Budget {
     messages: 4096,
     bytes: 1 << 20,
@@ -41,7 +40,9 @@ pub(super) enum ForwardError {
 /// Forwards all there is, once or again and again.
 pub(super) struct Forwarder {
     target: Target,
-    nsqd: Arc<Nsqd>,
+    /// Of this nsqd.
+    process: String,
+    broker: Arc<Broker>,
     order: Arc<Order>,
     /// What the target takes, once it said so and has every topic and channel.
     offer: Option<Offer>,
@@ -56,16 +57,22 @@ pub(super) struct Forwarder {
 struct Walk {
     unoffered: Unoffered,
     /// Read and not yet taken.
-    parcel: Vec<u8>,
+    batch: Vec<u8>,
     count: usize,
 }
 
 impl Forwarder {
-    pub(super) fn new(target: Target, nsqd: &Arc<Nsqd>, order: &Arc<Order>) -> Forwarder {
+    pub(super) fn new(
+        target: Target,
+        process: String,
+        broker: Arc<Broker>,
+        order: Arc<Order>,
+    ) -> Forwarder {
         Forwarder {
             target,
-            nsqd: Arc::clone(nsqd),
-            order: Arc::clone(order),
+            process,
+            broker,
+            order,
             offer: None,
             walks: HashMap::new(),
             too_large_count: 0,
@@ -76,7 +83,7 @@ impl Forwarder {
     /// Asks the target what it takes, and has every topic and channel that is kept on disk made there, those without
     /// messages too, and paused where they are paused here.
     pub(super) async fn prepare(&mut self) -> Result<(), ForwardError> {
-        let offer = self.target.ask(&self.nsqd.process).await?;
+        let offer = self.target.ask(&self.process).await?;
         for topic in self.kept_topics() {
             self.target
                 .make_topic(topic.name(), topic.is_paused())
@@ -98,7 +105,7 @@ impl Forwarder {
     }
 
     fn kept_topics(&self) -> impl Iterator<Item = Arc<Topic>> + use<> {
-        let topics = self.nsqd.broker.topics().into_iter();
+        let topics = self.broker.topics().into_iter();
         topics.filter(|topic| !topic.name().is_ephemeral())
     }
 
@@ -168,33 +175,25 @@ impl Forwarder {
         offer: &Offer,
     ) -> Result<(), ForwardError> {
         loop {
-            if !self.nsqd.drain.is_in_force(&self.order) {
+            if !self.order.is_in_force() {
                 return Ok(());
             }
-            let (aside, parcel) = self.pack(cell, offer).await?;
+            let (aside, batch) = self.pack(cell, offer).await?;
             if aside.is_empty() {
                 self.too_large_count += aside.too_large;
                 return Ok(());
             }
             let given = self
                 .target
-                .give(topic.name(), Some(cell.name()), parcel)
+                .give(topic.name(), Some(cell.name()), batch)
                 .await;
             if let Err(error) = given {
-                let mut wakes = Wakes::default();
-                cell.lock().put_back(aside, &mut wakes);
-                wakes.ring();
+                cell.lock().release_reserved(aside);
                 return Err(error.into());
             }
-            self.count(aside.len());
-            let (cell, topic) = (Arc::clone(cell), Arc::clone(topic));
-            tokio::task::spawn_blocking(move || {
-                let may_release = cell.lock().finish_set_aside(aside);
-                if may_release {
-                    topic.release();
-                }
-            })
-            .await?;
+            self.order.count_forwarded(aside.len());
+            let cell = Arc::clone(cell);
+            tokio::task::spawn_blocking(move || cell.lock().finish_reserved(aside)).await?;
         }
     }
 
@@ -202,20 +201,17 @@ impl Forwarder {
         &self,
         cell: &Arc<ChannelCell>,
         offer: &Offer,
-    ) -> Result<(SetAside, Vec<u8>), ForwardError> {
-        let (nsqd, cell) = (Arc::clone(&self.nsqd), Arc::clone(cell));
+    ) -> Result<(Reserved, Vec<u8>), ForwardError> {
+        let cell = Arc::clone(cell);
         let (budget, max_bytes) = (Self::budget(offer), offer.max_message_bytes());
         let packed = tokio::task::spawn_blocking(move || {
-            let mut parcel = Vec::new();
+            let mut batch = Vec::new();
             let aside = cell
                 .lock()
-                .set_aside(budget, max_bytes, clock::now(), |message| {
-                    parcel::write(&mut parcel, &message);
+                .reserve(budget, max_bytes, clock::now(), |message| {
+                    batch::write(&mut batch, &message);
                 });
-            if let Some(deadline) = aside.deadline {
-                nsqd.broker.arm(&cell, deadline);
-            }
-            (aside, parcel)
+            (aside, batch)
         });
         Ok(packed.await?)
     }
@@ -232,21 +228,21 @@ impl Forwarder {
             None => match self.begin_walk(topic, offer).await? {
                 Some(unoffered) => Walk {
                     unoffered,
-                    parcel: Vec::new(),
+                    batch: Vec::new(),
                     count: 0,
                 },
                 None => return Ok(()),
             },
         };
         loop {
-            if !self.nsqd.drain.is_in_force(&self.order) {
+            if !self.order.is_in_force() {
                 return Ok(());
             }
             if walk.count == 0 {
                 let budget = Self::budget(offer);
                 let read = tokio::task::spawn_blocking(move || {
                     let shown = walk.unoffered.next(budget, |message| {
-                        parcel::write(&mut walk.parcel, &message);
+                        batch::write(&mut walk.batch, &message);
                         walk.count += 1;
                     });
                     (walk, shown)
@@ -268,14 +264,14 @@ impl Forwarder {
             }
             let given = self
                 .target
-                .give(topic.name(), None, walk.parcel.clone())
+                .give(topic.name(), None, walk.batch.clone())
                 .await;
             if let Err(error) = given {
                 self.walks.insert(topic.name().clone(), walk);
                 return Err(error.into());
             }
-            self.count(walk.count);
-            walk.parcel.clear();
+            self.order.count_forwarded(walk.count);
+            walk.batch.clear();
             walk.count = 0;
         }
     }
@@ -308,10 +304,5 @@ impl Forwarder {
             self.too_large_topics.insert(topic.name().clone());
         }
         Ok(walk)
-    }
-
-    fn count(&self, messages: usize) {
-        let counter = &self.order.forwarded_count;
-        counter.fetch_add(messages as u64, Ordering::Relaxed);
     }
 }

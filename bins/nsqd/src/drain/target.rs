@@ -1,6 +1,5 @@
 //! The nsqd that takes over what is left here, as this one talks to it: over HTTP.
 
-use std::fmt;
 use std::time::Duration;
 
 use nsq_daemon::http::StatusCode;
@@ -9,44 +8,17 @@ use nsq_daemon::version::VERSION;
 use nsq_protocol::{ChannelName, TopicName};
 use serde::{Deserialize, Serialize};
 
-use super::parcel;
+use super::address::Address;
+use super::batch;
 use crate::settings::Settings;
 
-/// For a whole request: the other side writes and syncs as much as one parcel holds.
+/// For a whole request: the other side writes and syncs as much as one batch holds.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer worth reading.
 const ANSWER_BYTES: usize = 64 << 10;
 
-/// Where an nsqd answers HTTP: `host:port`, perhaps with `http://` or `https://` before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address(String);
-
-impl Address {
-    /// # Errors
-    /// What is wrong with it.
-    pub(crate) fn parse(text: &str) -> Result<Address, &'static str> {
-        const RULE: &str =
-            "must be the host:port of an nsqd's HTTP address, or its http:// or https:// URL";
-        let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        let host_port = rest.strip_suffix('/').unwrap_or(rest);
-        let (host, port) = host_port.rsplit_once(':').ok_or(RULE)?;
-        let is_host = !host.is_empty()
-            && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')))
-            && !host
-                .contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@\\".contains(c));
-        let is_port = port.parse::<u16>().is_ok_and(|port| port > 0);
-        if !matches!(scheme, "http" | "https") || !is_host || !is_port {
-            return Err(RULE);
-        }
-        Ok(Address(format!("{scheme}://{host_port}")))
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.strip_prefix("http://").unwrap_or(&self.0))
-    }
-}
+/// How the answer of a node of a cluster to `/adopt` begins.
+pub(crate) const IN_CLUSTER: &str = "CANNOT_ADOPT_IN_CLUSTER";
 
 /// What an nsqd says when it is asked whether it adopts messages: the answer to `GET /adopt`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +37,10 @@ pub(crate) enum TargetError {
         "{0} cannot adopt messages (it has no /adopt): drain into an nsqd of this kind, or without one"
     )]
     Unable(Address),
+    #[error(
+        "{0} is a node of a cluster, which adopts no messages: drain without another nsqd, or use nsq_to_nsq"
+    )]
+    InCluster(Address),
     #[error("{0} is this nsqd itself")]
     Itself(Address),
     #[error("{0} is draining itself")]
@@ -77,7 +53,7 @@ impl TargetError {
     /// Whether trying again cannot help.
     pub(crate) fn is_final(&self) -> bool {
         match self {
-            Self::Unable(_) | Self::Itself(_) => true,
+            Self::Unable(_) | Self::InCluster(_) | Self::Itself(_) => true,
             Self::Draining(_) | Self::Failed { .. } => false,
         }
     }
@@ -105,7 +81,7 @@ impl Target {
 
     /// Asks whether it takes messages, and of what size. `process` is this one.
     pub(crate) async fn ask(&self, process: &str) -> Result<Offer, TargetError> {
-        let url = format!("{}/adopt", self.address.0);
+        let url = format!("{}/adopt", self.address.url());
         let offer: Offer = self
             .client
             .get_json(&url)
@@ -153,12 +129,12 @@ impl Target {
         &self,
         topic: &TopicName,
         channel: Option<&ChannelName>,
-        parcel: Vec<u8>,
+        batch: Vec<u8>,
     ) -> Result<(), TargetError> {
         let url = self.url("/adopt", topic, channel);
         let sent = self
             .client
-            .send(&url, "application/octet-stream", parcel.into());
+            .send(&url, "application/octet-stream", batch.into());
         sent.await.map_err(|error| self.failed(&error))
     }
 
@@ -175,7 +151,7 @@ impl Target {
 
     fn url(&self, path: &str, topic: &TopicName, channel: Option<&ChannelName>) -> String {
         let topic = query_escape(topic.as_str());
-        let mut url = format!("{}{path}?topic={topic}", self.address.0);
+        let mut url = format!("{}{path}?topic={topic}", self.address.url());
         if let Some(channel) = channel {
             url.push_str("&channel=");
             url.push_str(&query_escape(channel.as_str()));
@@ -190,6 +166,9 @@ impl Target {
                 if [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED].contains(status) =>
             {
                 TargetError::Unable(address)
+            }
+            Cause::Status { body, .. } if body.contains(IN_CLUSTER) => {
+                TargetError::InCluster(address)
             }
             Cause::Status { body, .. } if body.contains(r#""DRAINING""#) => {
                 TargetError::Draining(address)
@@ -208,43 +187,8 @@ impl Offer {
         usize::try_from(self.max_msg_size).unwrap_or(0)
     }
 
-    /// How many bytes of bodies and heads one parcel may hold.
+    /// How many bytes of bodies and heads one batch may hold.
     pub(crate) fn max_parcel_bytes(&self) -> usize {
-        parcel::limit_bytes(self.max_msg_size, self.max_body_size)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_a_host_and_a_port() {
-        for (text, want) in [
-            ("other:4151", "other:4151"),
-            ("127.0.0.1:4151", "127.0.0.1:4151"),
-            ("[::1]:4151", "[::1]:4151"),
-            ("http://other:4151/", "other:4151"),
-            ("https://other:4152", "https://other:4152"),
-        ] {
-            assert_eq!(Address::parse(text).unwrap().to_string(), want);
-        }
-        for bad in [
-            "",
-            "other",
-            "other:",
-            ":4151",
-            "other:0",
-            "other:70000",
-            "::1:4151",
-            "ftp://other:21",
-            "other:4151/adopt",
-            "user@other:4151",
-            "a b:4151",
-            "other:4151?x",
-            "http://",
-        ] {
-            assert!(Address::parse(bad).is_err(), "{bad}");
-        }
+        batch::limit_bytes(self.max_msg_size, self.max_body_size)
     }
 }

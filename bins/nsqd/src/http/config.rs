@@ -5,8 +5,8 @@ use std::sync::Arc;
 use nsq_daemon::http::{ApiError, BodyError, Reply, Request};
 use nsq_daemon::options::ConfigValue;
 
-use super::internal_error;
-use super::publish::limit_of;
+use super::arguments::limit_of;
+use super::replies::internal_error;
 use crate::nsqd::Nsqd;
 
 pub(super) fn show(nsqd: &Nsqd, request: &Request) -> Result<Reply, ApiError> {
@@ -18,7 +18,9 @@ pub(super) fn show(nsqd: &Nsqd, request: &Request) -> Result<Reply, ApiError> {
 
 pub(super) async fn change(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     let bad_size = || ApiError::too_large("INVALID_VALUE");
-    let body = request.read_body(limit_of(nsqd.limits.max_msg_size)).await;
+    let body = request
+        .read_body(limit_of(nsqd.server.settings().limits.max_msg_size))
+        .await;
     let body = body.map_err(|error| match error {
         BodyError::TooBig { .. } => bad_size(),
         BodyError::Read(_) => internal_error(),
@@ -30,7 +32,7 @@ pub(super) async fn change(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Repl
     let option = request.path_param("opt");
     let value = nsqd.settings.put_config_value(option, &body);
     let value = value.map_err(|error| ApiError::bad_request(error.to_string()))?;
-    nsqd.settings_changed();
+    nsqd.registration.apply(&nsqd.settings, &nsqd.broker);
     Ok(reply(value))
 }
 

@@ -1,4 +1,4 @@
-//! `/debug/*`: what upstream's Go runtime tells of itself. Where this program has a counterpart it is shown, as text;
+//! `/debug/*`: what upstream's Go runtime reports about itself. Where this program has a counterpart it is shown, as text;
 //! where it has none, the answer is 501 and says what to use instead.
 
 use std::ffi::OsString;
@@ -7,11 +7,11 @@ use std::num::IntErrorKind;
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 
+use nsq_daemon::go_quote;
 use nsq_daemon::http::{ApiError, Method, Reply, Request, Router, StatusCode};
-use nsq_daemon::options::go_quote;
 use nsq_daemon::process::{Memory, Thread, threads};
 
-use super::at_once;
+use super::replies::at_once;
 use crate::nsqd::Nsqd;
 
 pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
@@ -118,7 +118,7 @@ fn command_line(arguments: impl Iterator<Item = OsString>) -> Vec<u8> {
         .join(&0)
 }
 
-/// Threads stand in for goroutines: a handful serve everybody.
+/// Threads stand in for goroutines: a handful serve everyone.
 fn thread_table(threads: &[Thread]) -> String {
     let mut table = format!("threads: {}\n\n", threads.len());
     let _ = writeln!(

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use nsq_core::topic::Left;
-use nsq_daemon::http::{ApiError, Method, Reply, Request, Router, StatusCode};
+use nsq_core::topic::Remaining;
+use nsq_daemon::http::{ApiError, Method, Reply, Request, Router};
 use nsq_protocol::ChannelName;
 use serde::Serialize;
 
-use super::{blocking, manage, not_made, publish, wanted_topic};
+use super::arguments::{parameters, read, wanted_topic};
+use super::replies::{blocking, draining, not_made, unreadable};
 use crate::clock;
-use crate::drain::parcel::{self, ParcelError};
-use crate::drain::target::{Address, Offer};
-use crate::drain::{self, Order};
+use crate::drain::IN_CLUSTER;
+use crate::drain::address::Address;
+use crate::drain::batch::{self, BatchError};
+use crate::drain::order::Order;
+use crate::drain::target::{self, Offer};
 use crate::nsqd::Nsqd;
 
 pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
@@ -45,7 +48,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn of(order: Option<&Order>, left: Left) -> Progress {
+    fn of(order: Option<&Order>, left: Remaining) -> Progress {
         Progress {
             draining: order.is_some(),
             to: order.and_then(|order| Some(order.to.as_ref()?.to_string())),
@@ -63,7 +66,7 @@ impl Progress {
 
 async fn progress(nsqd: &Arc<Nsqd>) -> Reply {
     let order = nsqd.drain.order();
-    let left = drain::left(nsqd).await;
+    let left = nsqd.drain.left().await;
     Reply::json(&Progress::of(order.as_deref(), left))
 }
 
@@ -72,7 +75,10 @@ async fn show(nsqd: Arc<Nsqd>, _: Request) -> Result<Reply, ApiError> {
 }
 
 async fn begin(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let query = manage::read(&mut request).await?;
+    let query = read(&mut request).await?;
+    if nsqd.cluster.is_some() {
+        return Err(ApiError::bad_request(format!("CANNOT_DRAIN: {IN_CLUSTER}")));
+    }
     let to = query.first("to").unwrap_or(&nsqd.settings.drain_to);
     let to = match to {
         "" => None,
@@ -81,34 +87,48 @@ async fn begin(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError>
                 .map_err(|rule| ApiError::bad_request(format!("INVALID_ARG_TO: {to:?} {rule}")))?,
         ),
     };
-    let begun = drain::begin(&nsqd, to).await;
+    let begun = nsqd.drain.begin(to).await;
     begun.map_err(|error| ApiError::bad_request(format!("CANNOT_DRAIN: {error}")))?;
     Ok(progress(&nsqd).await)
 }
 
 async fn cancel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    manage::read(&mut request).await?;
-    drain::cancel(&nsqd);
+    read(&mut request).await?;
+    nsqd.drain.cancel();
     Ok(progress(&nsqd).await)
 }
 
 // ---- taking over ----
 
+/// Attempts and due times of messages that a draining nsqd gives away could not be kept on every replica.
+fn cannot_adopt() -> ApiError {
+    let code = target::IN_CLUSTER;
+    let why = "a node of a cluster takes no messages of a draining nsqd";
+    ApiError::bad_request(format!("{code}: {why}"))
+}
+
 async fn offer(nsqd: Arc<Nsqd>, _: Request) -> Result<Reply, ApiError> {
+    if nsqd.cluster.is_some() {
+        return Err(cannot_adopt());
+    }
+    let limits = &nsqd.server.settings().limits;
     Ok(Reply::json(&Offer {
-        process: nsqd.process.clone(),
+        process: nsqd.drain.process().to_owned(),
         draining: nsqd.broker.is_draining(),
-        max_msg_size: nsqd.limits.max_msg_size,
-        max_body_size: nsqd.limits.max_body_size,
+        max_msg_size: limits.max_msg_size,
+        max_body_size: limits.max_body_size,
     }))
 }
 
 /// Messages for one channel, or, without `channel`, for the topic. They are on the disk when the answer arrives.
 async fn adopt(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
+    if nsqd.cluster.is_some() {
+        return Err(cannot_adopt());
+    }
     if nsqd.broker.is_draining() {
         return Err(draining());
     }
-    let query = request.query()?;
+    let query = parameters(&request)?;
     let channel = query.first("channel").map(ChannelName::parse).transpose();
     let channel = channel.map_err(|_| ApiError::bad_request("INVALID_CHANNEL"))?;
     let topic = query.first("topic").unwrap_or_default();
@@ -116,25 +136,20 @@ async fn adopt(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError>
     if is_ephemeral(topic) || channel.as_ref().is_some_and(ChannelName::is_ephemeral) {
         return Err(ApiError::bad_request("CANNOT_ADOPT_EPHEMERAL"));
     }
-    let limits = &nsqd.limits;
-    let limit_bytes = parcel::limit_bytes(limits.max_msg_size, limits.max_body_size);
+    let limits = &nsqd.server.settings().limits;
+    let limit_bytes = batch::limit_bytes(limits.max_msg_size, limits.max_body_size);
     let read = request.read_body(limit_bytes).await;
-    let body = read.map_err(|error| publish::unreadable(&error, "BODY_TOO_BIG"))?;
+    let body = read.map_err(|error| unreadable(&error, "BODY_TOO_BIG"))?;
     let topic = wanted_topic(&nsqd, &query).await?;
     let max_msg_size = limits.max_msg_size;
     blocking(move || {
-        let messages = parcel::read(&body, max_msg_size).map_err(|error| match error {
-            ParcelError::Malformed => ApiError::bad_request("BAD_BODY"),
-            ParcelError::MessageTooBig => ApiError::too_large("MSG_TOO_BIG"),
+        let messages = batch::read(&body, max_msg_size).map_err(|error| match error {
+            BatchError::Malformed => ApiError::bad_request("BAD_BODY"),
+            BatchError::MessageTooBig => ApiError::too_large("MSG_TOO_BIG"),
         })?;
         let adopted = topic.adopt(channel.as_ref(), &messages, clock::now());
         adopted.map_err(|error| not_made(&format!("TOPIC({}): messages", topic.name()), &error))?;
         Ok(Reply::text("OK"))
     })
     .await?
-}
-
-/// The answer to whatever would bring something new.
-pub(super) fn draining() -> ApiError {
-    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "DRAINING")
 }

@@ -1,16 +1,21 @@
 //! `/topic/*` and `/channel/*`: making, deleting, emptying, pausing.
 //!
 //! All of it may be repeated, and is done when the answer arrives: what was deleted is gone, and what was paused or
-//! deleted stays so after a kill.
+//! deleted stays so after a kill. In a cluster, durable topics and channels are made and deleted in the whole cluster, and
+//! emptied and paused in all shards that this node leads.
 
 use std::sync::Arc;
 
-use nsq_core::{ChannelCell, Topic, Wakes};
-use nsq_daemon::http::{ApiError, Method, Query, Reply, Request, Router};
-use nsq_protocol::{ChannelName, TopicName, is_valid_name};
+use nsq_daemon::http::{ApiError, Method, Reply, Request, Router};
+use nsq_protocol::TopicName;
 
-use super::{blocking, internal_error, not_made, wanted_topic};
+use super::arguments::{Target, read, topic_argument, valid_topic_argument};
+use super::replies::{
+    blocking, channel_not_found, internal_error, not_made, not_made_anywhere, refused_by_cluster,
+    topic_not_found,
+};
 use crate::clock;
+use crate::cluster_ops::ClusterOps;
 use crate::nsqd::Nsqd;
 
 pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
@@ -36,19 +41,34 @@ pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
         })
 }
 
+/// The cluster, for what is replicated.
+fn cluster(nsqd: &Nsqd, is_ephemeral: bool) -> Option<&dyn ClusterOps> {
+    let cluster = nsqd.cluster.as_ref().filter(|_| !is_ephemeral);
+    cluster.map(|cluster| &*cluster.ops)
+}
+
 // ---- topics ----
 
 async fn create_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     let query = read(&mut request).await?;
-    wanted_topic(&nsqd, &query).await?;
+    let name = TopicName::parse(topic_argument(&query)?);
+    let name = name.map_err(|_| ApiError::bad_request("INVALID_TOPIC"))?;
+    let made = nsqd.topics.make(&name, None).await;
+    made.map_err(|error| not_made_anywhere(&format!("TOPIC({name})"), &error))?;
     Ok(Reply::empty())
 }
 
 async fn delete_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     let query = read(&mut request).await?;
-    let name = topic_argument(&query)?.to_owned();
+    let name = existing_topic_argument(topic_argument(&query)?)?;
+    if let Some(cluster) = cluster(&nsqd, name.is_ephemeral()) {
+        let deleted = cluster.delete_topic(&name).await;
+        return deleted
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
     let is_deleted = blocking(move || {
-        let is_deleted = nsqd.broker.delete_topic(&name);
+        let is_deleted = nsqd.broker.delete_topic(name.as_str());
         if is_deleted {
             save_metadata(&nsqd);
         }
@@ -63,10 +83,19 @@ async fn delete_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, Ap
 
 async fn empty_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     let query = read(&mut request).await?;
-    let name = valid_topic_argument(&query)?;
-    let topic = nsqd.broker.topic(name).ok_or_else(topic_not_found)?;
+    let name = existing_topic_argument(valid_topic_argument(&query)?)?;
+    if let Some(cluster) = cluster(&nsqd, name.is_ephemeral()) {
+        let emptied = cluster.empty_topic(&name).await;
+        return emptied
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
+    let topic = nsqd.view().topic(name.as_str());
+    let topic = topic.ok_or_else(topic_not_found)?;
     let outcome = blocking(move || {
-        topic.empty().inspect_err(|error| {
+        let mut parts = topic.parts();
+        let outcome = parts.try_for_each(|topic| topic.empty());
+        outcome.inspect_err(|error| {
             tracing::error!("TOPIC({}): cannot be emptied: {error}", topic.name());
         })
     });
@@ -81,12 +110,19 @@ async fn set_topic_paused(
     paused: bool,
 ) -> Result<Reply, ApiError> {
     let query = read(&mut request).await?;
-    let topic = nsqd
-        .broker
-        .topic(topic_argument(&query)?)
-        .ok_or_else(topic_not_found)?;
+    let name = existing_topic_argument(topic_argument(&query)?)?;
+    if let Some(cluster) = cluster(&nsqd, name.is_ephemeral()) {
+        let done = cluster.pause_topic(&name, paused).await;
+        return done
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
+    let topic = nsqd.view().topic(name.as_str());
+    let topic = topic.ok_or_else(topic_not_found)?;
     blocking(move || {
-        topic.set_paused(paused, clock::now());
+        for topic in topic.parts() {
+            topic.set_paused(paused, clock::now());
+        }
         save_metadata(&nsqd);
     })
     .await?;
@@ -96,21 +132,43 @@ async fn set_topic_paused(
 // ---- channels ----
 
 async fn create_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let (topic, name) = Target::read(&mut request).await?.topic(&nsqd)?;
+    let target = Target::read(&mut request).await?;
+    let what = format!("TOPIC({}): channel {}", target.topic, target.channel);
+    if let Some(cluster) = nsqd.cluster.as_ref().filter(|_| !target.is_ephemeral()) {
+        let Target { topic, channel } = &target;
+        let made = nsqd.topics.make_channel_everywhere(cluster, topic, channel);
+        let made = made.await.map(|()| Reply::empty());
+        return made.map_err(|error| not_made_anywhere(&what, &error));
+    }
+    let (topic, name) = target.topic(&nsqd)?;
     let outcome = blocking(move || {
-        let made = topic.get_or_create_channel(&name, clock::now());
-        made.map_err(|error| not_made(&format!("TOPIC({}): channel {name}", topic.name()), &error))
+        let mut parts = topic.parts();
+        let made = parts
+            .try_for_each(|topic| topic.get_or_create_channel(&name, clock::now()).map(|_| ()));
+        made.map_err(|error| not_made(&what, &error))
     });
     outcome.await??;
     Ok(Reply::empty())
 }
 
 async fn delete_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let (topic, name) = Target::read(&mut request).await?.topic(&nsqd)?;
+    let target = Target::read(&mut request).await?;
+    if let Some(cluster) = cluster(&nsqd, target.is_ephemeral()) {
+        let deleted = cluster.delete_channel(&target.topic, &target.channel).await;
+        return deleted
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
+    let (topic, name) = target.topic(&nsqd)?;
     let is_deleted = blocking(move || {
-        let is_deleted = topic.delete_channel(name.as_str());
+        let mut is_deleted = false;
+        for topic in topic.parts() {
+            is_deleted |= topic.delete_channel(name.as_str());
+        }
         if is_deleted {
-            nsqd.broker.drop_if_unused(&topic);
+            topic
+                .parts()
+                .for_each(|topic| nsqd.broker.drop_if_unused(topic));
             save_metadata(&nsqd);
         }
         is_deleted
@@ -123,12 +181,18 @@ async fn delete_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, 
 }
 
 async fn empty_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let (topic, cell) = Target::read(&mut request).await?.channel(&nsqd)?;
+    let target = Target::read(&mut request).await?;
+    if let Some(cluster) = cluster(&nsqd, target.is_ephemeral()) {
+        let emptied = cluster.empty_channel(&target.topic, &target.channel).await;
+        return emptied
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
+    let (_, channel) = target.channel(&nsqd)?;
     blocking(move || {
-        let mut wakes = Wakes::default();
-        cell.lock().empty(&mut wakes);
-        wakes.ring();
-        topic.release();
+        for cell in channel.parts() {
+            cell.lock().empty();
+        }
     })
     .await?;
     Ok(Reply::empty())
@@ -139,126 +203,40 @@ async fn set_channel_paused(
     mut request: Request,
     paused: bool,
 ) -> Result<Reply, ApiError> {
-    let (_, cell) = Target::read(&mut request).await?.channel(&nsqd)?;
+    let target = Target::read(&mut request).await?;
+    if let Some(cluster) = cluster(&nsqd, target.is_ephemeral()) {
+        let Target { topic, channel } = &target;
+        let done = cluster.pause_channel(topic, channel, paused).await;
+        return done
+            .map(|()| Reply::empty())
+            .map_err(|error| refused_by_cluster(&error));
+    }
+    let (_, channel) = target.channel(&nsqd)?;
     blocking(move || {
-        let mut wakes = Wakes::default();
-        cell.lock().set_paused(paused, &mut wakes);
-        wakes.ring();
+        for cell in channel.parts() {
+            cell.lock().set_paused(paused);
+        }
         save_metadata(&nsqd);
     })
     .await?;
     Ok(Reply::empty())
 }
 
-// ---- arguments ----
+// ---- arguments and files ----
 
-/// The query. Whatever the body says is read and does not count.
-pub(super) async fn read(request: &mut Request) -> Result<Query, ApiError> {
-    let query = request.query()?;
-    request.discard_body().await?;
-    Ok(query)
-}
-
-fn topic_argument(query: &Query) -> Result<&str, ApiError> {
-    query
-        .first("topic")
-        .ok_or(ApiError::bad_request("MISSING_ARG_TOPIC"))
-}
-
-/// As [`topic_argument`], for endpoints that look at the name itself.
-pub(super) fn valid_topic_argument(query: &Query) -> Result<&str, ApiError> {
-    let name = topic_argument(query)?;
-    if is_valid_name(name.as_bytes()) {
-        Ok(name)
-    } else {
-        Err(ApiError::bad_request("INVALID_TOPIC"))
-    }
-}
-
-/// What a channel endpoint is about.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Target {
-    topic: TopicName,
-    channel: ChannelName,
-}
-
-impl Target {
-    async fn read(request: &mut Request) -> Result<Target, ApiError> {
-        Target::parse(&read(request).await?)
-    }
-
-    /// Compat: a bad topic is `INVALID_ARG_TOPIC` here and `INVALID_TOPIC` elsewhere (GetTopicChannelArgs,
-    /// internal/http_api/topic_channel_args.go).
-    pub(super) fn parse(query: &Query) -> Result<Target, ApiError> {
-        let topic = TopicName::parse(topic_argument(query)?);
-        let topic = topic.map_err(|_| ApiError::bad_request("INVALID_ARG_TOPIC"))?;
-        let channel = query
-            .first("channel")
-            .ok_or(ApiError::bad_request("MISSING_ARG_CHANNEL"))?;
-        let channel = ChannelName::parse(channel)
-            .map_err(|_| ApiError::bad_request("INVALID_ARG_CHANNEL"))?;
-        Ok(Target { topic, channel })
-    }
-
-    /// The topic, which must be there, and the channel's name.
-    fn topic(self, nsqd: &Nsqd) -> Result<(Arc<Topic>, ChannelName), ApiError> {
-        let topic = nsqd
-            .broker
-            .topic(self.topic.as_str())
-            .ok_or_else(topic_not_found)?;
-        Ok((topic, self.channel))
-    }
-
-    /// The topic and the channel, which both must be there.
-    pub(super) fn channel(self, nsqd: &Nsqd) -> Result<(Arc<Topic>, Arc<ChannelCell>), ApiError> {
-        let (topic, name) = self.topic(nsqd)?;
-        let cell = topic.channel(name.as_str()).ok_or_else(channel_not_found)?;
-        Ok((topic, cell))
-    }
-}
-
-pub(super) fn topic_not_found() -> ApiError {
-    ApiError::not_found("TOPIC_NOT_FOUND")
-}
-
-pub(super) fn channel_not_found() -> ApiError {
-    ApiError::not_found("CHANNEL_NOT_FOUND")
+/// The name of a topic that must exist. Compat: a text that is no name is not found, rather than refused
+/// (doDeleteTopic, nsqd/http.go).
+fn existing_topic_argument(name: &str) -> Result<TopicName, ApiError> {
+    TopicName::parse(name).map_err(|_| topic_not_found())
 }
 
 /// Writes `nsqd.dat` now, so that a kill does not undo what is about to be answered. A failure is not the client's
-/// affair: what it asked for was done.
+/// affair: what it asked for was done. In a cluster only what is ephemeral comes here, and no file names that.
 fn save_metadata(nsqd: &Nsqd) {
+    if nsqd.cluster.is_some() {
+        return;
+    }
     if let Err(error) = nsqd.broker.save_metadata() {
         tracing::error!("failed to persist metadata - {error}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_channel_is_named_with_its_topic() {
-        let check = |text: &str, want: Result<(&str, &str), &'static str>| {
-            let got = Target::parse(&Query::parse(text).unwrap());
-            let got = got
-                .as_ref()
-                .map(|target| (target.topic.as_str(), target.channel.as_str()));
-            assert_eq!(
-                got.map_err(ApiError::clone),
-                want.map_err(ApiError::bad_request),
-                "{text}"
-            );
-        };
-        check("topic=t&channel=c", Ok(("t", "c")));
-        check(
-            "channel=c%23ephemeral&topic=t&topic=u",
-            Ok(("t", "c#ephemeral")),
-        );
-        check("", Err("MISSING_ARG_TOPIC"));
-        check("channel=c!", Err("MISSING_ARG_TOPIC"));
-        check("topic=&channel=c!", Err("INVALID_ARG_TOPIC"));
-        check("topic=t", Err("MISSING_ARG_CHANNEL"));
-        check("topic=t&channel", Err("INVALID_ARG_CHANNEL"));
     }
 }

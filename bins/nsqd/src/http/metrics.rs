@@ -7,25 +7,17 @@ mod series;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use nsq_core::stats::{TopicStats, Totals};
-use nsq_daemon::http::{ApiError, Reply, Request, RequestCounts};
+use nsq_daemon::http::{ApiError, Reply, Request};
 use nsq_daemon::metrics::{Exposition, write_process};
 
 use self::series::{Shown, write_series};
-use super::blocking;
+use super::replies::blocking;
 use crate::nsqd::Nsqd;
 use crate::settings::NsqdOptions;
-
-/// What is counted for the metrics alone.
-#[derive(Default)]
-pub(crate) struct Metrics {
-    /// Of all listeners.
-    pub(crate) requests: Arc<RequestCounts>,
-    /// The totals as they were last shown, which they never fall below: a topic deleted during a scrape is missed by it.
-    shown: Mutex<Totals>,
-}
+use crate::view::TopicParts;
 
 pub(super) async fn metrics(nsqd: Arc<Nsqd>, _: Request) -> Result<Reply, ApiError> {
     // With many topics this takes a while.
@@ -34,6 +26,9 @@ pub(super) async fn metrics(nsqd: Arc<Nsqd>, _: Request) -> Result<Reply, ApiErr
         let mut out = Exposition::default();
         write_nsqd(&mut out, &nsqd);
         figures.write(&mut out, &nsqd.settings);
+        if let Some(cluster) = &nsqd.cluster {
+            cluster.ops.write_metrics(&mut out);
+        }
         write_process(&mut out);
         out.into_reply()
     })
@@ -49,20 +44,16 @@ struct Figures {
 impl Figures {
     /// Locks one topic or channel at a time.
     fn gather(nsqd: &Nsqd) -> Figures {
-        let mut totals = nsqd.broker.departed();
-        let topics = nsqd.broker.topics();
-        let topics: Vec<_> = topics.iter().map(|topic| topic.stats()).collect();
+        let (view, gone) = nsqd.upkeep.counted().all();
+        let mut totals = view.departed();
+        let topics = view.topics();
+        let mut topics: Vec<_> = topics.iter().map(TopicParts::stats).collect();
         for topic in &topics {
             totals.add(topic);
         }
-        let mut shown = nsqd
-            .metrics
-            .shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        totals.raise_to(&shown);
-        shown.clone_from(&totals);
-        drop(shown);
+        totals.merge(&gone.totals);
+        gone.add_to(&mut topics);
+        nsqd.scrapes.show(&mut totals);
         Figures { topics, totals }
     }
 
@@ -89,17 +80,18 @@ impl Figures {
 }
 
 fn write_nsqd(out: &mut Exposition, nsqd: &Nsqd) {
+    let (view, gone) = nsqd.upkeep.counted().all();
     out.build_info("nsqd_build_info");
     out.gauge("nsqd_healthy", "Whether the last write to a log succeeded.")
-        .sample(&[], nsqd.broker.health() == "OK");
+        .sample(&[], view.health() == "OK");
     out.counter(
         "nsqd_append_errors_total",
-        "Publishes that failed because the log could not be written.",
+        "Appends that failed because a log could not be written: publishes, and messages that were adopted or moved.",
     )
-    .sample(&[], nsqd.broker.failed_append_count());
-    let syncer = &nsqd.notes.syncer;
+    .sample(&[], view.failed_append_count() + gone.failed_append_count);
+    let syncer = &nsqd.sync_runner;
     out.counter("nsqd_sync_errors_total", "Syncs of a topic that failed.")
-        .sample(&[], syncer.failure_count());
+        .sample(&[], syncer.failure_count(&nsqd.server));
     syncer.durations().write(
         &mut out.histogram(
             "nsqd_sync_duration_seconds",
@@ -108,20 +100,20 @@ fn write_nsqd(out: &mut Exposition, nsqd: &Nsqd) {
         &[],
     );
     out.gauge("nsqd_connections", "TCP connections of clients.")
-        .sample(&[], nsqd.client_count());
+        .sample(&[], nsqd.clients.count());
     out.counter(
         "nsqd_connections_opened_total",
         "TCP connections of clients accepted.",
     )
-    .sample(&[], nsqd.opened_count());
-    let admission = &nsqd.notes.admission;
+    .sample(&[], nsqd.clients.opened_count());
+    let admission = &nsqd.admission;
     out.gauge("nsqd_http_connections", "HTTP and HTTPS connections.")
-        .sample(&[], admission.http.open_count());
-    admission.refusals.write(&mut out.counter(
+        .sample(&[], admission.gates.http.open_count());
+    admission.gates.refusals.write(&mut out.counter(
         "nsqd_refusals_total",
         "Connections, topics, channels and requests refused, by the limit (its flag).",
     ));
-    nsqd.metrics.requests.write(&mut out.counter(
+    nsqd.scrapes.requests.write(&mut out.counter(
         "nsqd_http_requests_total",
         "HTTP requests answered, by route and kind of answer.",
     ));

@@ -10,9 +10,9 @@ use nsq_core::{ClientId, Peek, PeekLimits};
 use nsq_daemon::http::{ApiError, Method, Query, Reply, Request, Router, StatusCode};
 use serde::{Serialize, Serializer};
 
-use super::blocking;
-use super::manage::{self, Target, channel_not_found};
-use crate::client::Client;
+use super::arguments::{Target, read, valid_topic_argument};
+use super::replies::{blocking, channel_not_found, topic_not_found};
+use crate::client_table::{ClientTable, Connected};
 use crate::clock;
 use crate::nsqd::Nsqd;
 
@@ -24,17 +24,17 @@ pub(super) fn add_routes(router: Router<Nsqd>) -> Router<Nsqd> {
 
 async fn peek_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     allowed(&nsqd)?;
-    let query = manage::read(&mut request).await?;
+    let query = read(&mut request).await?;
     let target = Target::parse(&query)?;
     let limits = limits(&query)?;
-    let (topic, cell) = target.channel(&nsqd)?;
+    let (topic, channel) = target.channel(&nsqd)?;
     blocking(move || {
-        let peek = cell.peek(limits, clock::now());
+        let peek = channel.peek(limits, clock::now());
         let peek = peek.ok_or_else(channel_not_found)?;
-        let holders = Holders::of(&nsqd);
+        let holders = Holders::of(&nsqd.clients);
         Ok(Reply::json(&ChannelReport {
             topic: topic.name().as_str(),
-            channel: cell.name().as_str(),
+            channel: channel.name().as_str(),
             queued_total: peek.queued_total,
             in_flight_total: peek.in_flight_total,
             deferred_total: peek.deferred_total,
@@ -48,11 +48,11 @@ async fn peek_channel(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, Ap
 
 async fn peek_topic(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
     allowed(&nsqd)?;
-    let query = manage::read(&mut request).await?;
-    let name = manage::valid_topic_argument(&query)?;
+    let query = read(&mut request).await?;
+    let name = valid_topic_argument(&query)?;
     let limits = limits(&query)?;
-    let topic = nsqd.broker.topic(name);
-    let topic = topic.ok_or_else(manage::topic_not_found)?;
+    let topic = nsqd.view().topic(name);
+    let topic = topic.ok_or_else(topic_not_found)?;
     blocking(move || {
         let peek = topic.peek(limits);
         Ok(Reply::json(&TopicReport {
@@ -160,23 +160,28 @@ struct Holder {
 }
 
 impl Holder {
-    fn of(client: &Client) -> Holder {
+    fn of(connected: &Connected) -> Holder {
+        let client = &connected.client;
         let details = client.details();
         Holder {
             client_id: details.client_id.clone(),
             hostname: details.hostname.clone(),
-            remote_address: client.remote_address.clone(),
+            remote_address: client.remote_address().to_owned(),
         }
     }
 }
 
 /// The connected clients.
-struct Holders(HashMap<ClientId, Arc<Client>>);
+struct Holders(HashMap<ClientId, Arc<Connected>>);
 
 impl Holders {
-    fn of(nsqd: &Nsqd) -> Holders {
-        let clients = nsqd.all_clients().into_iter();
-        Holders(clients.map(|client| (client.id, client)).collect())
+    fn of(clients: &ClientTable) -> Holders {
+        let clients = clients.all().into_iter();
+        Holders(
+            clients
+                .map(|connected| (connected.client.id(), connected))
+                .collect(),
+        )
     }
 
     fn find(&self, id: ClientId) -> Option<Holder> {

@@ -1,65 +1,151 @@
 //! `/pub` and `/mpub`.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nsq_core::topic::Published;
-use nsq_core::{Now, PublishError, Topic};
-use nsq_daemon::http::{ApiError, BodyError, Query, Reply, Request};
+use nsq_core::{Now, PublishError, TicketState, TicketWaiter, Topic};
+use nsq_daemon::http::{ApiError, Query, Reply, Request, StatusCode};
+use nsq_protocol::TopicName;
+use nsq_server::{RouteError, Router};
 
-use super::drain::draining;
-use super::{batch, exiting, internal_error, wanted_topic};
+use super::arguments::{limit_of, parameters, topic_argument, wanted_topic};
+use super::batch;
+use super::replies::{draining, exiting, internal_error, not_made, not_made_anywhere, unreadable};
 use crate::clock;
 use crate::nsqd::Nsqd;
+use crate::sync_runner::{Settled, settled};
+
+/// How often a publish to a topic of the cluster is tried that is deleted between its creation and the publish.
+const ROUTE_TRIES: usize = 3;
 
 /// One message: the body as it is.
 ///
 /// Compat: the body is looked at before the query, and the topic made before `defer` is read (doPUB, nsqd/http.go).
 pub(super) async fn publish(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let read = request.read_body(limit_of(nsqd.limits.max_msg_size)).await;
+    let read = request
+        .read_body(limit_of(nsqd.server.settings().limits.max_msg_size))
+        .await;
     let body = read.map_err(|error| unreadable(&error, "MSG_TOO_BIG"))?;
     if body.is_empty() {
         return Err(ApiError::bad_request("MSG_EMPTY"));
     }
-    let query = request.query()?;
-    let topic = wanted_topic(&nsqd, &query).await?;
-    let delay = delay(&query, nsqd.limits.max_req_timeout)?;
-    let accept = |topic: &Topic, now: Now| {
-        if delay.is_zero() {
-            topic.publish(std::iter::once(&*body), now)
-        } else {
-            topic.publish_deferred(&body, now.unix_after(delay), now)
-        }
-    };
-    enqueue(&nsqd, topic, accept).await
+    let query = parameters(&request)?;
+    let destination = Destination::wanted(&nsqd, &query).await?;
+    let delay = delay(&query, nsqd.server.settings().limits.max_req_timeout)?;
+    destination.publish(&nsqd, &[&body], delay).await
 }
 
 /// Several messages, all or none.
 ///
 /// Compat: here the topic is made before the body is read (doMPUB, nsqd/http.go).
 pub(super) async fn publish_many(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let limit_bytes = limit_of(nsqd.limits.max_body_size);
+    let limit_bytes = limit_of(nsqd.server.settings().limits.max_body_size);
     if request
         .content_length()
         .is_some_and(|length| usize::try_from(length).map_or(true, |length| length > limit_bytes))
     {
         return Err(ApiError::too_large("BODY_TOO_BIG"));
     }
-    let query = request.query()?;
-    let topic = wanted_topic(&nsqd, &query).await?;
+    let query = parameters(&request)?;
+    let destination = Destination::wanted(&nsqd, &query).await?;
     let is_binary = is_binary(&query);
     let read = request.read_body(limit_bytes).await;
     let body = read.map_err(|error| unreadable(&error, "BODY_TOO_BIG"))?;
     let messages = if is_binary {
-        batch::binary(&body, &nsqd.limits)?
+        batch::binary(&body, &nsqd.server.settings().limits)?
     } else {
-        batch::lines(&body, &nsqd.limits)?
+        batch::lines(&body, &nsqd.server.settings().limits)?
     };
     if messages.is_empty() {
         return Ok(Reply::text("OK"));
     }
-    let accept = |topic: &Topic, now: Now| topic.publish(messages.iter().copied(), now);
-    enqueue(&nsqd, topic, accept).await
+    destination.publish(&nsqd, &messages, Duration::ZERO).await
+}
+
+/// Where messages are published to.
+enum Destination {
+    /// A topic of this nsqd.
+    Topic(Arc<Topic>),
+    /// A topic of the cluster.
+    Routed(Arc<dyn Router>, TopicName),
+}
+
+impl Destination {
+    /// What the query names. A topic of this nsqd is made if it is new.
+    async fn wanted(nsqd: &Nsqd, query: &Query) -> Result<Destination, ApiError> {
+        let name = topic_argument(query)?;
+        let Some(router) = nsqd.server.route(name) else {
+            return wanted_topic(nsqd, query).await.map(Destination::Topic);
+        };
+        let name = TopicName::parse(name).map_err(|_| ApiError::bad_request("INVALID_TOPIC"))?;
+        Ok(Destination::Routed(Arc::clone(router), name))
+    }
+
+    /// Publishes `messages`, one if there is a delay, and answers once they are as safe as nsqd promises.
+    async fn publish(
+        self,
+        nsqd: &Nsqd,
+        messages: &[&[u8]],
+        delay: Duration,
+    ) -> Result<Reply, ApiError> {
+        match self {
+            Destination::Routed(router, topic) => {
+                route(nsqd, &*router, &topic, messages, delay).await
+            }
+            Destination::Topic(topic) => {
+                let accept = |topic: &Topic, now: Now| match messages {
+                    [body] if !delay.is_zero() => {
+                        topic.publish_deferred(body, now.unix_after(delay), now)
+                    }
+                    _ => topic.publish(messages.iter().copied(), now),
+                };
+                enqueue(nsqd, topic, accept).await
+            }
+        }
+    }
+}
+
+/// Publishes through the cluster's router, which makes the topic if it is new.
+async fn route(
+    nsqd: &Nsqd,
+    router: &dyn Router,
+    topic: &TopicName,
+    messages: &[&[u8]],
+    delay: Duration,
+) -> Result<Reply, ApiError> {
+    let settled = Arc::new(Settled::default());
+    for _ in 0..ROUTE_TRIES {
+        let now = clock::now();
+        let due = (!delay.is_zero()).then(|| now.unix_after(delay));
+        let waiter = Arc::clone(&settled) as Arc<dyn TicketWaiter>;
+        let mut bodies = messages.iter().copied();
+        match router.publish(topic, &mut bodies, due, now, waiter) {
+            Ok(pending) => {
+                let outcome = settled.outcome(&pending).await;
+                return match outcome {
+                    Ok(()) => Ok(Reply::text("OK")),
+                    Err(cause) => Err(not_published(nsqd, &cause)),
+                };
+            }
+            Err(RouteError::Refused(cause)) => return Err(not_published(nsqd, &cause)),
+            Err(RouteError::NoTopic) => {
+                let made = nsqd.topics.make(topic, None).await;
+                made.map_err(|error| not_made_anywhere(&format!("TOPIC({topic})"), &error))?;
+            }
+        }
+    }
+    Err(not_published(nsqd, "the topic is deleted again and again"))
+}
+
+/// The answer when the cluster did not take messages, or not in time.
+fn not_published(nsqd: &Nsqd, cause: &str) -> ApiError {
+    if nsqd.server.is_exiting() {
+        return exiting();
+    }
+    let code = format!("CLUSTER_UNAVAILABLE: {cause}");
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, code)
 }
 
 /// Has `accept` publish to `topic`, and answers once what was published is as safe as nsqd promises.
@@ -70,37 +156,44 @@ async fn enqueue(
 ) -> Result<Reply, ApiError> {
     let mut outcome = accept(&topic, clock::now());
     if let Err(PublishError::Exiting) = outcome
-        && !nsqd.is_exiting()
+        && !nsqd.server.is_exiting()
     {
         // It was deleted a moment ago: the next one of that name is as good.
-        let made = nsqd.create_topic(topic.name()).await;
-        topic =
-            made.map_err(|error| super::not_made(&format!("TOPIC({})", topic.name()), &error))?;
+        let made = nsqd.topics.make_here(topic.name()).await;
+        topic = made.map_err(|error| not_made(&format!("TOPIC({})", topic.name()), &error))?;
         outcome = accept(&topic, clock::now());
     }
     match outcome {
         Ok(published) => {
-            if nsqd.sync_publish {
-                nsqd.notes.syncer.sync(&topic).await.map_err(|error| {
-                    tracing::error!("TOPIC({}): publish failed: {error}", topic.name());
-                    if nsqd.is_exiting() {
-                        exiting()
-                    } else {
-                        internal_error()
-                    }
-                })?;
-            } else if published.sync_due {
-                nsqd.notes.syncer.ask_for_published(&topic);
+            let publisher = nsqd.server.syncs().request();
+            nsqd.server.sync_for(&topic, &published, publisher);
+            if !published.is_safe
+                && let TicketState::Failed(error) = settled(&topic, published.ticket).await
+            {
+                log_failure(&topic, &error);
+                return Err(if nsqd.server.is_exiting() {
+                    exiting()
+                } else {
+                    internal_error()
+                });
             }
             Ok(Reply::text("OK"))
         }
         Err(PublishError::Exiting) => Err(exiting()),
         Err(PublishError::Draining) => Err(draining()),
-        Err(PublishError::Log(error)) => {
-            tracing::error!("TOPIC({}): publish failed: {error}", topic.name());
+        Err(error @ (PublishError::Log(_) | PublishError::Replicated)) => {
+            log_failure(&topic, &error);
             Err(internal_error())
         }
     }
+}
+
+/// Upstream's line for a full disk, or one that fails.
+fn log_failure(topic: &Topic, error: &dyn Display) {
+    tracing::error!(
+        "TOPIC({}) ERROR: failed to write message to backend - {error}",
+        topic.name()
+    );
 }
 
 /// How long the message is to be held back: `defer`, in milliseconds.
@@ -129,19 +222,6 @@ fn is_binary(query: &Query) -> bool {
             true
         }
     }
-}
-
-pub(super) fn unreadable(error: &BodyError, too_big: &'static str) -> ApiError {
-    match error {
-        BodyError::TooBig { .. } => ApiError::too_large(too_big),
-        BodyError::Read(_) => internal_error(),
-        BodyError::Late(answer) => answer.clone(),
-    }
-}
-
-/// An option's limit as a length in memory; a negative one lets nothing pass.
-pub(super) fn limit_of(max_bytes: i64) -> usize {
-    usize::try_from(max_bytes).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -196,11 +276,5 @@ mod tests {
         ] {
             assert_eq!(is_binary(&query(text)), want, "{text}");
         }
-    }
-
-    #[test]
-    fn a_negative_limit_lets_nothing_pass() {
-        assert_eq!(limit_of(-1), 0);
-        assert_eq!(limit_of(5), 5);
     }
 }

@@ -2,13 +2,13 @@
 
 use nsq_daemon::http::{Reply, StatusCode};
 use nsq_daemon::node_id::hostname;
-use nsq_daemon::version::VERSION;
+use nsq_daemon::version::{self, VERSION};
 use serde::Serialize;
 
 use crate::nsqd::Nsqd;
 
 pub(super) fn ping(nsqd: &Nsqd) -> Reply {
-    let health = nsqd.broker.health();
+    let health = nsqd.view().health();
     let status = if health == "OK" {
         StatusCode::OK
     } else {
@@ -19,10 +19,11 @@ pub(super) fn ping(nsqd: &Nsqd) -> Reply {
 
 /// Whether new messages and clients are to be sent here.
 pub(super) fn ready(nsqd: &Nsqd) -> Reply {
-    let health = nsqd.broker.health();
-    let state = if nsqd.broker.is_draining() {
+    let view = nsqd.view();
+    let health = view.health();
+    let state = if view.is_draining() {
         "NOK - draining".to_owned()
-    } else if nsqd.is_exiting() {
+    } else if nsqd.server.is_exiting() {
         "NOK - exiting".to_owned()
     } else {
         health
@@ -52,6 +53,8 @@ struct SelfReport<'a> {
     max_deflate_level: i64,
     topology_zone: &'a str,
     topology_region: &'a str,
+    /// Not upstream's.
+    build: String,
 }
 
 pub(super) fn info(nsqd: &Nsqd) -> Reply {
@@ -60,14 +63,15 @@ pub(super) fn info(nsqd: &Nsqd) -> Reply {
         version: VERSION,
         broadcast_address: &settings.broadcast_address,
         hostname: &hostname(),
-        http_port: nsqd.http_port,
-        tcp_port: nsqd.tcp_port,
-        start_time: nsqd.start_time,
+        http_port: nsqd.ports.http.map_or(-1, i32::from),
+        tcp_port: nsqd.ports.tcp.map_or(-1, i32::from),
+        start_time: nsqd.started.unix_seconds,
         max_heartbeat_interval_nanos: settings.max_heartbeat_interval.as_nanos(),
         max_output_buffer_size: settings.max_output_buffer_size,
         max_output_buffer_timeout_nanos: settings.max_output_buffer_timeout.as_nanos(),
         max_deflate_level: settings.max_deflate_level,
         topology_zone: &settings.topology_zone,
         topology_region: &settings.topology_region,
+        build: version::build(),
     })
 }

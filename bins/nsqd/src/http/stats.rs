@@ -5,26 +5,28 @@ mod clients;
 mod fixtures;
 mod heap_figures;
 mod json;
+mod report;
 mod text;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use nsq_core::Topic;
-use nsq_core::stats::{ChannelStats, TopicStats};
+use nsq_core::stats::ChannelStats;
 use nsq_daemon::http::{ApiError, Query, Reply, Request};
 
-use self::clients::{ClientReport, Clients};
+use self::clients::Clients;
 use self::heap_figures::HeapFigures;
-use super::{blocking, manage};
+use self::report::{ChannelReport, Stats, TopicReport};
+use super::arguments::read;
+use super::replies::blocking;
 use crate::clock;
 use crate::nsqd::Nsqd;
+use crate::view::TopicParts;
 
 pub(super) async fn stats(nsqd: Arc<Nsqd>, mut request: Request) -> Result<Reply, ApiError> {
-    let query = StatsQuery::parse(&manage::read(&mut request).await?);
+    let query = StatsQuery::parse(&read(&mut request).await?);
     // With many topics and clients this takes a while.
     blocking(move || {
-        let stats = Stats::gather(&nsqd, &query);
+        let stats = gather(&nsqd, &query);
         match query.format {
             Format::Json => json::reply(&stats),
             Format::Text => Reply::text(text::render(&stats)),
@@ -72,60 +74,38 @@ impl StatsQuery {
     }
 }
 
-/// Everything `/stats` shows.
-struct Stats {
-    health: String,
-    /// Unix seconds.
-    start_time: i64,
-    uptime: Duration,
-    /// By name. `None` when a topic was asked for that is not there.
-    topics: Option<Vec<TopicReport>>,
-    memory: Option<HeapFigures>,
-    /// Clients that published. Empty when clients are not included.
-    producers: Vec<ClientReport>,
-}
-
-/// A topic, with those of its channels that were asked for.
-struct TopicReport {
-    stats: TopicStats,
-    channels: Vec<ChannelReport>,
-}
-
-struct ChannelReport {
-    stats: ChannelStats,
-    /// `None` when clients are not included.
-    clients: Option<Vec<ClientReport>>,
-}
-
-impl Stats {
-    fn gather(nsqd: &Nsqd, query: &StatsQuery) -> Stats {
-        let topics = match &query.topic {
-            Some(name) => nsqd.broker.topic(name).map(|topic| vec![topic]),
-            None => Some(nsqd.broker.topics()),
-        };
-        let mut clients = match &topics {
-            Some(_) if query.include_clients => Clients::gather(nsqd, query.topic.as_deref()),
-            _ => Clients::default(),
-        };
-        let topics = topics.map(|topics| {
-            topics
-                .iter()
-                .filter_map(|topic| topic_report(topic, query, &mut clients))
-                .collect()
-        });
-        Stats {
-            health: nsqd.broker.health(),
-            start_time: nsqd.start_time,
-            uptime: nsqd.started.elapsed(),
-            topics,
-            memory: query.include_memory.then(HeapFigures::now),
-            producers: clients.producers,
-        }
+fn gather(nsqd: &Nsqd, query: &StatsQuery) -> Stats {
+    let view = nsqd.view();
+    let topics = match &query.topic {
+        Some(name) => view.topic(name).map(|topic| vec![topic]),
+        None => Some(view.topics()),
+    };
+    let mut clients = match &topics {
+        Some(_) if query.include_clients => Clients::gather(&nsqd.clients, query.topic.as_deref()),
+        _ => Clients::default(),
+    };
+    let topics = topics.map(|topics| {
+        topics
+            .iter()
+            .filter_map(|topic| topic_report(topic, query, &mut clients))
+            .collect()
+    });
+    Stats {
+        health: view.health(),
+        start_time: nsqd.started.unix_seconds,
+        uptime: nsqd.started.instant.elapsed(),
+        topics,
+        memory: query.include_memory.then(HeapFigures::now),
+        producers: clients.producers,
     }
 }
 
 /// `None` when a channel is asked for that the topic does not have.
-fn topic_report(topic: &Topic, query: &StatsQuery, clients: &mut Clients) -> Option<TopicReport> {
+fn topic_report(
+    topic: &TopicParts,
+    query: &StatsQuery,
+    clients: &mut Clients,
+) -> Option<TopicReport> {
     let mut stats = topic.stats_with_percentiles(clock::now());
     let mut channels = std::mem::take(&mut stats.channels);
     if let Some(name) = &query.channel {
@@ -136,8 +116,8 @@ fn topic_report(topic: &Topic, query: &StatsQuery, clients: &mut Clients) -> Opt
     }
     let report = |stats: ChannelStats| {
         let clients = query.include_clients.then(|| {
-            let cell = topic.channel(stats.name.as_str());
-            cell.map(|cell| clients.take(&cell)).unwrap_or_default()
+            let channel = topic.channel(stats.name.as_str());
+            channel.map_or_else(Vec::new, |channel| clients.take(&channel))
         });
         ChannelReport { stats, clients }
     };

@@ -1,8 +1,9 @@
-//! With what nsqd asks authorization servers over HTTPS.
+//! The TLS of nsqd's requests to authorization servers.
 
-use nsq_transport::tls::{Authorities, Connector, PemFile, TlsError, Trust};
+use nsq_transport::tls::{Connector, PemFile, TlsError, Trust};
 
-use super::{NsqdOptions, client_tls};
+use super::client_tls;
+use super::table::NsqdOptions;
 
 /// Reads what the options name.
 ///
@@ -10,11 +11,7 @@ use super::{NsqdOptions, client_tls};
 /// asked or not (`buildClientTLSConfig`, nsqd/nsqd.go).
 pub(super) fn load(options: &NsqdOptions) -> Result<Connector, TlsError> {
     let root_ca = PemFile::new("tls-root-ca-file", &options.tls_root_ca_file);
-    let trust = if root_ca.is_given() {
-        Trust::Authorities(Authorities::load(&root_ca)?)
-    } else {
-        Trust::System
-    };
+    let trust = Trust::load(&root_ca, false)?;
     let min_version = client_tls::min_version(options);
     Ok(Connector::new(trust, None, min_version))
 }

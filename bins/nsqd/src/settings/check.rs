@@ -6,9 +6,10 @@ use std::time::Duration;
 use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::http::HttpLimits;
 
-use crate::drain::target::Address;
+use crate::drain::address::Address;
 
-use super::{NsqdOptions, TlsRequired};
+use super::table::NsqdOptions;
+use super::tls_words::TlsRequired;
 
 /// Settings nsqd does not start with.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -65,10 +66,11 @@ pub(super) fn check(options: &mut NsqdOptions) -> Result<(), SettingsError> {
     check_ranges(options)
 }
 
-/// Values that upstream accepts, to panic over them or to serve nobody afterwards.
+/// Values that upstream accepts, to panic over them or to serve no one afterwards.
 fn check_ranges(options: &NsqdOptions) -> Result<(), SettingsError> {
     for (flag, value) in [
         ("mem-queue-size", options.mem_queue_size),
+        ("max-free-segment-bytes", options.max_free_segment_bytes),
         ("max-channel-consumers", options.max_channel_consumers),
         ("metrics-max-topics", options.metrics_max_topics),
         ("metrics-max-channels", options.metrics_max_channels),

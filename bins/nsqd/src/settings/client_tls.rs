@@ -4,7 +4,8 @@ use nsq_transport::tls::{
     Acceptor, Authorities, ClientCertificate, Identity, MinVersion, PemFile, TlsError,
 };
 
-use super::{NsqdOptions, TlsMinVersion};
+use super::table::NsqdOptions;
+use super::tls_words::TlsMinVersion;
 
 /// Files that clients cannot be met with. `Display` begins as upstream's message.
 #[derive(Debug, PartialEq, thiserror::Error)]
@@ -32,7 +33,7 @@ pub(super) fn load(options: &NsqdOptions) -> Result<Option<Acceptor>, ClientTlsE
     } else {
         None
     };
-    // Compat: a word that is neither asks for nothing, but TLS is required all the same (buildTLSConfig,
+    // Compat: a word that is neither asks for nothing, but TLS is still required (buildTLSConfig,
     // nsqd/nsqd.go).
     let clients = match options.tls_client_auth_policy.as_str() {
         "require" => ClientCertificate::Any,

@@ -5,7 +5,7 @@ use nsq_daemon::version::VERSION;
 use nsq_protocol::Limits;
 use nsq_protocol::identify::{IdentifyLimits, ServerFeatures};
 
-use super::Settings;
+use super::{Settings, TlsRequired, topology};
 
 impl Settings {
     /// What holds for every command.
@@ -59,8 +59,16 @@ impl Settings {
         })
     }
 
-    /// Whether a publisher's answer waits for the disk.
-    pub fn sync_publish(&self) -> bool {
-        self.sync_publish
+    /// What the connections have to know of all this.
+    pub fn server(&self) -> nsq_server::Settings {
+        nsq_server::Settings {
+            limits: self.limits(),
+            identify_limits: self.identify_limits(),
+            features: self.features(),
+            tls_required: self.tls_required != TlsRequired::No,
+            max_channel_consumers: self.max_channel_consumers(),
+            first_command_timeout: self.first_command_timeout,
+            topology: topology::of(self),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use nsq_transport::tls::{Authorities, Connector, Identity, MinVersion, PemFile, TlsError, Trust};
 
-use super::NsqdOptions;
+use super::table::NsqdOptions;
 
 /// Settings that ask for a protection which could not be given.
 #[derive(Debug, PartialEq, thiserror::Error)]

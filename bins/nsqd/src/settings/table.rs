@@ -11,6 +11,7 @@ use nsq_daemon::logging::LogFormat;
 use nsq_daemon::node_id::{default_node_id, hostname};
 use nsq_daemon::options::{FloatList, LiveList, LiveNumber, StringList};
 
+use super::byte_size::ByteSize;
 use super::tls_words::{TlsMinVersion, TlsRequired};
 
 nsq_daemon::options! {
@@ -79,6 +80,34 @@ nsq_daemon::options! {
         /// zone this node is in, within its region; consumers nearby are preferred
         "topology-zone" => topology_zone: String = String::new(),
 
+        /// cluster address, host:port, of a node of this cluster; makes this nsqd a node of a cluster, which keeps each message
+        /// on several nodes. The nodes that found a cluster all name the same nodes, themselves included; a node that joins
+        /// later names any of them (may be given more than once)
+        "cluster-peer" ("cluster_peers") => cluster_peers: StringList = StringList::default(),
+        /// address to listen on for the other nodes of the cluster, host:port
+        "cluster-address" => cluster_address: String = "0.0.0.0:4152".to_owned(),
+        /// address, host:port, by which the other nodes reach this one (--broadcast-address with the port of --cluster-address
+        /// unless given)
+        "cluster-broadcast-address" => cluster_broadcast_address: String = String::new(),
+        /// how many nodes keep each message; a majority of them must have it before a publish is answered
+        "replicas" => replicas: u16 = 3,
+        /// how long a node of the cluster may be away until its replicas are built on another node
+        "cluster-replace-after" => cluster_replace_after: Duration = Duration::from_mins(5),
+        /// how long a publish may wait for a majority of the replicas until it fails
+        "cluster-publish-timeout" => cluster_publish_timeout: Duration = Duration::from_secs(5),
+        /// most bytes of disk that a replica's write-ahead log takes to let nodes that are behind catch up
+        "cluster-max-log-bytes" => cluster_max_log_bytes: ByteSize = ByteSize(1 << 30),
+        /// path of the secret that all nodes of the cluster have, of at least 16 bytes; needed to listen on anything but the
+        /// loopback interface, unless the nodes show certificates
+        "cluster-secret-file" => cluster_secret_file: String = String::new(),
+        /// path of the certificate in PEM form that this node shows to the others; it must be for the host of
+        /// --cluster-broadcast-address. In place of a secret, together with the next two
+        "cluster-tls-cert" => cluster_tls_cert: String = String::new(),
+        /// path of that certificate's key in PEM form
+        "cluster-tls-key" => cluster_tls_key: String = String::new(),
+        /// path of the certificate authorities in PEM form that the certificates of the other nodes are verified with
+        "cluster-tls-root-ca-file" => cluster_tls_root_ca_file: String = String::new(),
+
         /// directory for messages and metadata, which must exist (the working directory unless given)
         "data-path" => data_path: String = String::new(),
         /// do not serve: read everything in --data-path without changing it, say what there is and what is
@@ -92,6 +121,9 @@ nsq_daemon::options! {
         "mem-queue-size" => mem_queue_size: i64 = 10_000,
         /// size a log segment is not to exceed
         "max-bytes-per-file" => max_bytes_per_file: i64 = 100 * 1024 * 1024,
+        /// most bytes of disk that freed log segments take until they are used again; 0 to remove each at once. What is not
+        /// used for two minutes is removed in any case
+        "max-free-segment-bytes" => max_free_segment_bytes: i64 = 256 * 1024 * 1024,
         /// messages after which a topic is synced to disk
         "sync-every" => sync_every: i64 = 2500,
         /// time after which a topic that changed is synced to disk

@@ -68,7 +68,7 @@ fn a_stray_word_after_a_switch_ends_the_flags() {
 #[test]
 fn version_comes_before_the_config_file_and_every_check() {
     let stop = load(&["--config=/nowhere", "--node-id=-1", "--version"]).unwrap_err();
-    assert_eq!(stop, Stop::Answer(version::line("nsqd")));
+    assert_eq!(stop, Stop::Answer(version::answer("nsqd")));
 }
 
 #[test]
@@ -413,8 +413,14 @@ fn no_flag_and_no_key_is_given_twice() {
 #[test]
 fn the_example_config_loads_and_tells_the_defaults() {
     const EXAMPLE: &str = include_str!("../../../../config/nsqd.cfg.example");
-    const SAMPLE_VALUES: [&str; 16] = [
+    const SAMPLE_VALUES: [&str; 22] = [
         "id",
+        "cluster_peers",
+        "cluster_broadcast_address",
+        "cluster_secret_file",
+        "cluster_tls_cert",
+        "cluster_tls_key",
+        "cluster_tls_root_ca_file",
         "drain_to",
         "broadcast_address",
         "topology_region",

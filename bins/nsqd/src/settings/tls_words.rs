@@ -1,19 +1,20 @@
 //! The two TLS options whose values are words.
 
 use nsq_daemon::config;
+use nsq_daemon::go_quote;
 use nsq_daemon::options::{
-    ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue, go_quote, parse_bool,
+    ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue, parse_bool,
 };
 
 /// Who is refused without TLS. The numbers are what `/config/tls_required` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum TlsRequired {
-    /// Nobody.
+    /// No one.
     No = 0,
     /// TCP clients; plain HTTP stays open.
     ExceptHttp = 1,
-    /// Everybody.
+    /// Everyone.
     Yes = 2,
 }
 

@@ -1,27 +1,21 @@
 //! Which clients are near: those of nsqd's own zone or region, as far as nsqd was told to prefer them.
 
-use nsq_core::Locality;
+use nsq_server::Topology;
 
-use super::{NsqdOptions, Settings};
+use super::table::NsqdOptions;
 
 /// What `--enable-experiment` has to name.
 const EXPERIMENT: &str = "topology-aware-consumption";
 
-impl Settings {
-    /// Where a client is that says this of itself. Without the experiment all clients are elsewhere.
-    ///
-    /// A zone counts by its name alone, as upstream's does; nobody is near an nsqd that does not say where it is.
-    pub fn locality(&self, region: &str, zone: &str) -> Locality {
-        let is_same = |ours: &str, theirs: &str| !ours.is_empty() && ours == theirs;
-        if !is_on(self) {
-            Locality::Elsewhere
-        } else if is_same(&self.topology_zone, zone) {
-            Locality::Zone
-        } else if is_same(&self.topology_region, region) {
-            Locality::Region
-        } else {
-            Locality::Elsewhere
+/// Where this nsqd runs, for preferring clients that are near: nowhere, without the experiment.
+pub(super) fn of(options: &NsqdOptions) -> Topology {
+    if is_on(options) {
+        Topology {
+            region: options.topology_region.clone(),
+            zone: options.topology_zone.clone(),
         }
+    } else {
+        Topology::default()
     }
 }
 
@@ -53,7 +47,10 @@ pub(super) fn notices(options: &NsqdOptions) -> Vec<String> {
 mod tests {
     use std::ffi::OsString;
 
+    use nsq_core::Locality;
+
     use super::*;
+    use crate::settings::Settings;
 
     fn load(args: &[&str]) -> Settings {
         Settings::load(args.iter().map(OsString::from)).unwrap()
@@ -62,7 +59,7 @@ mod tests {
     #[test]
     fn a_client_is_near_by_its_zone_or_its_region() {
         let check = |args: &[&str], region: &str, zone: &str, wanted: Locality| {
-            let locality = load(args).locality(region, zone);
+            let locality = of(&load(args)).locality(region, zone);
             assert_eq!(locality, wanted, "{args:?}: {region:?} {zone:?}");
         };
         let place = ["--topology-region=r", "--topology-zone=z"];

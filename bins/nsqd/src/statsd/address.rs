@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
-/// A `host:port` that is looked up anew for each socket, since the answer may change.
+/// A `host:port` that is looked up again for each socket, since the answer may change.
 pub(super) struct Address {
     name: String,
     /// A question that was not answered in time. Nothing can interrupt it, so the next one waits for its answer rather

@@ -46,6 +46,7 @@ fn channel(name: &str) -> ChannelStats {
         dropped_count: 13,
         damaged_count: 14,
         client_count: 15,
+        oldest_published: None,
         paused: false,
         buckets: None,
         latency: None,

@@ -15,7 +15,7 @@ use crate::error::SetupError;
 use crate::lookup::{Lookup, LookupError};
 use crate::random::Random;
 
-/// Leaves out of what was found what the consumer shall not connect to.
+/// Leaves out of what was found what the consumer must not connect to.
 pub(crate) type Filter = Box<dyn Fn(Vec<String>) -> Vec<String> + Send + Sync>;
 
 pub(super) struct Discovery {
@@ -171,7 +171,7 @@ impl Discovery {
         let now = Instant::now();
         let mut distance = LEAST_DISTANCE.min(interval);
         if self.is_first {
-            // Consumers that started together shall not go on asking together.
+            // Consumers that started together must not go on asking together.
             let part = Random::new().fraction() * config.lookupd_poll_jitter;
             distance = distance.max(interval.mul_f64(part));
             self.is_first = false;

@@ -121,7 +121,7 @@ impl Flow {
         }
         if self.ready.next_retry().is_some_and(|at| at <= now) {
             if self.is_backing_off() {
-                // What comes after backing off shares out anew.
+                // The state after backing off distributes the ready counts again.
                 self.ready.stop_waiting();
             } else {
                 self.ready.retry(now, &mut effects.changes);

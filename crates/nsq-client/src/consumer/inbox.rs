@@ -1,4 +1,4 @@
-//! Messages that have come and wait for somebody to take them.
+//! Messages that have come and wait for someone to take them.
 //!
 //! Bounded by the ready counts, and past those by each connection, which stops reading when it holds too
 //! much.
@@ -83,7 +83,7 @@ impl Inbox {
         self.news.notify_waiters();
     }
 
-    /// Everything that nobody has taken.
+    /// Everything that no one has taken.
     pub(crate) fn take_all(&self) -> Vec<Message> {
         self.lock().queue.drain(..).collect()
     }

@@ -90,9 +90,9 @@ impl fmt::Debug for Delivery {
 pub enum Answer {
     /// It has been dealt with.
     Finish,
-    /// It shall come again, to this consumer or another one.
+    /// It has to come again, to this consumer or another one.
     Requeue {
-        /// How long nsqd shall hold it back. `None`: the attempts times `default_requeue_delay`, at most
+        /// How long nsqd holds it back. `None`: the attempts times `default_requeue_delay`, at most
         /// `max_requeue_delay`.
         delay: Option<Duration>,
         /// Whether this counts as a failure, which slows the consumer down.

@@ -45,10 +45,10 @@ pub(super) struct Supervisor {
     stop: Option<Stop>,
 }
 
-/// An nsqd that there is a connection to, or shall be.
+/// An nsqd with a connection, or that is to be connected.
 #[derive(Debug, Default)]
 struct Nsqd {
-    /// Somebody named its address, so it is tried again when it is lost.
+    /// Someone named its address, so it is tried again when it is lost.
     is_named: bool,
     link: Link,
 }
@@ -223,7 +223,7 @@ impl Supervisor {
             reply,
         } = dialled;
         let Some(nsqd) = self.nsqds.get_mut(&address) else {
-            // Nobody wants it any more.
+            // No one wants it any more.
             answer(reply, Err(ConnectError::Stopped));
             return;
         };
@@ -393,7 +393,7 @@ impl Supervisor {
         }
     }
 
-    /// Gives back what nobody has taken, and ends all connections; then ends those that do not end.
+    /// Gives back what no one has taken, and ends all connections; then ends those that do not end.
     fn force_stop(&mut self) {
         let Some(stop) = &mut self.stop else {
             return;

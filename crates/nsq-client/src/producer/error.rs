@@ -32,7 +32,7 @@ pub enum PublishError {
 }
 
 impl PublishError {
-    /// Whether nsqd may have the message all the same, so that to publish it again could make two of it.
+    /// Whether nsqd may have the message although the publish failed: then publishing it again may store it twice.
     pub fn may_have_been_accepted(&self) -> bool {
         match self {
             Self::Lost(_) => true,

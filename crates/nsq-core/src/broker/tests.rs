@@ -1,18 +1,19 @@
 //! Topics coming and going.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use nsq_protocol::{ChannelName, TopicName};
 
-use crate::error::{StoreError, SubscribeError};
-use crate::testing::{ALICE, BOB, House, SECOND};
+use crate::error::{NotInFlight, PublishError, StoreError, SubscribeError};
+use crate::testing::{ALICE, BOB, SECOND, TestBroker, finish_all};
 
 #[test]
 fn topics_and_channels_come_back_with_or_without_nsqd_dat() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     let paused = house.channel("t", "paused");
-    house.ring(|wakes| paused.lock().set_paused(true, wakes));
+    paused.lock().set_paused(true);
     house.topic("u");
     house.channel("e#ephemeral", "c");
     house.channel("t", "c#ephemeral");
@@ -34,7 +35,7 @@ fn topics_and_channels_come_back_with_or_without_nsqd_dat() {
 
 #[test]
 fn a_deleted_topic_stays_deleted() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     house.publish("t", &["a"]);
     house.broker().delete_topic("t");
@@ -45,7 +46,7 @@ fn a_deleted_topic_stays_deleted() {
 /// A kill between the deletion and the next write of `nsqd.dat`, which so still names what was deleted.
 #[test]
 fn what_was_deleted_does_not_come_back_empty() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     for (topic, channel) in [
         ("t.topic.1", "c"),
         ("u", "c.channel"),
@@ -72,14 +73,14 @@ fn what_was_deleted_does_not_come_back_empty() {
 
 #[test]
 fn files_of_what_was_deleted_go_once_nsqd_dat_is_written() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     house.channel("u", "c");
     let before = house.path().join("topics").read_dir().unwrap().count();
     house.topic("u").delete_channel("c");
     house.broker().delete_topic("u");
     house.kill();
-    let count = |house: &House| house.path().join("topics").read_dir().unwrap().count();
+    let count = |house: &TestBroker| house.path().join("topics").read_dir().unwrap().count();
     assert_eq!(count(&house), before);
     house.broker().save_metadata().unwrap();
     assert_eq!(count(&house), before - 1);
@@ -87,15 +88,15 @@ fn files_of_what_was_deleted_go_once_nsqd_dat_is_written() {
 
 #[test]
 fn an_ephemeral_channel_goes_with_its_last_client_and_takes_the_topic_along() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic = house.topic("t#ephemeral");
     let cell = house.channel("t#ephemeral", "c#ephemeral");
     house.subscribe(&cell, ALICE, 1);
     house.subscribe(&cell, BOB, 1);
-    let left = house.unsubscribe(&cell, ALICE);
+    let left = cell.lock().unsubscribe(ALICE);
     house.broker().client_left(&topic, &cell, left);
     assert!(topic.channel("c#ephemeral").is_some());
-    let left = house.unsubscribe(&cell, BOB);
+    let left = cell.lock().unsubscribe(BOB);
     house.broker().client_left(&topic, &cell, left);
     assert!(topic.channel("c#ephemeral").is_none());
     assert!(house.broker().topic("t#ephemeral").is_none());
@@ -103,11 +104,11 @@ fn an_ephemeral_channel_goes_with_its_last_client_and_takes_the_topic_along() {
 
 #[test]
 fn a_client_that_subscribes_while_the_last_one_leaves_keeps_the_channel() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic = house.topic("t#ephemeral");
     let cell = house.channel("t#ephemeral", "c#ephemeral");
     house.subscribe(&cell, ALICE, 1);
-    let left = house.unsubscribe(&cell, ALICE);
+    let left = cell.lock().unsubscribe(ALICE);
     house.subscribe(&cell, BOB, 1);
     house.broker().client_left(&topic, &cell, left);
     assert!(topic.channel("c#ephemeral").is_some());
@@ -117,24 +118,24 @@ fn a_client_that_subscribes_while_the_last_one_leaves_keeps_the_channel() {
 
 #[test]
 fn a_late_farewell_does_not_delete_the_next_channel_of_that_name() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic = house.topic("t#ephemeral");
     let old = house.channel("t#ephemeral", "c#ephemeral");
     house.subscribe(&old, ALICE, 1);
     topic.delete_channel("c#ephemeral");
     let new = house.channel("t#ephemeral", "c#ephemeral");
-    let left = house.unsubscribe(&old, ALICE);
+    let left = old.lock().unsubscribe(ALICE);
     house.broker().client_left(&topic, &old, left);
     assert!(Arc::ptr_eq(&topic.channel("c#ephemeral").unwrap(), &new));
 }
 
 #[test]
 fn a_lasting_channel_keeps_an_ephemeral_topic_alive() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic = house.topic("t#ephemeral");
     let cell = house.channel("t#ephemeral", "c");
     house.subscribe(&cell, ALICE, 1);
-    let left = house.unsubscribe(&cell, ALICE);
+    let left = cell.lock().unsubscribe(ALICE);
     house.broker().client_left(&topic, &cell, left);
     house.broker().drop_if_unused(&topic);
     assert!(house.broker().topic("t#ephemeral").is_some());
@@ -149,7 +150,7 @@ fn a_lasting_channel_keeps_an_ephemeral_topic_alive() {
 
 #[test]
 fn subscribing_to_what_goes_is_retried_and_never_lost() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic_name = TopicName::try_from("t#ephemeral").unwrap();
     let name = ChannelName::try_from("c#ephemeral").unwrap();
     std::thread::scope(|scope| {
@@ -181,7 +182,7 @@ fn subscribing_to_what_goes_is_retried_and_never_lost() {
                         Arc::ptr_eq(&current.unwrap(), &cell),
                         "joined a dying channel"
                     );
-                    let left = house.unsubscribe(&cell, client);
+                    let left = cell.lock().unsubscribe(client);
                     broker.client_left(&topic, &cell, left);
                 }
             });
@@ -192,7 +193,7 @@ fn subscribing_to_what_goes_is_retried_and_never_lost() {
 
 #[test]
 fn an_exiting_broker_refuses_but_forgets_nothing() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.publish("t", &["a"]);
     house.subscribe(&cell, ALICE, 10);
@@ -215,7 +216,7 @@ fn an_exiting_broker_refuses_but_forgets_nothing() {
 
 #[test]
 fn a_failed_write_shows_in_the_health_until_one_succeeds() {
-    let house = House::new();
+    let house = TestBroker::new();
     house.channel("t", "c");
     assert_eq!(house.broker().health(), "OK");
     let folder = house.topic_folder("t");
@@ -234,7 +235,7 @@ fn a_failed_write_shows_in_the_health_until_one_succeeds() {
 
 #[test]
 fn a_channels_timer_is_armed_when_it_is_opened_and_when_something_is_deferred() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     house.publish_deferred("t", "a", 10 * SECOND);
     let due = house.now.tick.after(10 * SECOND);
@@ -256,13 +257,79 @@ fn a_channels_timer_is_armed_when_it_is_opened_and_when_something_is_deferred() 
 }
 
 #[test]
-fn a_look_that_an_earlier_one_overtook_is_not_taken() {
-    let house = House::new();
+fn a_timer_that_an_earlier_one_overtook_does_nothing() {
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     let [early, late] = [1, 5].map(crate::time::Tick::from_nanos);
-    assert!(cell.arm(late) && cell.arm(early));
-    // The early one plans what is next, and both that were planned for then come due.
-    assert!(cell.disarm(early) && cell.arm(late));
-    assert!(cell.disarm(late));
-    assert!(!cell.disarm(late), "one look would be two from now on");
+    cell.arm(late);
+    cell.arm(early);
+    assert_eq!(house.planned(), [late, early]);
+    // The early one plans the next, and both that were planned for then run down.
+    assert!(cell.handle_timer(early, house.now));
+    cell.arm(late);
+    assert!(cell.handle_timer(late, house.now));
+    assert!(
+        !cell.handle_timer(late, house.now),
+        "one timer would be two from now on"
+    );
+}
+
+#[test]
+fn a_resigned_broker_leaves_its_data_path_to_the_next_one_even_if_clients_still_call_it() {
+    let mut house = TestBroker::new();
+    let cell = house.channel("t", "c");
+    let topic = house.topic("t");
+    house.publish("t", &["a", "b"]);
+    house.subscribe(&cell, ALICE, 2);
+    let got = house.take(&cell, ALICE);
+    finish_all(&cell, ALICE, &got[..1]);
+    house.broker().resign(house.now);
+    assert!(house.bells.closed.lock().unwrap().is_empty());
+    house.open();
+
+    let finished = cell.lock().finish(ALICE, got[1].id, house.now);
+    assert_eq!(finished, Err(NotInFlight::Unknown));
+    assert_eq!(house.take(&cell, ALICE), []);
+    let published = topic.publish([b"late".as_slice()].into_iter(), house.now);
+    assert!(matches!(published, Err(PublishError::Exiting)));
+    topic.sync(house.now).unwrap();
+    assert_eq!(cell.lock().unsubscribe(ALICE), 0);
+
+    let next = house.channel("t", "c");
+    house.subscribe(&next, BOB, 5);
+    assert_eq!(house.bodies(&next, BOB), ["b"]);
+}
+
+#[test]
+fn a_broker_that_gave_its_data_path_to_a_replica_writes_nothing_there_any_more() {
+    let house = TestBroker::with(|settings| settings.is_replicated = true);
+    house.broker().save_metadata().unwrap();
+    house.broker().resign(house.now);
+    let path = house.settings.data_path.join("nsqd.dat");
+    std::fs::write(&path, "the replica's").unwrap();
+    house.broker().save_metadata().unwrap();
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(kept, "the replica's");
+}
+
+#[test]
+fn a_client_that_leaves_a_deleted_topic_changes_nothing_of_the_next_topic_of_its_name() {
+    let house = TestBroker::new();
+    let cell = house.channel("t", "e#ephemeral");
+    let topic = house.topic("t");
+    house.subscribe(&cell, ALICE, 1);
+    house.publish("t", &["old"]);
+    assert!(house.broker().delete_topic("t"));
+    house.channel("t", "c");
+    house.publish("t", &["a", "b"]);
+    let files = || {
+        let entries = std::fs::read_dir(house.topic_folder("t")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names.collect::<BTreeSet<_>>()
+    };
+    let before = files();
+    let left = cell.lock().unsubscribe(ALICE);
+    house.broker().client_left(&topic, &cell, left);
+    assert!(!topic.delete_channel("e#ephemeral"));
+    assert_eq!(files(), before);
 }

@@ -1,18 +1,19 @@
 //! A channel's clients: what each may hold, and who is waiting for messages.
 //!
-//! Invariant: while a channel has messages to give, nobody waits unless somebody has been rung: so a message never
-//! lies while a ready client sleeps. Clients are rung in the order in which they began to wait, so that at low rates
-//! messages go round; and nearer clients before those farther away, who get what the nearer have no room for.
+//! Invariant: while a channel has messages to give, no client waits unless another one has been woken: so no message lies
+//! there while a ready client sleeps. Clients are woken in the order in which they began to wait, so that at low rates
+//! messages go round; and nearer clients before those farther away, which get what the nearer have no room for.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use hashbrown::HashMap;
 
-use super::line::{Line, Locality};
-use crate::client::{ClientHandle, ClientId, Wakes};
+use super::wait_queue::{Locality, WaitQueue};
+use crate::client::{ClientHandle, ClientId};
+use crate::effects::Effects;
 
-/// What a client brings along when it subscribes.
+/// A client's subscription to a channel.
 pub struct Subscription {
     /// The client.
     pub client: ClientId,
@@ -20,7 +21,7 @@ pub struct Subscription {
     pub handle: Arc<dyn ClientHandle>,
     /// How long it may hold a message.
     pub msg_timeout: Duration,
-    /// 0: every message; 1..=99: about that share, in percent; the rest is consumed unseen.
+    /// 0: every message; 1..=99: about that share, in percent; the rest is finished unseen.
     pub sample_rate: u8,
     /// How near it is to this nsqd.
     pub locality: Locality,
@@ -32,8 +33,8 @@ enum Waiting {
     No,
     /// Has nothing to do and room for messages.
     Idle,
-    /// Was told to come and take; has not come yet.
-    Rung,
+    /// Was woken to take messages; has not come yet.
+    Woken,
 }
 
 pub(crate) struct Consumer {
@@ -43,33 +44,43 @@ pub(crate) struct Consumer {
     pub(crate) locality: Locality,
     random: u64,
     ready_count: u32,
+    /// How many messages of other channels it held, when that was noted last: they count against its ready count too.
+    held_elsewhere: u32,
     pub(crate) in_flight: u32,
     pub(crate) message_count: u64,
     pub(crate) finish_count: u64,
     pub(crate) requeue_count: u64,
     waiting: Waiting,
-    /// While it waits: the room that its line counts for it.
+    /// While it waits: the room that its wait queue counts for it.
     counted_room: usize,
     /// The round in which it last had its share.
     served_in: u64,
-    /// Whether the line holds a place for it, in force or not.
-    in_line: bool,
+    /// Whether the wait queue holds a place for it, in force or not.
+    is_queued: bool,
 }
 
 impl Consumer {
     /// How many more messages it may hold.
     pub(crate) fn room(&self) -> u32 {
-        self.ready_count.saturating_sub(self.in_flight)
+        self.ready_count
+            .saturating_sub(self.in_flight)
+            .saturating_sub(self.held_elsewhere)
     }
 
-    /// Whether the sample passes the next message by.
+    /// Whether it may have room without knowing it: what it held elsewhere may be finished by now. A client of another node has
+    /// a ready count of 0 while it is full, and must learn all the more that it holds less.
+    fn may_have_room(&self) -> bool {
+        self.room() > 0 || self.held_elsewhere > 0 || self.locality == Locality::OtherNode
+    }
+
+    /// Whether the sample leaves out the next message.
     ///
     /// Compat: a rate of r keeps (r + 1) percent (`rand.Int31n(100) > sampleRate`, nsqd/protocol_v2.go).
     pub(crate) fn samples_out(&mut self) -> bool {
         if self.sample_rate == 0 {
             return false;
         }
-        // xorshift64*: repeatable for a client, and good enough to throw dice.
+        // xorshift64*: repeatable for a client, and good enough for a sample.
         self.random ^= self.random >> 12;
         self.random ^= self.random << 25;
         self.random ^= self.random >> 27;
@@ -82,7 +93,9 @@ impl Consumer {
 pub(crate) struct Consumers {
     all: HashMap<ClientId, Consumer>,
     /// Nearest first.
-    lines: [Line; Locality::COUNT],
+    queues: [WaitQueue; Locality::COUNT],
+    /// How many of all are clients of other nodes.
+    of_other_nodes: usize,
     /// A round ends when there is nothing left to give.
     round: u64,
 }
@@ -90,6 +103,11 @@ pub(crate) struct Consumers {
 impl Consumers {
     pub(crate) fn len(&self) -> usize {
         self.all.len()
+    }
+
+    /// Clients of this node.
+    pub(crate) fn own_count(&self) -> usize {
+        self.all.len() - self.of_other_nodes
     }
 
     pub(crate) fn get(&self, client: ClientId) -> Option<&Consumer> {
@@ -101,18 +119,18 @@ impl Consumers {
     }
 
     pub(crate) fn idle_count(&self) -> usize {
-        self.lines.iter().map(|line| line.idle_count).sum()
+        self.queues.iter().map(|queue| queue.idle_count).sum()
     }
 
-    /// Clients as near as this that want messages and have not had their share of what is there.
+    /// Clients as near as this that want messages and have not had their share of this round.
     pub(crate) fn rival_count(&self, locality: Locality) -> usize {
-        self.lines[locality.index()].rival_count()
+        self.queues[locality.index()].rival_count()
     }
 
-    /// How many messages those have room for who wait nearer than this.
+    /// How many messages the clients that wait nearer than this have room for.
     pub(crate) fn nearer_room(&self, locality: Locality) -> usize {
-        let nearer = &self.lines[..locality.index()];
-        nearer.iter().map(|line| line.room).sum()
+        let nearer = &self.queues[..locality.index()];
+        nearer.iter().map(|queue| queue.room).sum()
     }
 
     /// How many messages all clients together have room for.
@@ -138,6 +156,7 @@ impl Consumers {
             locality,
             random: (u64::from(client.0) + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15),
             ready_count: 0,
+            held_elsewhere: 0,
             in_flight: 0,
             message_count: 0,
             finish_count: 0,
@@ -145,29 +164,37 @@ impl Consumers {
             waiting: Waiting::No,
             counted_room: 0,
             served_in: u64::MAX,
-            in_line: false,
+            is_queued: false,
         };
+        self.of_other_nodes += usize::from(locality == Locality::OtherNode);
         self.all.insert(client, consumer);
     }
 
-    /// Takes a client out. Whether it had been rung: then somebody else is to be.
+    /// Removes a client. Returns whether it had been woken: then another one has to be.
     pub(crate) fn remove(&mut self, client: ClientId) -> Option<bool> {
-        let was_rung = self.stop_waiting(client)?;
+        let was_woken = self.stop_waiting(client)?;
         if let Some(consumer) = self.all.remove(&client) {
-            self.lines[consumer.locality.index()].remove(client);
+            self.queues[consumer.locality.index()].remove(client);
+            self.of_other_nodes -= usize::from(consumer.locality == Locality::OtherNode);
         }
-        Some(was_rung)
+        Some(was_woken)
     }
 
     pub(crate) fn set_ready_count(&mut self, client: ClientId, ready_count: u32) {
         if let Some(consumer) = self.all.get_mut(&client) {
             consumer.ready_count = ready_count;
             if consumer.waiting != Waiting::No {
-                let line = &mut self.lines[consumer.locality.index()];
-                line.room -= consumer.counted_room;
+                let queue = &mut self.queues[consumer.locality.index()];
+                queue.room -= consumer.counted_room;
                 consumer.counted_room = consumer.room() as usize;
-                line.room += consumer.counted_room;
+                queue.room += consumer.counted_room;
             }
+        }
+    }
+
+    pub(crate) fn set_held_elsewhere(&mut self, client: ClientId, count: u32) {
+        if let Some(consumer) = self.all.get_mut(&client) {
+            consumer.held_elsewhere = count;
         }
     }
 
@@ -177,37 +204,37 @@ impl Consumers {
             .map_or(0, |consumer| consumer.ready_count)
     }
 
-    /// The client is awake: it waits no longer. Whether it had been rung; `None` for a stranger.
+    /// The client is awake: it waits no longer. Returns whether it had been woken; `None` for an unknown client.
     pub(crate) fn stop_waiting(&mut self, client: ClientId) -> Option<bool> {
         let consumer = self.all.get_mut(&client)?;
         let before = std::mem::replace(&mut consumer.waiting, Waiting::No);
-        let line = &mut self.lines[consumer.locality.index()];
+        let queue = &mut self.queues[consumer.locality.index()];
         match before {
             Waiting::No => return Some(false),
-            Waiting::Idle => line.idle_count -= 1,
-            Waiting::Rung => line.rung_count -= 1,
+            Waiting::Idle => queue.idle_count -= 1,
+            Waiting::Woken => queue.woken_count -= 1,
         }
-        line.room -= consumer.counted_room;
+        queue.room -= consumer.counted_room;
         if consumer.served_in == self.round {
-            line.served_count -= 1;
+            queue.served_count -= 1;
         }
-        Some(before == Waiting::Rung)
+        Some(before == Waiting::Woken)
     }
 
-    /// There is nothing left to give: what comes next is shared out anew.
+    /// There is nothing left to give: the next messages are shared out again among all.
     pub(crate) fn end_round(&mut self) {
         self.round += 1;
-        for line in &mut self.lines {
-            line.served_count = 0;
+        for queue in &mut self.queues {
+            queue.served_count = 0;
         }
     }
 
-    /// The client has room and found nothing: it goes to the end of the line.
+    /// The client has room and found nothing: it goes to the end of the wait queue.
     pub(crate) fn wait(&mut self, client: ClientId) {
         self.wait_since(client, u64::MAX);
     }
 
-    /// The client has room and has had its share: it goes to the end of the line, behind those that have not.
+    /// The client has room and has had its share: it goes to the end of the wait queue, after those that have not.
     pub(crate) fn wait_served(&mut self, client: ClientId) {
         self.wait_since(client, self.round);
     }
@@ -220,56 +247,63 @@ impl Consumers {
             consumer.waiting = Waiting::Idle;
             consumer.served_in = served_in;
             consumer.counted_room = consumer.room() as usize;
-            let line = &mut self.lines[consumer.locality.index()];
-            line.idle_count += 1;
-            line.served_count += usize::from(served_in == self.round);
-            line.room += consumer.counted_room;
-            if !consumer.in_line {
-                consumer.in_line = true;
-                line.join(client);
+            let queue = &mut self.queues[consumer.locality.index()];
+            queue.idle_count += 1;
+            queue.served_count += usize::from(served_in == self.round);
+            queue.room += consumer.counted_room;
+            if !consumer.is_queued {
+                consumer.is_queued = true;
+                queue.join(client);
             }
         }
     }
 
-    /// Rings as many of those that wait as there are messages, nearest first, then longest: those farther away only
-    /// for what the nearer have no room for.
-    pub(crate) fn ring_for(&mut self, depth: usize, wakes: &mut Wakes) {
+    /// Wakes as many waiting clients as there are messages, nearest first, then longest: those farther away only for
+    /// what the nearer have no room for.
+    pub(crate) fn wake_up_to(&mut self, depth: usize, effects: &mut Effects) {
         let mut left = depth;
-        for line in &mut self.lines {
-            let count = left.saturating_sub(line.rung_count).min(line.idle_count);
-            ring(line, &mut self.all, count, wakes);
-            left = left.saturating_sub(line.room);
+        for queue in &mut self.queues {
+            let count = left.saturating_sub(queue.woken_count).min(queue.idle_count);
+            wake_waiting(queue, &mut self.all, count, effects);
+            left = left.saturating_sub(queue.room);
         }
     }
 
-    /// Rings one client that may have room again without knowing it.
-    pub(crate) fn ring_one(&mut self, client: ClientId, wakes: &mut Wakes) {
+    /// Wakes one client that may have room again without knowing it.
+    pub(crate) fn wake_client(&mut self, client: ClientId, effects: &mut Effects) {
         let Some(consumer) = self.all.get_mut(&client) else {
             return;
         };
-        if consumer.waiting == Waiting::No && consumer.room() > 0 {
-            consumer.waiting = Waiting::Rung;
+        if consumer.waiting == Waiting::No && consumer.may_have_room() {
+            consumer.waiting = Waiting::Woken;
             consumer.served_in = u64::MAX;
             consumer.counted_room = consumer.room() as usize;
-            let line = &mut self.lines[consumer.locality.index()];
-            line.rung_count += 1;
-            line.room += consumer.counted_room;
-            wakes.push(Arc::clone(&consumer.handle));
+            let queue = &mut self.queues[consumer.locality.index()];
+            queue.woken_count += 1;
+            queue.room += consumer.counted_room;
+            effects.wake(Arc::clone(&consumer.handle));
         }
     }
 
-    /// The channel was emptied: nobody holds anything any more.
-    pub(crate) fn reset_in_flight(&mut self, wakes: &mut Wakes) {
+    /// The channel was emptied: no client holds anything any more.
+    pub(crate) fn reset_in_flight(&mut self, effects: &mut Effects) {
         let clients: Vec<ClientId> = self.all.keys().copied().collect();
         for client in clients {
             if let Some(consumer) = self.all.get_mut(&client) {
                 consumer.in_flight = 0;
             }
-            self.ring_one(client, wakes);
+            self.wake_client(client, effects);
         }
     }
 
-    /// Tells every client that its channel is gone.
+    /// Wakes every client, whether it waits or not.
+    pub(crate) fn wake_all(&self, effects: &mut Effects) {
+        for consumer in self.all.values() {
+            effects.wake(Arc::clone(&consumer.handle));
+        }
+    }
+
+    /// Closes every client: its channel is gone.
     pub(crate) fn close_all(&self) {
         for consumer in self.all.values() {
             consumer.handle.close();
@@ -277,26 +311,26 @@ impl Consumers {
     }
 }
 
-/// Rings `count` of a line's idle clients, longest first.
-fn ring(
-    line: &mut Line,
+/// Wakes `count` of a wait queue's idle clients, longest first.
+fn wake_waiting(
+    queue: &mut WaitQueue,
     all: &mut HashMap<ClientId, Consumer>,
     mut count: usize,
-    wakes: &mut Wakes,
+    effects: &mut Effects,
 ) {
     while count > 0 {
-        let Some(client) = line.pop() else {
+        let Some(client) = queue.pop() else {
             return;
         };
         let Some(consumer) = all.get_mut(&client) else {
             continue;
         };
-        consumer.in_line = false;
+        consumer.is_queued = false;
         if consumer.waiting == Waiting::Idle {
-            consumer.waiting = Waiting::Rung;
-            line.idle_count -= 1;
-            line.rung_count += 1;
-            wakes.push(Arc::clone(&consumer.handle));
+            consumer.waiting = Waiting::Woken;
+            queue.idle_count -= 1;
+            queue.woken_count += 1;
+            effects.wake(Arc::clone(&consumer.handle));
             count -= 1;
         }
     }

@@ -1,19 +1,14 @@
-//! Handing messages to a client.
+//! Handing messages to a client: who gets how many, and who waits.
 
 use nsq_protocol::MessageId;
-use nsq_queue::ReadError;
-use std::time::Duration;
 
-use super::out_message::{Delivered, LogKind, OutMessage, State};
-use super::source::Step;
-use super::{Channel, Life, OwnLog};
-use crate::client::{ClientId, Wakes};
-use crate::time::{Now, Tick};
+use super::handout::Handout;
+use super::logs::STALL;
+use super::{Channel, Lifecycle};
+use crate::client::ClientId;
+use crate::time::Now;
 
-/// How long a channel leaves a log alone that could not be read.
-pub(super) const STALL: Duration = Duration::from_secs(1);
-
-/// A message on its way to a client; the body lies in the log's map and is to be copied out at once.
+/// A message on its way to a client. The body lies in the log's map and has to be copied out at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Delivery<'a> {
     /// When it was published, in unix nanoseconds.
@@ -31,51 +26,45 @@ pub struct Delivery<'a> {
 pub struct Budget {
     /// Messages.
     pub messages: usize,
-    /// Bytes of bodies; the message that passes it is still given.
+    /// Bytes of bodies; the message that goes beyond it is still given.
     pub bytes: usize,
 }
 
-/// What came of a [`Channel::take`].
+/// The outcome of a [`Channel::take`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     /// Messages handed over.
     pub count: usize,
-    /// Whether the budget ended it: there may be more for this client, who is not waiting.
+    /// Whether the budget ended it: there may be more for this client, which is not waiting.
     pub more: bool,
-    /// Whether the client is now in line, and will be woken.
+    /// Whether the client is now in the wait queue, and will be woken.
     pub waiting: bool,
-    /// When [`Channel::handle_timeout`] has to be called at the latest, for what was handed over.
-    pub deadline: Option<Tick>,
 }
 
 impl Channel {
     /// Hands messages to `client`, up to its ready count, its share and `budget`. A client that has room left and
-    /// finds nothing more is put in line and woken when there is something.
+    /// finds nothing more joins the wait queue and is woken when there is something.
     ///
-    /// Its share: with n others waiting for messages who have not had theirs, it gets no more than one part in n + 1
-    /// of what is there, so that one fast reader does not starve the rest. Those of its own locality are meant: what
-    /// the nearer ones who wait have room for is not there for it.
+    /// Its share: while n other clients of its locality wait that have not had theirs, it gets no more than one part in
+    /// n + 1 of the messages there are, so that one fast reader does not starve the rest. Messages for which nearer
+    /// waiting clients have room do not count for it.
     pub fn take(
         &mut self,
         client: ClientId,
         budget: Budget,
         now: Now,
-        wakes: &mut Wakes,
         mut deliver: impl FnMut(Delivery<'_>),
     ) -> Taken {
         let mut taken = Taken {
             count: 0,
             more: false,
             waiting: false,
-            deadline: None,
         };
-        let was_rung = self.consumers.stop_waiting(client);
-        if self.life != Life::Open || was_rung.is_none() {
+        let was_woken = self.consumers.stop_waiting(client);
+        if self.life != Lifecycle::Open || was_woken.is_none() {
             return taken;
         }
-        if self.max_depth.is_some() {
-            self.trim_to_max_depth();
-        }
+        self.trim_to_max_depth();
         let mut bytes = 0;
         while let Some(consumer) = self.consumers.get(client) {
             let (room, locality) = (consumer.room() as usize, consumer.locality);
@@ -83,7 +72,7 @@ impl Channel {
                 break;
             }
             if self.paused || self.stalled_until.is_some() {
-                // In line, so that it is rung when deliveries go on.
+                // It waits, so that it is woken when deliveries go on.
                 self.consumers.wait(client);
                 taken.waiting = true;
                 break;
@@ -104,7 +93,7 @@ impl Channel {
             }
             let free = depth.saturating_sub(self.consumers.nearer_room(locality));
             if free == 0 {
-                // All there is goes to those nearer by, who are rung below if nobody has rung them yet.
+                // All messages go to nearer clients, which are woken below unless they are already.
                 self.consumers.wait(client);
                 self.note_idle();
                 taken.waiting = true;
@@ -117,60 +106,47 @@ impl Channel {
                 break;
             }
             let limit = room.min(share).min(left);
-            let count = self.give(
-                client,
-                limit,
-                budget.bytes,
-                &mut bytes,
-                now,
-                &mut taken,
-                &mut deliver,
-            );
+            let count = self.give(client, limit, budget.bytes, &mut bytes, now, &mut deliver);
             taken.count += count;
             if count == 0 && self.depth() >= depth as u64 && self.stalled_until.is_none() {
                 tracing::error!(
                     "channel {}: {depth} messages are counted but cannot be found",
                     self.name
                 );
-                self.stalled_until = Some(now.tick.after(STALL));
+                self.stall(now);
             }
             if share <= count && self.consumers.rival_count(locality) > 0 {
-                // It has had its share. The others are rung first, and each rings on, so that it is served behind them.
-                self.ring_for_depth(wakes);
+                // It has had its share. The others are woken first, and each wakes more, so that it is served after them.
+                self.wake_for_depth();
                 if room > count {
                     self.consumers.wait_served(client);
                     taken.waiting = true;
                 }
                 self.note_idle();
-                return self.with_stall(taken);
+                return taken;
             }
         }
-        self.ring_for_depth(wakes);
+        self.wake_for_depth();
         self.note_idle();
-        self.with_stall(taken)
-    }
-
-    /// A stall has to be looked at like a deadline.
-    fn with_stall(&self, mut taken: Taken) -> Taken {
-        if let Some(stalled) = self.stalled_until {
-            taken.deadline = Some(taken.deadline.map_or(stalled, |first| first.min(stalled)));
-        }
         taken
     }
 
-    /// A client that was woken cannot take anything now: somebody else is woken in its place.
-    pub fn decline(&mut self, client: ClientId, wakes: &mut Wakes) {
+    /// Leaves the logs alone for a while, since one of them cannot be read.
+    pub(super) fn stall(&mut self, now: Now) {
+        let until = now.tick.after(STALL);
+        self.stalled_until = Some(until);
+        self.effects.arm(until);
+    }
+
+    /// A client that was woken cannot take anything now: another one is woken in its place.
+    pub fn decline(&mut self, client: ClientId) {
         if self.consumers.stop_waiting(client) == Some(true) {
-            self.ring_for_depth(wakes);
+            self.wake_for_depth();
         }
         self.note_idle();
     }
 
-    /// Gives up to `limit` messages, and stops behind the one that brings `bytes` to `max_bytes`.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the inner loop of take, apart from it for its length"
-    )]
+    /// Gives up to `limit` messages, and stops after the one that brings `bytes` to `max_bytes`. Returns how many.
     fn give(
         &mut self,
         client: ClientId,
@@ -178,159 +154,36 @@ impl Channel {
         max_bytes: usize,
         bytes: &mut usize,
         now: Now,
-        taken: &mut Taken,
         deliver: &mut impl FnMut(Delivery<'_>),
     ) -> usize {
-        let end = self.offered.end(LogKind::Main);
-        let Channel {
-            main,
-            deferred,
-            private,
-            backlog,
-            out,
-            consumers,
-            requeued_first,
-            stalled_until,
-            delivered_counts,
-            ..
-        } = self;
-        let Some(consumer) = consumers.get_mut(client) else {
+        let Some(consumer) = self.consumers.get_mut(client) else {
             return 0;
         };
         let deadline = now.tick.after(consumer.msg_timeout);
-        let mut count = 0;
-        while count < limit && *bytes < max_bytes {
-            let left_behind = backlog.as_ref().map_or(0, OwnLog::behind);
-            let fresh = left_behind + main.behind(end);
-            if out.requeued_count() > 0 && (*requeued_first || fresh == 0) {
-                *requeued_first = false;
-                let Some(message) = out.first_requeued() else {
-                    break;
-                };
-                let source = match message.log {
-                    LogKind::Main => Some(&mut *main),
-                    LogKind::Deferred => deferred.as_mut(),
-                    LogKind::Private => private.as_mut().map(|private| &mut private.source),
-                    LogKind::Backlog => backlog.as_mut().map(|backlog| &mut backlog.source),
-                };
-                let Some(source) = source else {
-                    out.remove(message.id);
-                    continue;
-                };
-                if consumer.samples_out() {
-                    out.remove(message.id);
-                    let _ = source.marks.mark(message.sequence);
-                    continue;
-                }
-                match source.reader.read(message.sequence, message.position) {
-                    Ok(record) => {
-                        let Some(message) =
-                            out.deliver_requeued(message.id, client, now.tick, deadline)
-                        else {
-                            continue;
-                        };
-                        deliver(Delivery {
-                            timestamp: record.timestamp,
-                            attempts: message.attempts,
-                            id: MessageId::from_u64(record.id),
-                            body: record.body,
-                        });
-                        *bytes += record.body.len();
-                        count += 1;
-                    }
-                    Err(ReadError::Damaged { .. }) => {
-                        tracing::error!(
-                            "message {} is damaged and is skipped",
-                            MessageId::from_u64(message.id)
-                        );
-                        out.remove(message.id);
-                        source.damaged_count += 1;
-                        let _ = source.marks.mark(message.sequence);
-                    }
-                    Err(error @ ReadError::Io { .. }) => {
-                        tracing::error!("cannot read, trying again in {STALL:?}: {error}");
-                        *stalled_until = Some(now.tick.after(STALL));
-                        break;
-                    }
-                }
-                continue;
-            }
-            // What upstream's nsqd had queued for this channel is older than what the topic has.
-            let (log, source, end) = match backlog.as_mut().filter(|_| left_behind > 0) {
-                Some(backlog) => (
-                    LogKind::Backlog,
-                    &mut backlog.source,
-                    backlog.writer.end().sequence,
-                ),
-                None => (LogKind::Main, &mut *main, end),
-            };
-            let known_ahead = source.ahead_count;
-            match source.next(end) {
-                Step::Record(record) => {
-                    let sequence = record.sequence;
-                    let is_out =
-                        |known: &OutMessage| known.log == log && known.sequence == sequence;
-                    // Only after a restart is anything behind the cursor out.
-                    if known_ahead > 0 && out.find(record.id).is_some_and(is_out) {
-                        source.ahead_count -= 1;
-                        continue;
-                    }
-                    *requeued_first = true;
-                    if consumer.samples_out() {
-                        let _ = source.marks.mark(sequence);
-                        continue;
-                    }
-                    let attempts = record.attempts.wrapping_add(1);
-                    let message = OutMessage {
-                        id: record.id,
-                        sequence,
-                        position: record.position,
-                        published: record.timestamp,
-                        delivered: Delivered::at(now.tick),
-                        until: deadline,
-                        client,
-                        attempts,
-                        log,
-                        state: State::InFlight,
-                    };
-                    match out.insert(message) {
-                        Ok(()) => {
-                            deliver(Delivery {
-                                timestamp: record.timestamp,
-                                attempts,
-                                id: MessageId::from_u64(record.id),
-                                body: record.body,
-                            });
-                            *bytes += record.body.len();
-                            count += 1;
-                        }
-                        // This very record, whatever the count said: finishing it here would lose it.
-                        Err(known) if is_out(&known) => {}
-                        // Known from before a restart: a copy of it is out already.
-                        Err(_) => {
-                            let _ = source.marks.mark(sequence);
-                        }
-                    }
-                }
-                Step::Skipped => {}
-                Step::End => {
-                    if out.requeued_count() == 0 {
-                        break;
-                    }
-                    *requeued_first = true;
-                }
-                Step::Stalled(error) => {
-                    tracing::error!("cannot read, trying again in {STALL:?}: {error}");
-                    *stalled_until = Some(now.tick.after(STALL));
-                    break;
-                }
-            }
-        }
+        let mut handout = Handout {
+            logs: &mut self.logs,
+            tracked: &mut self.tracked,
+            consumer,
+            client,
+            now,
+            deadline,
+            deliver,
+            count: 0,
+            bytes: *bytes,
+        };
+        let has_stalled = handout.run(limit, max_bytes);
+        let Handout {
+            consumer, count, ..
+        } = handout;
+        *bytes = handout.bytes;
         consumer.in_flight += u32::try_from(count).unwrap_or(u32::MAX);
         consumer.message_count += count as u64;
-        delivered_counts[consumer.locality.index()] += count as u64;
+        self.counters.delivered[consumer.locality.index()] += count as u64;
         if count > 0 {
-            taken.deadline = Some(deadline);
+            self.effects.arm(deadline);
+        }
+        if has_stalled {
+            self.stall(now);
         }
         count
     }

@@ -1,8 +1,8 @@
-//! What a topic and its channels tell each other without a lock.
+//! What a topic and its channels know of each other without a lock.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::out_message::LogKind;
+use super::tracked_message::LogKind;
 
 /// How far a topic's logs have been offered to its channels; written by the topic, read by every channel without a lock.
 #[derive(Debug, Default)]
@@ -18,7 +18,7 @@ impl Offered {
         match log {
             LogKind::Main => self.main.load(Ordering::SeqCst),
             LogKind::Deferred => self.deferred.load(Ordering::SeqCst),
-            LogKind::Private | LogKind::Backlog => u64::MAX,
+            LogKind::Private | LogKind::Inherited => u64::MAX,
         }
     }
 
@@ -43,17 +43,39 @@ impl Offered {
 }
 
 /// What others may know of a channel without its lock.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
     idle_count: AtomicUsize,
     main_floor: AtomicU64,
     deferred_floor: AtomicU64,
+    /// An offer up to this sequence or a higher one fills a channel with a bound.
+    full_at: AtomicU64,
+}
+
+impl Default for Shared {
+    fn default() -> Shared {
+        Shared {
+            idle_count: AtomicUsize::new(0),
+            main_floor: AtomicU64::new(0),
+            deferred_floor: AtomicU64::new(0),
+            full_at: AtomicU64::new(u64::MAX),
+        }
+    }
 }
 
 impl Shared {
     /// Whether a client waits for messages.
     pub(crate) fn has_idle_clients(&self) -> bool {
         self.idle_count.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether a publisher that offers messages up to `end` has to have the channel drop some.
+    pub(crate) fn is_full_at(&self, end: u64) -> bool {
+        end >= self.full_at.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full_at(&self, sequence: u64) {
+        self.full_at.store(sequence, Ordering::Relaxed);
     }
 
     pub(crate) fn main_floor(&self) -> u64 {

@@ -2,46 +2,49 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use hashbrown::HashMap;
 use nsq_protocol::{ChannelName, MessageId};
-use nsq_queue::{Log, LogError, Marks, Writer};
+use nsq_queue::{FinishedSet, Log, LogError, Writer};
 
+use super::compaction::Copies;
 use super::consumer::Consumers;
-use super::delivery::STALL;
-use super::journal::{Journal, Note};
-use super::line::Locality;
-use super::out_message::{Delivered, LogKind, OutMessage, State};
-use super::out_set::OutSet;
+use super::journal::{JournalEntry, JournalWriter};
+use super::logs::ChannelLog;
+use super::progress::Progress;
+use super::requeued::AT_ONCE;
 use super::source::{Source, Step};
-use super::{Channel, Life, Offered, OwnLog, Shared, Store};
+use super::stats::{Counters, LatencyRecorder};
+use super::tracked::Tracked;
+use super::tracked_message::{Delivered, LogKind, State, TrackedMessage};
+use super::{Channel, ChannelLogs, Lifecycle, Limits, Offered, Shared, Store};
+use crate::change::FanOut;
 use crate::client::ClientId;
+use crate::effects::Effects;
 use crate::ids::{FIRST_FOREIGN_ID, last_id};
 use crate::latency::PercentileSettings;
-use crate::time::Now;
+use crate::time::{Now, Tick};
 
-/// What a topic gives a channel to be made of.
+/// What a channel is made of.
 pub(crate) struct Parts {
     pub(crate) name: ChannelName,
     pub(crate) store: Store,
     pub(crate) main: Arc<Log>,
     pub(crate) deferred: Option<Arc<Log>>,
     pub(crate) offered: Arc<Offered>,
-    /// Whether the channel is made now, and so begins where the topic's fan-out stands.
-    pub(crate) is_new: bool,
-    pub(crate) max_depth: Option<u64>,
-    pub(crate) max_msg_timeout: Duration,
+    /// Where the channel begins, if it is made now.
+    pub(crate) start: Option<FanOut>,
+    pub(crate) limits: Limits,
     pub(crate) percentiles: Option<Arc<PercentileSettings>>,
 }
 
+/// The holder of messages that no client holds.
 pub(super) const NOBODY: ClientId = ClientId(0);
 
 impl Channel {
     /// Makes the channel of `parts`, or opens it with everything that was not finished.
     ///
     /// # Errors
-    /// When its marks or logs cannot be opened.
+    /// When its finished sets or logs cannot be opened.
     pub(crate) fn open(parts: Parts, now: Now) -> Result<Channel, LogError> {
         let Parts {
             name,
@@ -49,59 +52,50 @@ impl Channel {
             main,
             deferred,
             offered,
-            is_new,
-            max_depth,
-            max_msg_timeout,
+            start,
+            limits,
             percentiles,
         } = parts;
         let main_end = offered.end(LogKind::Main);
         let deferred_end = offered.end(LogKind::Deferred);
-        let mut marks = open_marks(store.folder.as_deref(), LogKind::Main, &main)?;
-        if is_new {
-            marks.set_floor(main_end);
-        }
         let mut channel = Channel {
-            main: Source::new(main, marks, main_end),
-            deferred: None,
-            private: None,
-            backlog: None,
-            copies: HashMap::new(),
-            journal: None,
-            unwritten: Vec::new(),
-            unwritten_at: 0,
-            out: OutSet::default(),
+            logs: ChannelLogs::new(offered),
+            copies: Copies::default(),
+            journal: JournalWriter::default(),
+            tracked: Tracked::default(),
             consumers: Consumers::default(),
+            effects: Effects::default(),
             shared: Arc::new(Shared::default()),
             paused: false,
-            life: Life::Open,
-            requeued_first: false,
+            life: Lifecycle::Open,
             stalled_until: None,
-            highest_noted: None,
-            main_start: main_end,
-            deferred_start: deferred_end,
-            requeue_count: 0,
-            timeout_count: 0,
-            dropped_count: 0,
-            delivered_counts: [0; Locality::COUNT],
-            latencies: None,
-            percentiles,
+            highest_journaled: None,
+            counters: Counters {
+                main_start: main_end,
+                deferred_start: deferred_end,
+                ..Counters::default()
+            },
+            latencies: LatencyRecorder::new(percentiles),
             name,
             store,
-            offered,
-            max_depth,
-            max_msg_timeout,
+            limits,
         };
-        if let Some(log) = deferred {
-            let mut marks = open_marks(channel.store.folder.as_deref(), LogKind::Deferred, &log)?;
-            if is_new {
-                marks.set_floor(deferred_end);
+        let of_topic = [
+            Some((LogKind::Main, main, main_end)),
+            deferred.map(|log| (LogKind::Deferred, log, deferred_end)),
+        ];
+        for (kind, log, end) in of_topic.into_iter().flatten() {
+            let mut finished = open_finished_set(&channel.store, kind, &log)?;
+            if let Some(start) = start {
+                finished.set_floor(start.of(kind));
             }
-            channel.deferred = Some(Source::new(log, marks, deferred_end));
+            let source = Source::new(log, finished, end);
+            channel.logs.insert(ChannelLog::of_topic(kind, source));
         }
-        if !is_new {
+        if start.is_none() {
             channel.resume(now)?;
         }
-        channel.settle();
+        channel.arm_timeout();
         Ok(channel)
     }
 
@@ -109,163 +103,173 @@ impl Channel {
         let Some(folder) = self.store.folder.clone() else {
             return Ok(());
         };
-        if has_log(&folder, "private") {
-            self.private = Some(self.open_private(&folder)?);
+        if has_log(&folder, PRIVATE) {
+            self.open_private()?;
         }
-        self.open_backlog(&folder)?;
-        let mut notes = HashMap::new();
-        if has_log(&folder, "notes") {
-            let (journal, found) =
-                Journal::open(&folder, &self.store.pool, self.store.log_options)?;
-            self.journal = Some(journal);
-            notes = found;
+        self.open_inherited(&folder)?;
+        let (journal, entries) = JournalWriter::open(&folder, &self.store)?;
+        self.journal = journal;
+        let ids = entries.keys().copied();
+        self.highest_journaled = ids.filter(|&id| id < FIRST_FOREIGN_ID).max();
+        // In the order of their logs, so that they come back as they were published.
+        let mut entries: Vec<_> = entries.into_values().collect();
+        entries.sort_unstable_by_key(|entry| (entry.log.index(), entry.sequence));
+        let resumed = entries.iter();
+        let resumed: Vec<_> = resumed
+            .filter_map(|entry| self.resume_journaled(entry, now))
+            .collect();
+        // Only now is it known how many messages wait.
+        let turn = self.next_turn();
+        for message in resumed {
+            // The table has the journal's keys, so that nothing has this id yet.
+            let _ = self.tracked.insert(message, turn);
         }
-        let ids = notes.keys().copied();
-        self.highest_noted = ids.filter(|&id| id < FIRST_FOREIGN_ID).max();
-        // In the order of their logs, so that what comes back does so as it was published.
-        let mut notes: Vec<_> = notes.into_values().collect();
-        notes.sort_unstable_by_key(|note| (note.log.index(), note.sequence));
-        for note in &notes {
-            self.resume_noted(note, now);
-        }
-        self.take_in(LogKind::Deferred, now);
-        self.take_in(LogKind::Private, now);
+        self.track_offered(now);
         self.stay_above_adopted();
         Ok(())
     }
 
     /// Adopted messages have ids of this nsqd's, and need not stand in any log of the topic's.
     fn stay_above_adopted(&mut self) {
-        let backlog = self.backlog.as_ref().and_then(|own| last_id(&own.writer));
+        let inherited = self.logs.get(LogKind::Inherited);
+        let inherited = inherited.and_then(|log| last_id(log.writer.as_ref()?));
         let private = self
-            .out
+            .tracked
             .iter()
             .filter(|message| message.log == LogKind::Private);
         let ids = private.map(|message| message.id);
-        let ids = ids.chain(backlog.map(MessageId::as_u64));
+        let ids = ids.chain(inherited.map(MessageId::as_u64));
         let highest = ids.filter(|id| *id < FIRST_FOREIGN_ID).max();
-        self.highest_noted = self.highest_noted.max(highest);
+        self.highest_journaled = self.highest_journaled.max(highest);
     }
 
-    /// Puts back a message of which a note tells, if the note still speaks of it.
-    fn resume_noted(&mut self, note: &Note, now: Now) {
-        let Some(source) = self.source_mut(note.log) else {
-            return;
-        };
-        let is_open =
-            note.sequence >= source.marks.floor() && !source.marks.is_marked(note.sequence);
-        if !is_open || note.sequence >= source.log().end_sequence() {
-            return;
+    /// The message of a journal entry, if the entry still holds: the record is there and unfinished.
+    fn resume_journaled(&mut self, entry: &JournalEntry, now: Now) -> Option<TrackedMessage> {
+        let until = self.due_tick(entry.due, now);
+        let source = &mut self.logs.get_mut(entry.log)?.source;
+        let is_open = entry.sequence >= source.finished.floor()
+            && !source.finished.is_finished(entry.sequence);
+        if !is_open || entry.sequence >= source.log().end_sequence() {
+            return None;
         }
-        // After a machine crash the place may hold another message.
-        let published = match source.reader.read(note.sequence, note.position) {
-            Ok(record) if record.id == note.id => record.timestamp,
-            _ => return,
-        };
+        // Not by the rule of reading: after a machine crash another message may lie in this place, and the record with
+        // this sequence in another one. The cursor will find it.
+        let record = source.reader.read(entry.sequence, entry.position).ok()?;
+        if record.id != entry.id {
+            return None;
+        }
+        let (published, position) = (record.timestamp, record.position);
         source.ahead_count += 1;
-        let message = OutMessage {
-            id: note.id,
-            sequence: note.sequence,
-            position: note.position,
+        Some(TrackedMessage {
+            id: entry.id,
+            sequence: entry.sequence,
+            // An entry need not know the place: then the record was found by its sequence.
+            position,
             published,
             delivered: Delivered::default(),
-            until: now.tick_at(note.due),
+            until,
             client: NOBODY,
-            attempts: note.attempts,
-            log: note.log,
-            state: if note.due > now.unix_nanos {
-                State::Deferred
-            } else {
-                State::Requeued
-            },
-        };
-        // The table is keyed as the notes are: nobody can be there before.
-        let _ = self.out.insert(message);
+            attempts: entry.attempts,
+            log: entry.log,
+            state: State::until_due(entry.due, now),
+        })
     }
 
-    /// Takes every record of `log` that is new to the channel into the out-set: logs that are not read in order.
-    pub(super) fn take_in(&mut self, log: LogKind, now: Now) {
-        self.take_in_some(log, usize::MAX, now);
+    /// When a message is due. No wait is longer than a client can ask for: if it is, the clock was ahead when it was
+    /// asked for.
+    fn due_tick(&self, due: i64, now: Now) -> Tick {
+        let latest = now.tick.after(self.limits.req_timeout);
+        now.tick_at(due).min(latest)
     }
 
-    /// As [`Channel::take_in`], and of any log, but no more than `most` of them.
-    pub(super) fn take_in_some(&mut self, log: LogKind, most: usize, now: Now) {
-        let end = match log {
-            LogKind::Private => self.private.as_ref().map(|own| own.writer.end().sequence),
-            LogKind::Backlog => self.backlog.as_ref().map(|own| own.writer.end().sequence),
-            LogKind::Main | LogKind::Deferred => None,
-        };
-        let end = end.unwrap_or_else(|| self.offered.end(log));
+    /// Tracks the messages of the logs that are not queued, as far as they were offered.
+    pub(super) fn track_offered(&mut self, now: Now) {
+        let is_tracked = |kind: &LogKind| !kind.is_queued();
+        for kind in LogKind::ALL.into_iter().filter(is_tracked) {
+            self.track(kind, usize::MAX, now);
+        }
+    }
+
+    /// Tracks the next messages of a log, up to `most` of them. Those of a queued log are ready at once, before the
+    /// messages that wait.
+    pub(super) fn track(&mut self, kind: LogKind, most: usize, now: Now) {
+        let latest = now.tick.after(self.limits.req_timeout);
         let Channel {
-            main,
-            deferred,
-            private,
-            backlog,
-            out,
+            logs,
+            tracked,
             consumers,
-            max_depth,
-            dropped_count,
+            limits,
+            counters,
             ..
         } = self;
-        let source = match log {
-            LogKind::Main => Some(main),
-            LogKind::Deferred => deferred.as_mut(),
-            LogKind::Private => private.as_mut().map(|private| &mut private.source),
-            LogKind::Backlog => backlog.as_mut().map(|backlog| &mut backlog.source),
+        let Some((place, end)) = logs.find(kind) else {
+            return;
         };
-        let Some(source) = source else { return };
+        // Only a message that is due needs one, and most that come here are not.
+        let mut turn = kind.is_queued().then_some(AT_ONCE);
         let mut left = most;
         while left > 0 {
-            match source.next(end) {
-                Step::Record(record) => {
-                    let sequence = record.sequence;
-                    // What comes without room for it is dropped, as a message whose REQ finds none.
-                    let held = out.deferred_count() as u64;
-                    if max_depth.is_some_and(|max| held >= max && held >= consumers.total_room()) {
-                        let _ = source.marks.mark(sequence);
-                        *dropped_count += 1;
-                        continue;
-                    }
-                    let message = OutMessage {
-                        id: record.id,
-                        sequence,
-                        position: record.position,
-                        published: record.timestamp,
-                        delivered: Delivered::default(),
-                        until: now.tick_at(record.due),
-                        client: NOBODY,
-                        attempts: record.attempts,
-                        log,
-                        state: if record.due > now.unix_nanos {
-                            State::Deferred
-                        } else {
-                            State::Requeued
-                        },
-                    };
-                    match out.insert(message) {
-                        Ok(()) => left -= 1,
-                        Err(known) if known.log == log && known.sequence == sequence => {
-                            source.ahead_count = source.ahead_count.saturating_sub(1);
-                        }
-                        // A copy of a message that is out already: a kill came between copying and marking.
-                        Err(_) => {
-                            let _ = source.marks.mark(sequence);
-                        }
-                    }
-                }
-                Step::Skipped => {}
+            let log = logs.at(place);
+            let record = match log.source.next(end) {
+                Step::Record(record) => record,
+                Step::Skipped => continue,
                 Step::End => return,
-                Step::Stalled(error) => {
-                    tracing::error!("deferred messages cannot be read: {error}");
-                    self.stalled_until = Some(now.tick.after(STALL));
-                    return;
+                Step::Stalled => return self.stall(now),
+            };
+            let sequence = record.sequence;
+            let message = TrackedMessage {
+                id: record.id,
+                sequence,
+                position: record.position,
+                published: record.timestamp,
+                delivered: Delivered::default(),
+                until: now.tick_at(record.due).min(latest),
+                client: NOBODY,
+                attempts: record.attempts,
+                log: kind,
+                state: State::until_due(record.due, now),
+            };
+            // A message without room for it is dropped, as one whose REQ finds none.
+            let deferred = tracked.deferred_count() as u64;
+            let is_full = |max: u64| deferred >= max && deferred >= consumers.total_room();
+            if limits.depth.is_some_and(is_full) {
+                log.finish(sequence);
+                counters.dropped += 1;
+                continue;
+            }
+            let turn = match message.state {
+                State::Requeued => *turn.get_or_insert_with(|| logs.next_turn(limits.ahead)),
+                State::InFlight | State::Deferred => AT_ONCE,
+            };
+            match tracked.insert(message, turn) {
+                Ok(()) => left -= 1,
+                Err(known) => {
+                    let log = logs.at(place);
+                    if known.log == kind && known.sequence == sequence {
+                        log.source.ahead_count = log.source.ahead_count.saturating_sub(1);
+                    } else {
+                        // A copy of a message that is tracked: a kill came before the original was finished.
+                        log.finish(sequence);
+                    }
                 }
             }
         }
     }
 
-    pub(super) fn open_private(&self, folder: &Path) -> Result<OwnLog, LogError> {
-        self.open_own(folder, "private", LogKind::Private)
+    /// Opens the private log, if it is not open.
+    pub(super) fn open_private(&mut self) -> Result<(), LogError> {
+        if self.logs.get(LogKind::Private).is_some() {
+            return Ok(());
+        }
+        let private = if let Some(folder) = &self.store.folder {
+            self.open_own(folder, PRIVATE, LogKind::Private)?
+        } else {
+            let writer = Writer::in_memory(self.store.log_options);
+            let source = Source::new(Arc::clone(writer.log()), Progress::in_memory(), 0);
+            ChannelLog::own(LogKind::Private, source, writer)
+        };
+        self.logs.insert(private);
+        Ok(())
     }
 
     pub(super) fn open_own(
@@ -273,58 +277,39 @@ impl Channel {
         folder: &Path,
         name: &str,
         kind: LogKind,
-    ) -> Result<OwnLog, LogError> {
-        let (writer, _) = Writer::open(
-            folder,
-            name,
-            Arc::clone(&self.store.pool),
-            self.store.log_options,
-        )?;
-        let marks = open_marks(Some(folder), kind, writer.log())?;
+    ) -> Result<ChannelLog, LogError> {
+        let pool = Arc::clone(&self.store.pool);
+        let (writer, _) = Writer::open(folder, name, pool, self.store.log_options)?;
+        let finished = open_finished_set(&self.store, kind, writer.log())?;
         let end = writer.end().sequence;
-        let source = Source::new(Arc::clone(writer.log()), marks, end);
-        Ok(OwnLog { writer, source })
+        let source = Source::new(Arc::clone(writer.log()), finished, end);
+        Ok(ChannelLog::own(kind, source, writer))
     }
 
-    pub(super) fn open_private_in_memory(&self) -> OwnLog {
-        let writer = Writer::in_memory(self.store.log_options);
-        let source = Source::new(Arc::clone(writer.log()), Marks::in_memory(), 0);
-        OwnLog { writer, source }
-    }
-
-    pub(super) fn open_journal(&self) -> Option<Journal> {
-        let folder = self.store.folder.as_deref()?;
-        match Journal::open(folder, &self.store.pool, self.store.log_options) {
-            Ok((journal, _)) => Some(journal),
-            Err(error) => {
-                tracing::error!("attempts and due times cannot be noted: {error}");
-                None
-            }
-        }
-    }
-
-    /// Marks for a log that came to be after the channel; in memory when the disk refuses.
-    pub(super) fn open_marks(&self, kind: LogKind, log: &Arc<Log>, floor: u64) -> Marks {
-        let mut marks =
-            open_marks(self.store.folder.as_deref(), kind, log).unwrap_or_else(|error| {
-                tracing::error!("finished messages may come back after a restart: {error}");
-                Marks::in_memory()
-            });
-        if marks.floor() < floor {
-            marks.set_floor(floor);
-        }
-        marks
+    /// The topic has begun a log after the channel was made: reads it from its beginning. The finished set is in memory
+    /// when the disk refuses.
+    pub(super) fn add_topic_log(&mut self, kind: LogKind, log: &Arc<Log>) {
+        let finished = open_finished_set(&self.store, kind, log);
+        let finished = finished.unwrap_or_else(|error| {
+            tracing::error!("finished messages may come back after a restart: {error}");
+            Progress::new(FinishedSet::in_memory(), self.store.recorder.is_some())
+        });
+        let source = Source::new(Arc::clone(log), finished, 0);
+        self.logs.insert(ChannelLog::of_topic(kind, source));
     }
 }
 
-fn open_marks(folder: Option<&Path>, kind: LogKind, log: &Arc<Log>) -> Result<Marks, LogError> {
-    let Some(folder) = folder else {
-        return Ok(Marks::in_memory());
+/// The private log.
+const PRIVATE: &str = "private";
+
+fn open_finished_set(store: &Store, kind: LogKind, log: &Arc<Log>) -> Result<Progress, LogError> {
+    let Some(folder) = &store.folder else {
+        return Ok(Progress::in_memory());
     };
-    let mut marks = Marks::open(&folder.join(kind.marks_file()), log.identity())?;
-    // After a machine crash the log may end before what was marked: those numbers will be given again.
-    marks.retain_below(log.end_sequence())?;
-    Ok(marks)
+    let mut finished = FinishedSet::open(&folder.join(kind.finished_file()), log.identity())?;
+    // After a machine crash the log may end before records that were finished: their sequences will be used again.
+    finished.retain_below(log.end_sequence())?;
+    Ok(Progress::new(finished, store.recorder.is_some()))
 }
 
 /// Whether a log of that name was begun in the folder.

@@ -1,22 +1,22 @@
-//! Where the messages that are out are kept, and which of them falls due first.
+//! The slots that hold the tracked messages, and which message falls due first.
 //!
-//! They stand in chunks, so that their number grows and nothing is copied or left half empty. Due times cost no memory
-//! of their own: each chunk has a bound below which nothing in it falls due. A bound is looked into when it is the
-//! lowest of all: what left the chunk meanwhile may have made it too low, never too high.
+//! They stand in chunks, so that their number can grow without copying and without half of the memory standing empty.
+//! Due times cost no memory of their own: each chunk has a bound before which nothing in it falls due. The lowest of all
+//! bounds is checked when it is needed: messages that left the chunk may have made it too low, never too high.
 
-use super::out_message::OutMessage;
+use super::tracked_message::{State, TrackedMessage};
 use crate::time::Tick;
 
-/// Messages in a chunk: the price of a look into one, and 1/256 of the bounds to look through.
+/// Messages in a chunk: the more, the dearer a search in one, and the fewer bounds to search.
 const CHUNK: usize = 256;
 
-/// A message's place; given anew once it has left.
+/// The number of a slot. It is used again once its message has left.
 pub(super) type Slot = u32;
 
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    /// All are full but the last. What has left falls due [never](Tick::NEVER).
-    chunks: Vec<Vec<OutMessage>>,
+    /// All are full but the last. A vacant slot falls due [never](Tick::NEVER).
+    chunks: Vec<Vec<TrackedMessage>>,
     /// By chunk: none of its messages falls due before.
     bounds: Vec<Tick>,
     /// When the first of all messages falls due, if that is known.
@@ -25,7 +25,7 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// How many messages there are places for, as far as memory is taken for them.
+    /// How many slots there are, vacant ones included.
     pub(super) fn len(&self) -> usize {
         match self.chunks.split_last() {
             Some((last, full)) => full.len() * CHUNK + last.len(),
@@ -33,22 +33,22 @@ impl Slots {
         }
     }
 
-    /// The message in a place, or that was there last.
+    /// The message in a slot, or the last one that was in it.
     #[inline]
-    pub(super) fn get(&self, slot: Slot) -> &OutMessage {
+    pub(super) fn get(&self, slot: Slot) -> &TrackedMessage {
         let at = slot as usize;
         &self.chunks[at / CHUNK][at % CHUNK]
     }
 
     /// The same; for a due time, use [`set_until`](Self::set_until).
     #[inline]
-    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut OutMessage {
+    pub(super) fn get_mut(&mut self, slot: Slot) -> &mut TrackedMessage {
         let at = slot as usize;
         &mut self.chunks[at / CHUNK][at % CHUNK]
     }
 
     #[inline]
-    pub(super) fn add(&mut self, message: OutMessage) -> Slot {
+    pub(super) fn add(&mut self, message: TrackedMessage) -> Slot {
         let slot = match self.vacant.pop() {
             Some(slot) => {
                 *self.get_mut(slot) = message;
@@ -61,7 +61,7 @@ impl Slots {
     }
 
     #[cold]
-    fn add_at_end(&mut self, message: OutMessage) -> Slot {
+    fn add_at_end(&mut self, message: TrackedMessage) -> Slot {
         let slot = u32::try_from(self.len()).expect("4 billion messages do not fit in memory");
         match self.chunks.last_mut() {
             Some(last) if last.len() < CHUNK => last.push(message),
@@ -77,9 +77,9 @@ impl Slots {
         slot
     }
 
-    /// Takes a message out of its place.
+    /// Takes a message out of its slot.
     #[inline]
-    pub(super) fn vacate(&mut self, slot: Slot) -> OutMessage {
+    pub(super) fn vacate(&mut self, slot: Slot) -> TrackedMessage {
         let place = self.get_mut(slot);
         let message = *place;
         place.until = Tick::NEVER;
@@ -138,6 +138,19 @@ impl Slots {
         }
     }
 
+    /// The first deferred message from `start` on, around to `start` again.
+    pub(super) fn next_deferred(&self, start: Slot) -> Option<Slot> {
+        let count = self.len();
+        let start = (start as usize).min(count);
+        let is_deferred = |&at: &usize| {
+            let message = &self.chunks[at / CHUNK][at % CHUNK];
+            // A vacant slot falls due never.
+            message.state == State::Deferred && { message.until } != Tick::NEVER
+        };
+        let found = (start..count).chain(0..start).find(is_deferred)?;
+        Some(Slot::try_from(found).expect("it was one before"))
+    }
+
     /// Every message that falls due by `now`, in the order of their due times.
     pub(super) fn due_by(&self, now: Tick) -> Vec<Slot> {
         let mut due = Vec::new();
@@ -160,12 +173,12 @@ impl Slots {
 mod tests {
     use nsq_queue::Position;
 
-    use super::super::out_message::{Delivered, LogKind, State};
+    use super::super::tracked_message::{Delivered, LogKind};
     use super::*;
     use crate::client::ClientId;
 
-    fn due_at(id: u64, until: u64) -> OutMessage {
-        OutMessage {
+    fn due_at(id: u64, until: u64) -> TrackedMessage {
+        TrackedMessage {
             id,
             sequence: 0,
             position: Position::default(),
@@ -219,8 +232,27 @@ mod tests {
                 assert_eq!(slots.due_by(Tick::from_nanos(now)), due);
             }
         }
-        // A place is taken anew only when none is vacant.
+        // There is a new slot only when none is vacant.
         assert_eq!(slots.len(), most);
         assert!(most > 2 * CHUNK);
+    }
+
+    #[test]
+    fn a_search_for_deferred_messages_goes_on_where_the_last_one_ended() {
+        let mut slots = Slots::default();
+        let deferred = |id| TrackedMessage {
+            state: State::Deferred,
+            ..due_at(id, 1000)
+        };
+        let all: Vec<_> = (0..600).map(|id| slots.add(deferred(id))).collect();
+        slots.get_mut(all[300]).state = State::InFlight;
+        slots.vacate(all[301]);
+        assert_eq!(slots.next_deferred(0), Some(all[0]));
+        assert_eq!(slots.next_deferred(all[300]), Some(all[302]));
+        assert_eq!(slots.next_deferred(all[599] + 1), Some(all[0]), "around");
+        for slot in all.iter().filter(|slot| **slot != all[301]) {
+            slots.get_mut(*slot).state = State::InFlight;
+        }
+        assert_eq!(slots.next_deferred(all[200]), None);
     }
 }

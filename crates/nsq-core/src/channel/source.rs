@@ -1,51 +1,54 @@
-//! One log as a channel reads it: a cursor, and marks for what it has finished.
+//! One log as a channel reads it: a cursor, and the set of the records it has finished.
 //!
-//! Only the marks are kept on disk. After a restart the cursor begins again at the floor and passes over what is
-//! marked, so that exactly what was not finished is delivered again.
+//! Only the finished set is kept on disk. After a restart the cursor begins again at the floor and passes over the
+//! finished records, so that exactly the unfinished ones are delivered again.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use nsq_queue::{Cursor, Log, Marks, Position, ReadError, Reader, Record};
+use nsq_queue::{Cursor, Log, LogError, Position, ReadError, Reader, Record};
+
+use super::logs::log_stall;
+use super::progress::Progress;
 
 pub(crate) struct Source {
     pub(crate) reader: Reader,
     /// The next record to be taken.
     pub(crate) cursor: Cursor,
-    pub(crate) marks: Marks,
+    pub(crate) finished: Progress,
     log: Arc<Log>,
-    /// Records between the cursor and the end that are finished or out already; only after a restart.
-    /// All that are finished below the floor are among them: the floor may overtake the cursor.
+    /// Records between the cursor and the end that are finished or tracked already; there are some only after a restart.
+    /// Those below the floor are among them: the floor may overtake the cursor.
     pub(crate) ahead_count: u64,
     /// How many records could not be read, since start.
     pub(crate) damaged_count: u64,
 }
 
-/// What the cursor met.
+/// One step of the cursor.
 pub(crate) enum Step<'a> {
     /// The next unfinished record.
     Record(Record<'a>),
-    /// A record that is finished, or cannot be read: nothing to give, go on.
+    /// A record that is finished, or records that are lost, were passed over: take another step.
     Skipped,
     End,
     /// The log cannot be read now; nothing was skipped.
-    Stalled(ReadError),
+    Stalled,
 }
 
 impl Source {
-    /// A source whose cursor stands at the marks' floor, with everything up to `end` ahead of it.
-    pub(crate) fn new(log: Arc<Log>, mut marks: Marks, end: u64) -> Source {
-        if marks.floor() < log.first_sequence() {
-            marks.set_floor(log.first_sequence());
+    /// A source whose cursor stands at the floor, with everything up to `end` ahead of it.
+    pub(crate) fn new(log: Arc<Log>, mut finished: Progress, end: u64) -> Source {
+        if finished.floor() < log.first_sequence() {
+            finished.set_floor(log.first_sequence());
         }
-        let cursor = log.seek(marks.floor());
-        // Behind the end too: a machine crash may have taken the topic's note of how far it was offered.
-        let end = end.max(log.end_sequence()).max(marks.floor());
-        let ahead_count = marks.count_marked(marks.floor()..end);
+        let cursor = log.seek(finished.floor());
+        // Count to the log's end too: a machine crash may have lost the topic's record of how far it was offered.
+        let end = end.max(log.end_sequence()).max(finished.floor());
+        let ahead_count = finished.count_finished(finished.floor()..end);
         Source {
             reader: Reader::new(Arc::clone(&log)),
             cursor,
-            marks,
+            finished,
             log,
             ahead_count,
             damaged_count: 0,
@@ -56,7 +59,8 @@ impl Source {
         &self.log
     }
 
-    /// How many records up to `end` the cursor has before it, less those known to be done with.
+    /// How many records up to `end` the cursor has before it, less those that are finished or tracked.
+    #[inline]
     pub(crate) fn behind(&self, end: u64) -> u64 {
         end.saturating_sub(self.cursor.sequence)
             .saturating_sub(self.ahead_count)
@@ -68,7 +72,7 @@ impl Source {
         let Source {
             reader,
             cursor,
-            marks,
+            finished,
             ahead_count,
             damaged_count,
             ..
@@ -81,7 +85,7 @@ impl Source {
             Ok(Some(record)) => {
                 // What lay before the log's first segment was finished, and is gone.
                 *ahead_count = ahead_count.saturating_sub(record.sequence - before);
-                if *ahead_count > 0 && marks.is_marked(record.sequence) {
+                if *ahead_count > 0 && finished.is_finished(record.sequence) {
                     *ahead_count -= 1;
                     return Step::Skipped;
                 }
@@ -93,27 +97,65 @@ impl Source {
                 position,
             }) => {
                 *ahead_count = ahead_count.saturating_sub(sequences.start.saturating_sub(before));
-                skip_damage(sequences, position, marks, ahead_count, damaged_count);
+                skip_damage(sequences, position, finished, ahead_count, damaged_count);
                 Step::Skipped
             }
-            Err(error @ ReadError::Io { .. }) => Step::Stalled(error),
+            Err(error @ ReadError::Io { .. }) => {
+                log_stall(&error);
+                Step::Stalled
+            }
         }
     }
 
-    /// Moves the cursor on to `sequence`, which lies ahead; what is between counts as finished.
+    /// When the next unfinished record below `end` was published. The cursor stays where it is. After a restart, when
+    /// finished records lie ahead, only the first of them are passed over.
+    pub(crate) fn next_published(&mut self, end: u64) -> Option<i64> {
+        if self.behind(end) == 0 {
+            return None;
+        }
+        let mut cursor = self.cursor;
+        let mut found = None;
+        for _ in 0..MOST_PASSED_OVER {
+            if cursor.sequence >= end {
+                break;
+            }
+            let Ok(Some(record)) = self.reader.next(&mut cursor) else {
+                break;
+            };
+            found = Some(record.timestamp);
+            if self.ahead_count == 0 || !self.finished.is_finished(record.sequence) {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Finishes records that the cursor has before it, without recording it.
+    pub(crate) fn skip(&mut self, sequences: Range<u64>) -> Result<(), LogError> {
+        let sequences = sequences.start.max(self.cursor.sequence)..sequences.end;
+        if sequences.is_empty() {
+            return Ok(());
+        }
+        let known = self.finished.count_finished(sequences.clone());
+        self.ahead_count += sequences.end - sequences.start - known;
+        self.finished.skip(sequences)
+    }
+
+    /// Moves the cursor on to `sequence`, which lies ahead; the records between count as finished.
     pub(crate) fn jump(&mut self, sequence: u64) {
-        self.marks.set_floor(sequence);
+        self.finished.set_floor(sequence);
         self.cursor = self.log.seek(sequence);
         self.ahead_count = 0;
         self.reader.rest();
     }
 }
 
-/// Counts damaged records as finished: nobody can ever have them.
+/// Counts damaged records as finished: no client can ever have them.
+#[cold]
 fn skip_damage(
     sequences: Range<u64>,
     position: Position,
-    marks: &mut Marks,
+    finished: &mut Progress,
     ahead_count: &mut u64,
     damaged_count: &mut u64,
 ) {
@@ -124,10 +166,13 @@ fn skip_damage(
         position.segment,
         position.offset
     );
-    *ahead_count = ahead_count.saturating_sub(marks.count_marked(sequences.clone()));
+    *ahead_count = ahead_count.saturating_sub(finished.count_finished(sequences.clone()));
     for sequence in sequences {
-        *damaged_count += u64::from(!marks.is_marked(sequence));
-        // A mark that cannot be written costs a second look after a restart, no more.
-        let _ = marks.mark(sequence);
+        *damaged_count += u64::from(!finished.is_finished(sequence));
+        // A bit that cannot be written costs a second look after a restart, no more.
+        let _ = finished.finish_damaged(sequence);
     }
 }
+
+/// Finished records that a look at the next message passes over.
+const MOST_PASSED_OVER: u32 = 64;

@@ -4,6 +4,7 @@ mod bounds;
 mod damage;
 mod life;
 mod locality;
+mod order;
 mod peek;
 mod resume;
 mod sharing;

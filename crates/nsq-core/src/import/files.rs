@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nsq_queue::diskqueue::QueueFiles;
+use nsq_queue::{private, sync_folder};
 
-use super::journal::{Journal, Original, sync_folder};
+use super::journal::{Journal, Original};
 use super::{ImportError, Queue, step};
 use crate::error::StoreError;
 
@@ -30,11 +31,11 @@ pub(super) fn aside(data_path: &Path, folder: &str) -> PathBuf {
 /// Makes the folder for this import's files: the first number that is free.
 pub(super) fn next_folder(data_path: &Path) -> Result<String, StoreError> {
     let all = imported_folder(data_path);
-    std::fs::create_dir_all(&all).map_err(|error| StoreError::io("create", &all, error))?;
+    private::create_folders(&all).map_err(|error| StoreError::io("create", &all, error))?;
     let mut number = 1_u64;
     loop {
         let folder = all.join(number.to_string());
-        match std::fs::create_dir(&folder) {
+        match private::create_folder(&folder) {
             Ok(()) => break,
             // One that an import made and did not come to fill is as good.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -93,7 +94,7 @@ fn examine(path: &Path) -> Result<Option<Metadata>, StoreError> {
 /// was imported has been written since, and is left to be imported itself.
 pub(super) fn put_aside(data_path: &Path, journal: &Journal) -> Result<(), ImportError> {
     let folder = aside(data_path, &journal.folder);
-    std::fs::create_dir_all(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
+    private::create_folders(&folder).map_err(|error| StoreError::io("create", &folder, error))?;
     for file in &journal.files {
         let from = data_path.join(&file.name);
         let Some(metadata) = examine(&from)? else {
@@ -107,7 +108,7 @@ pub(super) fn put_aside(data_path: &Path, journal: &Journal) -> Result<(), Impor
             .map_err(|error| StoreError::io("move", &from, error))?;
         step()?;
     }
-    sync_folder(&folder)?;
-    sync_folder(data_path)?;
+    sync_folder(&folder).map_err(StoreError::from)?;
+    sync_folder(data_path).map_err(StoreError::from)?;
     Ok(())
 }

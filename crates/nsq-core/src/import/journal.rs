@@ -1,11 +1,11 @@
 //! What an import under way has to remember over a kill.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use nsq_protocol::{ChannelName, TopicName};
 use nsq_queue::diskqueue::FileKind;
+use nsq_queue::{private, sync_folder};
 use serde::{Deserialize, Serialize};
 
 use super::{ImportError, files};
@@ -24,7 +24,7 @@ pub(super) struct Journal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Phase {
-    /// Messages may stand behind the ends of the targets; they do not count.
+    /// Messages may stand after the ends of the targets; they do not count.
     Copying,
     /// They count; the files do not.
     Copied,
@@ -40,7 +40,7 @@ pub(super) struct Target {
     pub(super) end: u64,
 }
 
-/// A file of upstream's, and how to tell that nobody wrote it anew.
+/// A file of upstream's, and how to tell that no one wrote it again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Original {
     pub(super) name: String,
@@ -91,31 +91,27 @@ impl Journal {
         let path = path(data_path);
         let temporary = path.with_extension("tmp");
         let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
+            let mut file = private::file_options()
                 .write(true)
                 .create(true)
                 .truncate(true)
                 .open(&temporary)?;
             file.write_all(&serde_json::to_vec(self)?)?;
-            // A crash behind the rename must find all of it.
+            // A crash after the rename must find all of it.
             file.sync_all()?;
             std::fs::rename(&temporary, &path)
         };
         write().map_err(|error| StoreError::io("write", &path, error))?;
-        sync_folder(&files::imported_folder(data_path))
+        sync_folder(&files::imported_folder(data_path))?;
+        Ok(())
     }
 
     pub(super) fn remove(data_path: &Path) -> Result<(), StoreError> {
         let path = path(data_path);
         std::fs::remove_file(&path).map_err(|error| StoreError::io("remove", &path, error))?;
-        sync_folder(&files::imported_folder(data_path))
+        sync_folder(&files::imported_folder(data_path))?;
+        Ok(())
     }
-}
-
-pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| StoreError::io("sync", folder, error))
 }
 
 /// In the folder of the imported files.

@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
             None => None,
         };
         let end = match &channel {
-            Some(cell) => cell.lock().backlog_end()?,
+            Some(cell) => cell.lock().inherited_end()?,
             None => topic.log_end(),
         };
         Ok(Work {
@@ -99,10 +99,8 @@ impl<'a> Work<'a> {
     }
 
     fn append(&self, batch: &mut Batch) -> Result<(), StoreError> {
-        match &self.channel {
-            Some(cell) => cell.lock().append_to_backlog(batch.records())?,
-            None => self.topic.append_imported(batch.records())?,
-        }
+        self.topic
+            .append_imported(self.channel.as_ref(), batch.records())?;
         batch.clear();
         Ok(())
     }
@@ -110,7 +108,7 @@ impl<'a> Work<'a> {
     /// Brings a channel's copies to the disk; a topic's come with the topic.
     pub(super) fn sync(&self) -> Result<(), ImportError> {
         if let Some(cell) = &self.channel {
-            cell.lock().sync_backlog()?;
+            cell.lock().sync_inherited()?;
         }
         Ok(())
     }

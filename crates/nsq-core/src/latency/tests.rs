@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::{ALICE, House, MORNING, SECOND};
+use crate::testing::{ALICE, MORNING, SECOND, TestBroker};
 
 const HALF: Duration = Duration::from_mins(5);
 const NANOSECOND: Duration = Duration::from_nanos(1);
@@ -15,8 +15,8 @@ fn percentiles(quantiles: &[f64]) -> PercentileSettings {
     }
 }
 
-fn house() -> House {
-    House::with(|settings| {
+fn house() -> TestBroker {
+    TestBroker::with(|settings| {
         settings.percentiles = Some(std::sync::Arc::new(percentiles(&[1.0, 0.5])));
     })
 }
@@ -215,7 +215,7 @@ fn a_topics_percentiles_are_those_of_all_its_channels_messages() {
 
 #[test]
 fn totals_remember_what_was_deleted() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 10);
     house.publish("t", &["a", "b"]);

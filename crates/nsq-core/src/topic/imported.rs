@@ -4,18 +4,20 @@
 //! whichever channels there are, as upstream would do with them.
 
 use std::path::{Path, PathBuf};
+
 use std::sync::Arc;
 
 use nsq_protocol::MessageId;
-use nsq_queue::NewRecord;
+use nsq_queue::{NewRecord, private, sync_folder};
 
-use super::Topic;
+use super::{ChannelCell, Topic};
+use crate::change::Action;
 use crate::error::StoreError;
 use crate::ids::FIRST_FOREIGN_ID;
 use crate::time::Now;
 
 /// The highest id that was ever imported for the topic or a channel of it: it need not stand in the main log.
-const HIGHEST_ID: &str = "imported.id";
+pub(crate) const HIGHEST_ID: &str = "imported.id";
 
 impl Topic {
     /// The end of the main log: where an import begins.
@@ -23,13 +25,26 @@ impl Topic {
         self.lock().main.end().sequence
     }
 
-    /// Appends messages that nobody is offered yet.
+    /// Appends messages that no one is offered yet, or, with `channel`, what that channel inherits.
     pub(crate) fn append_imported<'a>(
         &self,
+        channel: Option<&Arc<ChannelCell>>,
         records: impl ExactSizeIterator<Item = NewRecord<'a>>,
     ) -> Result<(), StoreError> {
-        self.lock().main.append(records)?;
-        Ok(())
+        let mut state = self.lock();
+        self.admit(&state)?;
+        let Some(cell) = channel else {
+            state.main.append(&self.context.data_path, records)?;
+            return Ok(());
+        };
+        let mut channel = cell.lock_inner();
+        let appended = channel.append_inherited(records);
+        let mut effects = channel.end_batch();
+        drop(channel);
+        drop(state);
+        effects.plan_timeout(cell);
+        self.carry_out(effects);
+        appended
     }
 
     /// Brings the main log to the disk, and the note of the highest id, above which new ones must be.
@@ -39,29 +54,38 @@ impl Topic {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let known = highest_imported(folder).map_or(0, MessageId::as_u64);
-        if highest_id > known {
-            let path = folder.join(HIGHEST_ID);
-            let text = MessageId::from_u64(highest_id).to_string();
-            std::fs::write(&path, text).map_err(|error| StoreError::io("write", &path, error))?;
+        if note_highest_imported(folder, highest_id)? {
+            self.record(Action::Imported { highest_id });
         }
-        let sync = |folder: &Path| {
-            let opened = std::fs::File::open(folder);
-            let synced = opened.and_then(|folder| folder.sync_all());
-            synced.map_err(|error| StoreError::io("sync", folder, error))
-        };
-        sync(folder)?;
-        folder.parent().map_or(Ok(()), sync)
+        sync_folder(folder)?;
+        if let Some(topics) = folder.parent() {
+            sync_folder(topics)?;
+        }
+        Ok(())
     }
 
     /// Offers what was imported, as far as the topic may.
     pub(crate) fn offer_imported(&self, highest_id: u64, now: Now) {
         let mut state = self.lock();
         state.ids.stay_above(MessageId::from_u64(highest_id));
-        let wakes = self.resume_flow(&state, now);
+        state.main.note_synced();
+        let effects = self.resume_flow(&state, now);
         drop(state);
-        wakes.ring();
+        self.carry_out(effects);
     }
+}
+
+/// Notes in a topic's folder that messages with ids up to this one were imported. Returns whether that is news.
+pub(crate) fn note_highest_imported(folder: &Path, highest_id: u64) -> Result<bool, StoreError> {
+    let known = highest_imported(folder).map_or(0, MessageId::as_u64);
+    if highest_id <= known {
+        return Ok(false);
+    }
+    let path = folder.join(HIGHEST_ID);
+    let text = MessageId::from_u64(highest_id).to_string();
+    private::write_file(&path, text.as_bytes())
+        .map_err(|error| StoreError::io("write", &path, error))?;
+    Ok(true)
 }
 
 /// The highest id of all imports so far.

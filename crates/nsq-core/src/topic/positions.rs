@@ -4,10 +4,13 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
 
-use nsq_queue::{Log, Marks};
+use nsq_queue::{FinishedSet, Log, LogError};
 
-use super::{State, Topic};
+use super::{State, Topic, TopicLog};
+use crate::change::{Action, FanOut};
 use crate::channel::LogKind;
 use crate::error::StoreError;
 
@@ -33,7 +36,7 @@ impl Topic {
             if !file.exists() {
                 return Ok(None);
             }
-            let mut saved = Marks::open(&file, log.identity())?;
+            let mut saved = FinishedSet::open(&file, log.identity())?;
             let position = if saved.started_afresh() && has_channels {
                 log.end_sequence()
             } else {
@@ -60,13 +63,8 @@ impl Topic {
     /// The topic stands still no longer: after a kill, all there is counts as offered.
     pub(super) fn forget_positions(&self) {
         let Some(folder) = &self.folder else { return };
-        for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
-            let file = folder.join(name);
-            match std::fs::remove_file(&file) {
-                Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
-            }
+        if forget_positions_in(folder) {
+            self.record(Action::FannedOut(None));
         }
     }
 
@@ -87,27 +85,52 @@ impl Topic {
     /// Writes the fan-out positions down: for a topic that stands still, or that has no channel to say what it had.
     pub(super) fn save_positions(&self, state: &State) {
         let Some(folder) = &self.folder else { return };
-        let save = |log: &Log, name: &str, position: u64| {
-            let saved = Marks::open(&folder.join(name), log.identity())
-                .map(|mut marks| marks.set_floor(position));
-            if let Err(error) = saved {
-                tracing::error!(
-                    "TOPIC({}): what channels had may be offered again: {error}",
-                    self.name
-                );
-            }
+        let position = FanOut {
+            main: self.offered.end(LogKind::Main),
+            deferred: state
+                .deferred
+                .as_ref()
+                .map(|_| self.offered.end(LogKind::Deferred)),
         };
-        save(
-            state.main.log(),
-            MAIN_OFFERED,
-            self.offered.end(LogKind::Main),
-        );
-        if let Some(deferred) = &state.deferred {
-            save(
-                deferred.log(),
-                DEFERRED_OFFERED,
-                self.offered.end(LogKind::Deferred),
+        let deferred = state.deferred.as_ref().map(TopicLog::log);
+        if let Err(error) = save_positions_in(folder, position, state.main.log(), deferred) {
+            tracing::error!(
+                "TOPIC({}): what channels had may be offered again: {error}",
+                self.name
             );
         }
+        self.record(Action::FannedOut(Some(position)));
     }
+}
+
+/// Writes fan-out positions of these logs into a topic's folder.
+pub(crate) fn save_positions_in(
+    folder: &Path,
+    position: FanOut,
+    main: &Log,
+    deferred: Option<&Arc<Log>>,
+) -> Result<(), LogError> {
+    let save = |log: &Log, name: &str, position: u64| {
+        FinishedSet::open(&folder.join(name), log.identity())
+            .map(|mut finished| finished.set_floor(position))
+    };
+    save(main, MAIN_OFFERED, position.main)?;
+    match (deferred, position.deferred) {
+        (Some(log), Some(position)) => save(log, DEFERRED_OFFERED, position),
+        _ => Ok(()),
+    }
+}
+
+/// Removes the fan-out positions from a topic's folder. Returns whether there were any.
+pub(crate) fn forget_positions_in(folder: &Path) -> bool {
+    let mut is_changed = false;
+    for name in [MAIN_OFFERED, DEFERRED_OFFERED] {
+        let file = folder.join(name);
+        match std::fs::remove_file(&file) {
+            Ok(()) => is_changed = true,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => tracing::error!("cannot remove {}: {error}", file.display()),
+        }
+    }
+    is_changed
 }

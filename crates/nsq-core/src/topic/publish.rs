@@ -1,14 +1,20 @@
-//! Publishing: an append, and waking those who wait.
+//! Publishing: an append, and waking those who wait for messages.
+//!
+//! What is published, adopted and imported takes the same steps: [`Topic::admit`], [`TopicLog::append`], and
+//! [`Topic::fan_out`] as far as it is safe.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use nsq_queue::{NewRecord, Writer};
+use nsq_queue::{LogError, NewRecord, Writer};
 
-use super::{ChannelCell, State, Topic, memory_options};
-use crate::channel::{Life, LogKind, Moving};
-use crate::client::Wakes;
+use super::tickets::{Ticket, TicketState, TicketWaiter};
+use super::topic_log::TopicLog;
+use super::{ChannelCell, State, Topic, memory_options, safe_once};
+use crate::channel::{Lifecycle, LogKind};
+use crate::effects::Effects;
 use crate::error::PublishError;
+use crate::ids::IdGenerator;
 use crate::time::Now;
 
 /// Ephemeral channels may run over their bound by this much before a publisher trims them.
@@ -17,9 +23,10 @@ const TRIM_SLACK: u64 = 1024;
 /// An accepted publish: on the log, and safe against a kill of nsqd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// The log's end behind the last message, for [`Topic::is_synced`].
-    end: u64,
-    is_deferred: bool,
+    /// Names it to [`Topic::await_ticket`].
+    pub ticket: Ticket,
+    /// Whether it is as safe as it has to be before it is answered. If not, a sync has to be asked for.
+    pub is_safe: bool,
     /// Whether `--sync-every` messages have come since the last sync.
     pub sync_due: bool,
 }
@@ -34,16 +41,19 @@ impl Topic {
         bodies: impl ExactSizeIterator<Item = &'a [u8]>,
         now: Now,
     ) -> Result<Published, PublishError> {
-        let mut waiting: Vec<Arc<ChannelCell>> = Vec::new();
+        let mut bodies = bodies;
+        // Channels whose clients wait, or that overflow.
+        let mut concerned: Vec<Arc<ChannelCell>> = Vec::new();
+        let mut effects = Effects::default();
         let mut state = self.lock();
-        self.accepts(&state)?;
-        let offered = bodies.len();
-        let accepted = self.accepted_count(&state, offered);
+        self.admit(&state)?;
+        let count = bodies.len();
+        let accepted = self.accepted_count(&state, count);
         let state_ref = &mut *state;
         let State { main, ids, .. } = state_ref;
         let mut bytes = 0;
         let records = Counted {
-            records: bodies,
+            records: &mut bodies,
             left: accepted,
         }
         .map(|body| {
@@ -56,39 +66,28 @@ impl Topic {
                 body,
             }
         });
-        let appended = main.append(records);
-        self.context.note_append(appended.as_ref().err());
-        let range = appended?;
-        let sync_due = self.count(state_ref, accepted as u64, bytes);
-        self.note_dropped(state_ref, (offered - accepted) as u64);
-        if state_ref.is_flowing() {
-            self.offered.set_main(range.end);
-            for cell in state_ref.channels.values() {
-                if cell.shared.has_idle_clients() {
-                    waiting.push(Arc::clone(cell));
-                }
-            }
+        let range = main.append(&self.context.data_path, records)?;
+        // Compat: what finds no room counts as published too (Topic.PutMessages, nsqd/topic.go).
+        bytes += bodies.map(|body| body.len() as u64).sum::<u64>();
+        let ticket = state_ref.main.ticket();
+        let is_safe = state_ref.main.safe() >= range.end;
+        let sync_due = self.count(state_ref, count as u64, bytes);
+        self.note_dropped(state_ref, (count - accepted) as u64);
+        if is_safe && state_ref.is_flowing() {
+            self.offer_main(state_ref, range.end, &mut concerned);
             if self.folder.is_none() {
-                self.trim(state_ref, range.end, now);
+                effects = self.trim(state_ref, range.end, now);
             }
         }
-        // Only a segment begun moves it; whoever frees segments notes it too.
-        let segment = state_ref.main.end().position.segment;
-        if segment != state_ref.last_segment {
-            state_ref.last_segment = segment;
-            self.note_release_point(state_ref);
-        }
+        self.note_last_segment(state_ref);
         drop(state);
-        if !waiting.is_empty() {
-            let mut wakes = Wakes::default();
-            for cell in waiting {
-                cell.lock().wake_for_offer(&mut wakes);
-            }
-            wakes.ring();
+        self.carry_out(effects);
+        for cell in concerned {
+            cell.lock().note_offer();
         }
         Ok(Published {
-            end: range.end,
-            is_deferred: false,
+            ticket,
+            is_safe,
             sync_due,
         })
     }
@@ -104,33 +103,94 @@ impl Topic {
         now: Now,
     ) -> Result<Published, PublishError> {
         let mut state = self.lock();
-        self.accepts(&state)?;
-        let message = Moving {
-            timestamp: now.unix_nanos,
-            attempts: 0,
-            due,
-            body,
-        };
-        let appended = self.append_deferred(&mut state, &message, now);
-        self.context.note_append(appended.as_ref().err());
-        let end = appended?;
-        let sync_due = self.count(&mut state, 1, body.len() as u64);
-        if state.is_flowing() {
-            self.offered.set_deferred(end);
-            let wakes = self.catch_up(&state, now);
-            drop(state);
-            wakes.ring();
+        self.admit(&state)?;
+        let state_ref = &mut *state;
+        self.open_deferred(state_ref)?;
+        let end = state_ref
+            .deferred
+            .as_ref()
+            .map_or(0, |log| log.end().sequence);
+        if self.room(state_ref, LogKind::Deferred, end) == Some(0) {
+            self.note_dropped(state_ref, 1);
+        } else {
+            let State { deferred, ids, .. } = state_ref;
+            let deferred = deferred.as_mut().expect("opened just now");
+            let record = NewRecord {
+                id: ids.next(now.unix_nanos).as_u64(),
+                timestamp: now.unix_nanos,
+                due,
+                attempts: 0,
+                body,
+            };
+            deferred.append(&self.context.data_path, [record].into_iter())?;
         }
-        Ok(Published {
-            end,
-            is_deferred: true,
+        let sync_due = self.count(state_ref, 1, body.len() as u64);
+        let deferred = state_ref.deferred.as_ref().expect("opened above");
+        let published = Published {
+            ticket: deferred.ticket(),
+            is_safe: deferred.safe() >= deferred.end().sequence,
             sync_due,
-        })
+        };
+        if published.is_safe && state_ref.is_flowing() {
+            let effects = self.fan_out(state_ref, now);
+            drop(state);
+            self.carry_out(effects);
+        }
+        Ok(published)
     }
 
-    /// Whether messages may be published.
-    fn accepts(&self, state: &State) -> Result<(), PublishError> {
-        if state.life != Life::Open {
+    /// Numbers messages that are to be proposed for this topic, with the topic locked: the ids ascend in the order of the
+    /// calls, so that `propose` puts the messages in line before it returns. It may not call back.
+    ///
+    /// # Errors
+    /// [`PublishError`] when the topic takes no messages; `propose` was not called then.
+    pub fn number<T>(
+        &self,
+        propose: impl FnOnce(&mut IdGenerator) -> T,
+    ) -> Result<T, PublishError> {
+        let mut state = self.lock();
+        self.admit_proposal(&state)?;
+        Ok(propose(&mut state.ids))
+    }
+
+    /// How far a publish is; cheap, and without the topic's lock.
+    pub fn ticket_state(&self, ticket: Ticket) -> TicketState {
+        self.tickets.state(ticket)
+    }
+
+    /// How far a publish is. While it is pending, `waiter` is called once it no longer is.
+    pub fn await_ticket(&self, ticket: Ticket, waiter: &Arc<dyn TicketWaiter>) -> TicketState {
+        self.tickets.wait(ticket, waiter)
+    }
+
+    /// The sync that was to make pending publishes safe broke off: they have failed, for this reason.
+    pub fn fail_pending_tickets(&self, fault: &str) {
+        self.tickets.fail_pending(&fault).wake_all();
+    }
+
+    /// Notes the release point again, if a segment was begun: only that moves it here, and a release notes it too.
+    #[inline]
+    pub(super) fn note_last_segment(&self, state: &mut State) {
+        let segment = state.main.end().position.segment;
+        if segment != state.last_segment {
+            state.last_segment = segment;
+            self.note_release_point(state);
+        }
+    }
+
+    /// Whether messages may be appended, whichever way they come, but as committed ones.
+    #[inline]
+    pub(super) fn admit(&self, state: &State) -> Result<(), PublishError> {
+        if state.committed.is_some() {
+            return Err(PublishError::Replicated);
+        }
+        self.admit_proposal(state)
+    }
+
+    /// Whether messages may be proposed.
+    #[inline]
+    fn admit_proposal(&self, state: &State) -> Result<(), PublishError> {
+        if state.life != Lifecycle::Open {
             return Err(PublishError::Exiting);
         }
         // Looked at with the topic locked: once a drain has locked the topic, nothing more comes.
@@ -140,53 +200,28 @@ impl Topic {
         Ok(())
     }
 
-    pub(super) fn append_deferred(
-        &self,
-        state: &mut State,
-        message: &Moving<'_>,
-        now: Now,
-    ) -> Result<u64, nsq_queue::LogError> {
-        if let Some(deferred) = &state.deferred {
-            let end = deferred.end().sequence;
-            if self.room(state, LogKind::Deferred, end) == Some(0) {
-                self.note_dropped(state, 1);
-                return Ok(end);
+    /// Makes the deferred log, unless it is there. A failure counts as one of the append that needs it.
+    pub(super) fn open_deferred(&self, state: &mut State) -> Result<(), LogError> {
+        if state.deferred.is_some() {
+            return Ok(());
+        }
+        let writer = match &self.folder {
+            Some(folder) => {
+                let pool = Arc::clone(&self.context.pool);
+                let opened =
+                    Writer::open(folder, "deferred", pool, self.context.settings.log_options);
+                opened
+                    .inspect_err(|error| self.context.data_path.note_failed_append(error))?
+                    .0
             }
-        }
-        let id = state.ids.next(now.unix_nanos).as_u64();
-        if state.deferred.is_none() {
-            let writer = match &self.folder {
-                Some(folder) => {
-                    let pool = Arc::clone(&self.context.pool);
-                    Writer::open(folder, "deferred", pool, self.context.settings.log_options)?.0
-                }
-                None => Writer::in_memory(memory_options()),
-            };
-            self.offered.set_deferred(writer.log().first_sequence());
-            state.deferred = Some(writer);
-        }
-        let Some(writer) = &mut state.deferred else {
-            return Ok(0);
+            None => Writer::in_memory(memory_options()),
         };
-        let record = NewRecord {
-            id,
-            timestamp: message.timestamp,
-            due: message.due,
-            attempts: message.attempts,
-            body: message.body,
-        };
-        Ok(writer.append([record].into_iter())?.end)
-    }
-
-    /// Whether a publish is safe against a machine crash too.
-    pub fn is_synced(&self, published: Published) -> bool {
-        let state = self.lock();
-        let writer = if published.is_deferred {
-            state.deferred.as_ref()
-        } else {
-            Some(&state.main)
-        };
-        writer.is_none_or(|writer| writer.log().synced_sequence() >= published.end)
+        self.offered.set_deferred(writer.log().first_sequence());
+        let safe_once = safe_once(&self.name, &self.context);
+        let recorder = self.recorder.clone().filter(|_| state.committed.is_none());
+        let log = TopicLog::new(LogKind::Deferred, writer, safe_once, recorder);
+        state.deferred = Some(log);
+        Ok(())
     }
 
     /// How many of `count` messages there is room for: only what lives in memory has a bound.
@@ -220,14 +255,14 @@ impl Topic {
         sync_due
     }
 
-    /// Counts what a topic in memory had no room for, and tells of it: at first, and whenever it has doubled.
+    /// Counts what a topic in memory had no room for, and logs it: at first, and whenever it has doubled.
     fn note_dropped(&self, state: &mut State, messages: u64) {
         if messages == 0 {
             return;
         }
-        let told = state.dropped_count.checked_ilog2();
+        let logged = state.dropped_count.checked_ilog2();
         state.dropped_count += messages;
-        if state.dropped_count.checked_ilog2() != told {
+        if state.dropped_count.checked_ilog2() != logged {
             tracing::warn!(
                 "TOPIC({}): {} messages dropped so far: no channel takes them, and no more than --mem-queue-size may wait \
                  in a topic without a disk",
@@ -237,8 +272,9 @@ impl Topic {
         }
     }
 
-    /// Keeps a topic in memory within its bound while nobody reads it.
-    fn trim(&self, state: &mut State, end: u64, now: Now) {
+    /// Keeps a topic in memory within its bound while no one reads it.
+    fn trim(&self, state: &mut State, end: u64, now: Now) -> Effects {
+        let mut effects = Effects::default();
         let bound = self
             .context
             .settings
@@ -248,7 +284,12 @@ impl Topic {
         let is_over =
             |cell: &Arc<ChannelCell>| end.saturating_sub(cell.shared.main_floor()) > bound;
         for cell in state.channels.values().filter(|cell| is_over(cell)) {
-            cell.lock().maintain(now);
+            let mut channel = cell.lock_inner();
+            channel.maintain(now);
+            let mut of_channel = channel.end_batch();
+            drop(channel);
+            of_channel.plan_timeout(cell);
+            effects.merge(of_channel);
         }
         let floor = state
             .channels
@@ -258,7 +299,9 @@ impl Topic {
             .unwrap_or(end);
         state
             .main
+            .writer
             .release_before(floor.min(self.offered.end(LogKind::Main)));
+        effects
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod fan_out;
-mod handover;
 mod model;
+mod safety;
 mod threads;
+mod transfer;

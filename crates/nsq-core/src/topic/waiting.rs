@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Topic;
 use crate::channel::LogKind;
-use crate::peek::{DeferredMessage, Glance, Peek, PeekLimits};
+use crate::peek::{DeferredMessage, Peek, PeekLimits, PeekReader};
 
 impl Topic {
     /// Looks at the messages that wait for the first channel, or for the end of a pause. Those published with a
@@ -26,7 +26,9 @@ impl Topic {
         let read = |(log, sequences): &(Arc<_>, std::ops::Range<u64>)| {
             let cursor = nsq_queue::Log::seek(log, sequences.start);
             let first = sequences.clone().take(limits.messages);
-            Glance::new(log, limits).read_on(cursor, first).into_iter()
+            PeekReader::new(log, limits)
+                .read_on(cursor, first)
+                .into_iter()
         };
         let queued = read(&main).map(|(message, _)| message);
         let held_back = deferred.iter().flat_map(read);

@@ -22,6 +22,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use super::router::POLL_HEADER;
+
 pub use self::error::{Cause, ClientError};
 pub use super::query::{query_escape, query_escape_bytes};
 
@@ -42,10 +44,13 @@ pub struct ClientOptions {
 
 /// A client with its idle connections. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Client(Arc<Inner>);
+pub struct Client {
+    shared: Arc<Shared>,
+    is_polling: bool,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
     http: reqwest::Client,
     request_timeout: Duration,
     body_limit: usize,
@@ -90,11 +95,25 @@ impl Client {
         let http = builder
             .build()
             .expect("rustls is what it speaks, and a program's name is a header's text");
-        Self(Arc::new(Inner {
+        let shared = Arc::new(Shared {
             http,
             request_timeout: options.request_timeout,
             body_limit: options.body_limit,
-        }))
+        });
+        Self {
+            shared,
+            is_polling: false,
+        }
+    }
+
+    /// The same client for requests that a program repeats on its own, without a user who waits: they carry
+    /// [`POLL_HEADER`], and our daemons log them at DEBUG.
+    #[must_use]
+    pub fn polling(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            is_polling: true,
+        }
     }
 
     /// GETs `url` from one of our daemons, or from what answers as they do, and decodes the JSON of a 200.
@@ -210,7 +229,7 @@ impl Client {
             let status = response.status();
             Ok((status, self.read(response, &parsed).await?))
         };
-        let limit = self.0.request_timeout;
+        let limit = self.shared.request_timeout;
         let answer = if limit.is_zero() {
             exchange.await
         } else {
@@ -225,8 +244,11 @@ impl Client {
             Kind::Get => Method::GET,
             Kind::Post(_) => Method::POST,
         };
-        let request = self.0.http.request(method, url.clone());
-        let request = request.header(ACCEPT, "application/vnd.nsq; version=1.0");
+        let request = self.shared.http.request(method, url.clone());
+        let mut request = request.header(ACCEPT, "application/vnd.nsq; version=1.0");
+        if self.is_polling {
+            request = request.header(POLL_HEADER, "1");
+        }
         match kind {
             Kind::Get => request,
             Kind::Post(None) => request.header(CONTENT_LENGTH, 0),
@@ -238,7 +260,7 @@ impl Client {
 
     /// Reads an answer's body, holding no more than the limit and one piece.
     async fn read(&self, mut response: Response, url: &Url) -> Result<Bytes, Cause> {
-        let limit = self.0.body_limit;
+        let limit = self.shared.body_limit;
         let announced = response.content_length().unwrap_or_default();
         if usize::try_from(announced).map_or(true, |announced| announced > limit) {
             return Err(Cause::TooBig { limit });

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 
 use crate::metrics::Family;
 
-/// The counts of one or several routers. There is one for each route, so that nobody makes them many by asking for many
+/// The counts of one or several routers. There is one for each route, so that no one makes them many by asking for many
 /// paths.
 #[derive(Debug, Default)]
 pub struct RequestCounts(Mutex<Vec<Arc<Count>>>);

@@ -51,7 +51,7 @@ impl HttpLimits {
         }
     }
 
-    /// Why nobody could be served within these, as flag, value and rule.
+    /// Why no one could be served within these, as flag, value and rule.
     pub fn wrong(
         max_header_bytes: u32,
         max_headers: u16,
@@ -98,13 +98,13 @@ impl HttpLimits {
 }
 
 impl Default for HttpLimits {
-    /// Everybody comes in.
+    /// Everyone comes in.
     fn default() -> Self {
         Self::new(Gate::open_to_all(), Arc::default())
     }
 }
 
-/// An answer to somebody who is not served, in upstream's form of errors, as bytes: it ends the connection.
+/// An answer to someone who is not served, in upstream's form of errors, as bytes: it ends the connection.
 pub(super) fn refusal(status: &str, code: &str) -> Vec<u8> {
     let body = format!("{{\"message\":\"{code}\"}}");
     let length = body.len();

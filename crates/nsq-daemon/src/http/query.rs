@@ -2,16 +2,24 @@
 
 use std::fmt::Write as _;
 
+use crate::go_quote;
+
 /// The parameters of a URL's query, in the order given.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Query {
     pairs: Vec<(String, String)>,
 }
 
-/// A query with a `;` or with a percent escape that is none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("malformed query string")]
-pub struct BadQuery;
+/// Why a query cannot be parsed. `Display` is Go's text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadQuery {
+    /// A `;`, which no longer separates.
+    #[error("invalid semicolon separator in query")]
+    Semicolon,
+    /// A `%` that two hex digits do not follow. The three characters at most that should be an escape.
+    #[error("invalid URL escape {}", go_quote(.0))]
+    Escape(String),
+}
 
 impl Query {
     /// Parses what follows the `?`.
@@ -26,18 +34,19 @@ impl Query {
         let mut pairs = Vec::new();
         for part in raw.split('&').filter(|part| !part.is_empty()) {
             if part.contains(';') {
-                return Err(BadQuery);
+                return Err(BadQuery::Semicolon);
             }
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            pairs.push((
-                percent_decode(key, Plus::IsSpace).ok_or(BadQuery)?,
-                percent_decode(value, Plus::IsSpace).ok_or(BadQuery)?,
-            ));
+            let decode = |text| {
+                percent_decode(text, Plus::IsSpace)
+                    .ok_or_else(|| BadQuery::Escape(bad_escape(text).to_owned()))
+            };
+            pairs.push((decode(key)?, decode(value)?));
         }
         Ok(Self { pairs })
     }
 
-    /// The first value of `key`. A key with nothing behind it counts as given, with an empty value.
+    /// The first value of `key`. A key with nothing after it counts as given, with an empty value.
     pub fn first(&self, key: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -79,6 +88,19 @@ pub(super) fn percent_decode(text: &str, plus: Plus) -> Option<String> {
         Ok(text) => text,
         Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
     })
+}
+
+/// The first thing in `text` that begins as an escape and is none.
+fn bad_escape(text: &str) -> &str {
+    let starts = text.match_indices('%').map(|(at, _)| &text[at..]);
+    let mut escapes = starts.map(|rest| {
+        rest.char_indices()
+            .nth(3)
+            .map_or(rest, |(end, _)| &rest[..end])
+    });
+    escapes
+        .find(|escape| percent_decode(escape, Plus::IsPlus).is_none())
+        .unwrap_or_default()
 }
 
 /// Escapes a value for a query: everything but letters, digits and `-_.~`, a space as `+`.
@@ -160,8 +182,15 @@ mod tests {
 
     #[test]
     fn a_semicolon_or_half_an_escape_spoils_the_query() {
-        for raw in ["topic=a;b=c", "topic=%", "topic=%4", "topic=a&x=%zz", "%=1"] {
-            assert_eq!(Query::parse(raw), Err(BadQuery), "{raw}");
+        for (raw, text) in [
+            ("topic=a;b=c", "invalid semicolon separator in query"),
+            ("topic=%", "invalid URL escape \"%\""),
+            ("topic=%4", "invalid URL escape \"%4\""),
+            ("topic=a&x=%41%zzy", "invalid URL escape \"%zz\""),
+            ("%=1", "invalid URL escape \"%\""),
+        ] {
+            let error = Query::parse(raw).expect_err(raw);
+            assert_eq!(error.to_string(), text, "{raw}");
         }
     }
 

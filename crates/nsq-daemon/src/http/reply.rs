@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::ext::ReasonPhrase;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::{HeaderMap, Response, StatusCode};
 use serde::Serialize;
@@ -52,6 +53,11 @@ impl Reply {
         Self::with_body(StatusCode::OK, body.into(), Some(content_type))
     }
 
+    /// A status alone.
+    pub(super) fn nothing(status: StatusCode) -> Self {
+        Self::with_body(status, Bytes::new(), None)
+    }
+
     /// The same answer with another body.
     #[must_use]
     pub fn with_new_body(mut self, body: impl Into<Bytes>) -> Self {
@@ -71,6 +77,12 @@ impl Reply {
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.response.headers_mut().insert(name, value);
         self
+    }
+
+    /// The same answer as the last one of its connection.
+    #[must_use]
+    pub(super) fn closing(self) -> Self {
+        self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 
     /// The status.
@@ -97,7 +109,12 @@ impl Reply {
         }
     }
 
-    pub(super) fn into_response(self) -> Response<Full<Bytes>> {
+    pub(super) fn into_response(mut self) -> Response<Full<Bytes>> {
+        if self.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            // Compat: Go keeps the older phrase (net/http, status.go).
+            let phrase = ReasonPhrase::from_static(b"Request Entity Too Large");
+            self.response.extensions_mut().insert(phrase);
+        }
         self.response.map(Full::new)
     }
 

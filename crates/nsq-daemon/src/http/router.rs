@@ -55,6 +55,8 @@ type Finish<S> = Box<dyn Fn(Arc<S>, HeaderMap, Reply) -> BoxFuture<'static, Repl
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AccessLog {
     Written,
+    /// At DEBUG with [`POLL_HEADER`], else at INFO.
+    Polled,
     Quiet,
 }
 
@@ -105,6 +107,18 @@ impl<S: Send + Sync + 'static> Router<S> {
         R: Future<Output = Result<Reply, ApiError>> + Send + 'static,
     {
         self.add(method, pattern, AccessLog::Quiet, handler)
+    }
+
+    /// Adds a route that only reports numbers or names, and that programs poll: its requests are logged at DEBUG if
+    /// they carry [`POLL_HEADER`]. Any client can send that header, so no route that changes something or that shows
+    /// messages may be one of these.
+    #[must_use]
+    pub fn polled_route<F, R>(self, pattern: &str, handler: F) -> Self
+    where
+        F: Fn(Arc<S>, Request) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Reply, ApiError>> + Send + 'static,
+    {
+        self.add(Method::GET, pattern, AccessLog::Polled, handler)
     }
 
     /// Answers every request with `reply`, known path or not: nsqd's plain HTTP while TLS is required.
@@ -244,15 +258,17 @@ impl<S: Send + Sync + 'static> Router<S> {
             }
         };
         count.add(reply.status());
-        if log == AccessLog::Written {
-            line.log(reply.status(), started);
+        match log {
+            AccessLog::Polled if line.is_poll => line.log_at_debug(reply.status(), started),
+            AccessLog::Written | AccessLog::Polled => line.log(reply.status(), started),
+            AccessLog::Quiet => {}
         }
         reply
     }
 
     async fn call(&self, route: &Route<S>, request: Request) -> Reply {
         let state = Arc::clone(&self.state);
-        // The state behind a panic is as consistent as its locks: a poisoned one panics again, here.
+        // The state after a panic is as consistent as its locks: a poisoned one panics again, here.
         let call = AssertUnwindSafe(async { (route.handler)(state, request).await });
         match call.catch_unwind().await {
             Ok(Ok(reply)) => reply,
@@ -324,6 +340,7 @@ struct RequestLine {
     method: Method,
     uri: hyper::Uri,
     remote: Remote,
+    is_poll: bool,
 }
 
 impl RequestLine {
@@ -332,12 +349,18 @@ impl RequestLine {
             method: request.method.clone(),
             uri: request.uri.clone(),
             remote: request.remote.clone(),
+            is_poll: request.headers.contains_key(POLL_HEADER),
         }
     }
 
     fn log(&self, status: StatusCode, started: Instant) {
         let elapsed = GoDuration::from(started.elapsed());
         tracing::info!("{} {self} {elapsed}", status.as_u16());
+    }
+
+    fn log_at_debug(&self, status: StatusCode, started: Instant) {
+        let elapsed = GoDuration::from(started.elapsed());
+        tracing::debug!("{} {self} {elapsed}", status.as_u16());
     }
 }
 
@@ -347,6 +370,9 @@ impl fmt::Display for RequestLine {
         write!(f, "{} {path} ({})", self.method, self.remote)
     }
 }
+
+/// Marks a request that a program repeats on its own, such as those of nsqadmin's history.
+pub const POLL_HEADER: &str = "nsq-poll";
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     panic

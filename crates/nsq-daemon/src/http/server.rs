@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -22,8 +23,8 @@ use tokio::time::timeout;
 use crate::listen::{self, Denial, UnixSocket};
 
 use super::limits::{DEFAULT_MAX_HEADERS, HttpLimits, refusal};
-use super::stream::{GuardedStream, Phase};
-use super::{Remote, Router};
+use super::stream::{CHUNKED, GuardedStream, Phase};
+use super::{Remote, Router, StatusCode, checks};
 
 /// Where connections come from.
 pub trait Listener: Send {
@@ -31,7 +32,7 @@ pub trait Listener: Send {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
     /// What is left to do before the first request, such as a TLS handshake. It runs in the connection's
-    /// own task, so that a slow client holds up nobody.
+    /// own task, so that a slow client holds up no one.
     type Incoming: Future<Output = io::Result<Self::Stream>> + Send + 'static;
 
     /// Whether there is nothing to be done before the first request.
@@ -201,14 +202,25 @@ pub(super) async fn serve_connection<T, S>(
     S: Send + Sync + 'static,
 {
     let phase = Arc::new(Phase::default());
-    let service = service_fn(|request| {
+    let service = service_fn(|request: hyper::Request<Incoming>| {
         let (router, remote, phase) = (&router, remote.clone(), &phase);
         let limits = Arc::clone(&limits);
         phase.answering.store(true, Ordering::Relaxed);
+        let body_bytes = request.body().size_hint().exact().unwrap_or(CHUNKED);
+        phase.body_bytes.store(body_bytes, Ordering::Relaxed);
+        phase
+            .has_whole_body
+            .store(body_bytes == 0, Ordering::Relaxed);
         phase.head_count.fetch_add(1, Ordering::Relaxed);
         async move {
-            let reply = router.answer(request, remote, limits).await;
+            let reply = match checks::refusal(&request) {
+                Some(refusal) => refusal,
+                None => router.answer(request, remote, limits).await,
+            };
             phase.answering.store(false, Ordering::Relaxed);
+            let is_cut_off = reply.status() == StatusCode::PAYLOAD_TOO_LARGE
+                && !phase.has_whole_body.load(Ordering::Relaxed);
+            let reply = if is_cut_off { reply.closing() } else { reply };
             Ok::<_, Infallible>(reply.into_response())
         }
     });
@@ -226,7 +238,7 @@ pub(super) async fn serve_connection<T, S>(
     }
     let mut connection = pin!(
         builder
-            // Go's spelling, for whoever reads headers with grep.
+            // Go's spelling, for scripts that read headers with grep.
             .title_case_headers(true)
             // No `pipeline_flush`: it holds answers back while unparsed bytes are left, so the 400 for
             // garbage would never leave.

@@ -1,12 +1,13 @@
 //! A client's byte stream, guarded at both ends of a request: a head that never ends is cut off, and so is a connection
 //! that is idle for too long; a close waits for the client to have read the answer.
 //!
-//! What is refused before a request is there is answered here, since hyper has no words for it.
+//! What is refused before there is a request is answered here, since hyper has no words for it. What hyper reads passes
+//! through an [`Input`].
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::{Instant, Sleep};
 use crate::go_duration::GoDuration;
 
 use super::Remote;
+use super::input::Input;
 use super::limits::{HEADER_TIMEOUT, HttpLimits, MAX_HEADER_BYTES, MAX_HEADERS};
 
 /// What the stream and the one who serves it tell each other.
@@ -25,12 +27,20 @@ pub(super) struct Phase {
     pub(super) answering: AtomicBool,
     /// Heads completed so far.
     pub(super) head_count: AtomicU32,
-    /// The daemon goes down: closing waits for nobody.
+    /// The length of the body that follows the last of them, or [`CHUNKED`].
+    pub(super) body_bytes: AtomicU64,
+    /// All of that body has come.
+    pub(super) has_whole_body: AtomicBool,
+    /// The daemon goes down: closing waits for no one.
     pub(super) closing: AtomicBool,
 }
 
+/// A body whose chunks say how long it is.
+pub(super) const CHUNKED: u64 = u64::MAX;
+
 pub(super) struct GuardedStream<T> {
     inner: T,
+    input: Input,
     phase: Arc<Phase>,
     limits: Arc<HttpLimits>,
     remote: Remote,
@@ -66,6 +76,7 @@ impl<T> GuardedStream<T> {
     ) -> Self {
         Self {
             inner,
+            input: Input::new(Arc::clone(&phase)),
             phase,
             deadline: Box::pin(tokio::time::sleep(limits.header_timeout)),
             limits,
@@ -75,6 +86,14 @@ impl<T> GuardedStream<T> {
             has_begun: false,
             refusal: None,
         }
+    }
+
+    /// Bytes came, or are given to hyper now. While no request is served they belong to a head.
+    fn note_bytes(&mut self) {
+        if self.guard == Guard::Idle {
+            self.arm(Guard::Head, self.limits.header_timeout);
+        }
+        self.has_begun |= self.guard == Guard::Head;
     }
 
     fn arm(&mut self, guard: Guard, limit: Duration) {
@@ -100,34 +119,45 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for GuardedStream<T> {
         if this.guard == Guard::Answering && !is_answering {
             this.arm(Guard::Idle, this.limits.idle_timeout);
         }
-        let before = buf.filled().len();
-        match Pin::new(&mut this.inner).poll_read(cx, buf) {
-            Poll::Ready(result) => {
-                let more = buf.filled().len() > before;
-                if more && this.guard == Guard::Idle {
-                    this.arm(Guard::Head, this.limits.header_timeout);
-                }
-                this.has_begun |= more && this.guard == Guard::Head;
-                Poll::Ready(result)
+        loop {
+            let before = buf.filled().len();
+            if this.input.fill(buf) {
+                this.note_bytes();
+                return Poll::Ready(Ok(()));
             }
-            Poll::Pending => match this.guard {
-                Guard::Head if !this.limits.header_timeout.is_zero() => {
-                    ready!(this.deadline.as_mut().poll(cx));
-                    this.refuse_late_head(cx);
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            match Pin::new(&mut this.inner).poll_read(cx, buf) {
+                Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                    this.note_bytes();
+                    this.input.take_in(buf, before);
+                    if buf.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
                 }
-                Guard::Idle if !this.limits.idle_timeout.is_zero() => {
-                    ready!(this.deadline.as_mut().poll(cx));
-                    Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-                }
-                Guard::Head | Guard::Answering | Guard::Idle | Guard::Lingering => Poll::Pending,
-            },
+                Poll::Ready(result) => return Poll::Ready(result),
+                Poll::Pending => return this.poll_deadline(cx),
+            }
         }
     }
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> GuardedStream<T> {
-    /// Counts it, and answers as far as the socket takes it; whoever sent nothing yet did not ask.
+    /// Whether the client has taken too long for what it does now.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.guard {
+            Guard::Head if !self.limits.header_timeout.is_zero() => {
+                ready!(self.deadline.as_mut().poll(cx));
+                self.refuse_late_head(cx);
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Guard::Idle if !self.limits.idle_timeout.is_zero() => {
+                ready!(self.deadline.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            Guard::Head | Guard::Answering | Guard::Idle | Guard::Lingering => Poll::Pending,
+        }
+    }
+
+    /// Counts it, and answers as far as the socket takes it; a client that sent nothing yet did not ask.
     fn refuse_late_head(&mut self, cx: &mut Context<'_>) {
         let (limit, remote) = (self.limits.header_timeout, &self.remote);
         let limit = GoDuration::from(limit);

@@ -279,6 +279,134 @@ async fn connections_are_kept_and_requests_may_be_pipelined() {
     assert!(answer.ends_with("\r\n\r\nOK"), "{answer}");
 }
 
+/// Sends `request` in pieces of a few sizes; every answer must be the same as to the whole.
+async fn check_pieces(server: &Server, request: &str, wanted: &str) {
+    for size in [request.len(), 1, 2, 3, 5, 16] {
+        let mut stream = server.connect().await;
+        stream.set_nodelay(true).unwrap();
+        let (mut reading, mut writing) = stream.split();
+        let mut answer = Vec::new();
+        let send = async {
+            for piece in request.as_bytes().chunks(size) {
+                writing.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let ((), read) = tokio::join!(send, reading.read_to_end(&mut answer));
+        read.unwrap();
+        let answer = String::from_utf8_lossy(&answer);
+        let bodies: Vec<&str> = answer
+            .split("HTTP/1.1 ")
+            .skip(1)
+            .map(|one| {
+                one.split_once("\r\n\r\n")
+                    .map_or("no head", |parts| parts.1)
+            })
+            .collect();
+        assert_eq!(bodies.join("|"), wanted, "in pieces of {size}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_raw_hash_belongs_to_the_name() {
+    let server = Server::start().await;
+    check_pieces(
+        &server,
+        "GET /text?say=foo#ephemeral&x=1 HTTP/1.1\r\nHost: x\r\n\r\n\
+         GET /config/a#b HTTP/1.1\r\nHost: x\r\n\r\n\
+         GET /text?say=\"<\u{e9}>\\^`{|} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        "foo#ephemeral|a#b|\"<\u{e9}>\\^`{|}",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_raw_hash_in_a_body_stays_and_the_heads_after_it_are_found() {
+    let server = Server::start().await;
+    let post = "POST /pub HTTP/1.1\r\nHost: x\r\n";
+    let get = "GET /text?say=t#e HTTP/1.1\r\nHost: x\r\n";
+    check_pieces(
+        &server,
+        &format!(
+            "{post}Content-Length: 8\r\n\r\n\r\n\r\nG /#{get}\r\n\
+             {post}Transfer-Encoding: chunked\r\n\r\n3;x=#\r\n#\r\n\r\n4\r\n\n\n/#\r\n0\r\nA: #\r\n\r\n\
+             {post}Content-Length: 0\r\n\r\n{get}Connection: close\r\n\r\n"
+        ),
+        "\r\n\r\nG /#|t#e|#\r\n\n\n/#||t#e",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_folded_header_is_one_header() {
+    let server = Server::start().await;
+    let request = "GET /ping HTTP/1.1\r\nHost: x\r\nConnection:\r\n close\r\n\r\n";
+    check_pieces(&server, request, "OK").await;
+}
+
+#[tokio::test]
+async fn there_is_one_host_at_most_and_it_can_be_one() {
+    let server = Server::start().await;
+    for (hosts, body) in [
+        ("Host: a\r\nHost: a\r\n", "400 Bad Request"),
+        ("Host: a b\r\n", "400 Bad Request: malformed Host header"),
+        ("Host: a/b\r\n", "400 Bad Request: malformed Host header"),
+    ] {
+        let answer = server
+            .exchange(&format!("GET /ping HTTP/1.1\r\n{hosts}\r\n"))
+            .await;
+        let headers = [
+            "Content-Type: text/plain; charset=utf-8",
+            "Connection: close",
+        ];
+        Server::check(&answer, "400 Bad Request", &headers, body);
+    }
+    for head in [
+        "GET /ping HTTP/1.0\r\n\r\n",
+        "GET /ping HTTP/1.1\r\nConnection: close\r\n\r\n",
+        "GET /ping HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n",
+        "GET /ping HTTP/1.1\r\nHost: [::1]:4151\r\nConnection: close\r\n\r\n",
+    ] {
+        assert!(server.exchange(head).await.ends_with("OK"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_expectation_that_nobody_can_meet_is_refused() {
+    let server = Server::start().await;
+    let answer = server
+        .exchange("GET /ping HTTP/1.1\r\nHost: x\r\nExpect: magic\r\n\r\n")
+        .await;
+    let headers = ["Connection: close", "Content-Length: 0"];
+    Server::check(&answer, "417 Expectation Failed", &headers, "");
+}
+
+#[tokio::test]
+async fn the_preface_of_http_2_is_an_unknown_method() {
+    let server = Server::start().await;
+    let answer = server
+        .exchange("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0")
+        .await;
+    let headers = ["Connection: close", "Allow: GET, OPTIONS, POST, PUT", JSON];
+    let body = r#"{"message":"METHOD_NOT_ALLOWED"}"#;
+    Server::check(&answer, "405 Method Not Allowed", &headers, body);
+}
+
+#[tokio::test]
+async fn a_refused_body_that_has_not_come_closes_the_connection_and_says_so() {
+    let server = Server::start().await;
+    let mut stream = server.connect().await;
+    stream
+        .write_all(b"POST /pub HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
+        .await
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let headers = ["Connection: close", JSON];
+    let body = r#"{"message":"MSG_TOO_BIG"}"#;
+    Server::check(&answer, "413 Request Entity Too Large", &headers, body);
+}
+
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused() {
     let server = Server::start().await;
@@ -289,7 +417,7 @@ async fn a_body_over_the_limit_is_refused() {
         let answer = server.exchange(request).await;
         Server::check(
             &answer,
-            "413 Payload Too Large",
+            "413 Request Entity Too Large",
             &[JSON],
             r#"{"message":"MSG_TOO_BIG"}"#,
         );
@@ -308,7 +436,7 @@ async fn the_answer_to_an_upload_refused_halfway_can_still_be_read() {
     stream.read_to_string(&mut answer).await.unwrap();
     Server::check(
         &answer,
-        "413 Payload Too Large",
+        "413 Request Entity Too Large",
         &[JSON],
         r#"{"message":"MSG_TOO_BIG"}"#,
     );
@@ -380,7 +508,7 @@ async fn shutdown_finishes_running_requests_and_closes_idle_connections() {
     stopping.await.unwrap();
 }
 
-/// A connection in memory, so that a stopped clock moves only when everybody waits.
+/// A connection in memory, so that a stopped clock moves only when everyone waits.
 fn connect_in_memory() -> (DuplexStream, watch::Sender<bool>) {
     let (ours, theirs) = tokio::io::duplex(4096);
     let (closing, closed) = watch::channel(false);

@@ -40,7 +40,7 @@ pub struct Bounds {
     /// Connections at a time from one IPv4 address or one IPv6 network of 64 bits, which is what one host has; 0 for
     /// no bound.
     pub per_address: LiveNumber,
-    /// Whether a few may come in however few file handles are left: whoever comes to delete a topic must be heard.
+    /// Whether a few may come in however few file handles are left: an operator must be able to delete a topic.
     pub is_for_operators: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Admitted {
     address: Option<IpAddr>,
 }
 
-/// Why a connection is refused. `Display` is what it is told, behind a code.
+/// Why a connection is refused. `Display` is what it is told, after a code.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
     /// There are as many as there may be.
@@ -85,7 +85,7 @@ pub enum Denial {
 pub const PER_ADDRESS: &str = "max-connections-per-address";
 
 impl Gate {
-    /// One that nobody has come through yet.
+    /// One that no one has come through yet.
     pub fn new(bounds: Bounds, files: OpenFiles, refusals: Arc<Refusals>) -> Arc<Self> {
         Arc::new(Self {
             bounds,
@@ -96,7 +96,7 @@ impl Gate {
         })
     }
 
-    /// One that lets everybody in.
+    /// One that lets everyone in.
     pub fn open_to_all() -> Arc<Self> {
         let bounds = Bounds {
             flag: "max-connections",

@@ -29,14 +29,14 @@ pub struct UnixSocket {
     _file: Option<SocketFile>,
 }
 
-/// A socket's file. It is dropped behind the listener, and then removed, unless somebody else listens there.
+/// A socket's file. It is dropped after the listener, and then removed, unless someone else listens there.
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
 /// Binds and listens at `path`. Who may connect is a matter of the file's mode, which the process's umask leaves,
 /// and of its folder's.
 ///
-/// A file that a killed daemon left, so that nobody answers there, is replaced.
+/// A file that a killed daemon left, so that no one answers there, is replaced.
 ///
 /// # Errors
 /// [`ListenError`] when the path is in use, too long, or not to be written to.
@@ -87,7 +87,7 @@ fn bind_file(path: &Path) -> io::Result<(StdListener, SocketFile)> {
     Ok((listener, SocketFile(path.to_owned())))
 }
 
-/// Whether this is a socket that nobody listens on.
+/// Whether this is a socket that no one listens on.
 fn is_left_over(path: &Path) -> bool {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;

@@ -4,10 +4,9 @@ use std::fmt::{self, Write as _};
 
 use jiff::Zoned;
 
+use crate::go_quote;
 use crate::log_level::LogLevel;
-use crate::options::{
-    ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue, go_quote,
-};
+use crate::options::{ConfigValue, FileError, FileValue, FlagError, FlagShape, OptionValue};
 
 /// The two forms.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl OptionValue for LogFormat {
     }
 
     fn usage_default(&self) -> Option<String> {
-        Some(go_quote(self.word()))
+        Some(go_quote(self.word()).to_string())
     }
 
     fn config_value(&self) -> ConfigValue {

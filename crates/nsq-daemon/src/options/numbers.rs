@@ -122,7 +122,7 @@ impl OptionValue for f64 {
 }
 
 /// Reads what a config file may give for a float; a string may have spaces around the number.
-/// An integer counts as one: upstream crashes on it, which nobody can rely on.
+/// An integer counts as one: upstream crashes on it, which no one can rely on.
 pub(super) fn float_from_file(value: &toml::Value) -> Result<f64, FileError> {
     match value {
         toml::Value::Float(number) => Ok(*number),

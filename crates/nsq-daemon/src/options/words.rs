@@ -1,10 +1,10 @@
 //! Options that are words: switches, strings, lengths of time.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::{ConfigValue, FileError, FlagError, FlagShape, OptionValue};
 use crate::go_duration::GoDuration;
+use crate::go_quote;
 
 /// The words Go takes for a boolean; `None` for any other.
 pub fn parse_bool(word: &str) -> Option<bool> {
@@ -13,34 +13,6 @@ pub fn parse_bool(word: &str) -> Option<bool> {
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
         _ => None,
     }
-}
-
-/// Puts `text` in double quotes as Go's `%q` does, for error and usage texts.
-pub fn go_quote(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\r' => quoted.push_str("\\r"),
-            '\t' => quoted.push_str("\\t"),
-            '\x07' => quoted.push_str("\\a"),
-            '\x08' => quoted.push_str("\\b"),
-            '\x0b' => quoted.push_str("\\v"),
-            '\x0c' => quoted.push_str("\\f"),
-            c if c.is_ascii_control() => {
-                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
-            }
-            c if c.is_control() => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 impl OptionValue for bool {
@@ -101,7 +73,7 @@ impl OptionValue for String {
     }
 
     fn usage_default(&self) -> Option<String> {
-        (!self.is_empty()).then(|| go_quote(self))
+        (!self.is_empty()).then(|| go_quote(self).to_string())
     }
 
     fn config_value(&self) -> ConfigValue {
@@ -199,19 +171,6 @@ const NANOS_PER_MILLI: i64 = 1_000_000;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_quoted_as_go_quotes_it() {
-        for (text, quoted) in [
-            ("", r#""""#),
-            ("nsq.%s", r#""nsq.%s""#),
-            ("a\"b\\c", r#""a\"b\\c""#),
-            ("\n\t\x07\x01\x7f\u{85}", r#""\n\t\a\x01\x7f\u0085""#),
-            ("\u{e9}\u{65e5}", "\"\u{e9}\u{65e5}\""),
-        ] {
-            assert_eq!(go_quote(text), quoted);
-        }
-    }
 
     #[test]
     fn only_gos_words_are_booleans() {

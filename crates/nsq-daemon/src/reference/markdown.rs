@@ -13,7 +13,7 @@ pub(super) fn render(program: &Program<'_>) -> String {
         program.name,
         program.about,
         if keys {
-            " What stands in the third column is the option's name in the file of `--config`."
+            " The third column is the key in the config file."
         } else {
             ""
         }

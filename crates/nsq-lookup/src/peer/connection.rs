@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use nsq_daemon::os_error;
 use nsq_transport::tls::{Connector, Stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,7 +23,7 @@ pub(super) struct Connection {
 /// A conversation that cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
-    #[error("{act} - {source}")]
+    #[error("{act} - {}", os_error::plain_text(.source))]
     Io { act: Act, source: io::Error },
     #[error("{act} - timeout after {after:?}")]
     Timeout { act: Act, after: Duration },
@@ -85,7 +86,7 @@ impl Connection {
     }
 
     /// Sends all requests in one go, then reads an answer for each. An answer that is an error is one here,
-    /// since nsqlookupd closes the connection behind it.
+    /// since nsqlookupd closes the connection after it.
     pub(super) async fn ask_all(
         &mut self,
         requests: &[Request],

@@ -1,4 +1,4 @@
-//! What a registry answers: copies, so that nobody holds its lock while using them.
+//! What a registry answers: copies, so that no one holds its lock while using them.
 
 use std::sync::Arc;
 use std::time::Instant;

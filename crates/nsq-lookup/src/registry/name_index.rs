@@ -8,7 +8,7 @@ use nsq_protocol::TopicName;
 
 use super::TopicId;
 
-/// A hash map in many parts: one that grows moves all it holds, and with a million topics everybody would
+/// A hash map in many parts: one that grows moves all it holds, and with a million topics everyone would
 /// wait a quarter of a second for it. A part grows alone.
 #[derive(Debug)]
 pub(super) struct NameIndex {

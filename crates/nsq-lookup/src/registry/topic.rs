@@ -17,7 +17,7 @@ pub(super) struct Topic {
     pub(super) nodes: NodeSet,
     /// By name, ascending. Every node of a channel is one of the topic's.
     channels: Vec<Channel>,
-    /// Nodes that `/lookup` shall not show for a while. Rare.
+    /// Nodes that `/lookup` does not show for a while. Rare.
     tombstones: Vec<(NodeId, Instant)>,
 }
 
@@ -93,7 +93,7 @@ impl Topic {
         removed
     }
 
-    /// Takes a node off the topic and all its channels. Every registration stays, with nobody on it if
+    /// Takes a node off the topic and all its channels. Every registration stays, with no one on it if
     /// need be. Calls `gone` for each channel it was on; returns whether it was on the topic.
     pub(super) fn remove_node(&mut self, id: NodeId, mut gone: impl FnMut(&ChannelName)) -> bool {
         for channel in &mut self.channels {

@@ -58,7 +58,7 @@ fn check(state: ClientState, bytes: &[u8], commands: &[Command<'_>]) {
     assert_eq!(decoded, (commands, None), "{}", bytes.escape_ascii());
 }
 
-/// The first command in `bytes` fails with this text, and already without anything behind them.
+/// The first command in `bytes` fails with this text, and already without anything after them.
 fn check_refused_in(context: &Context<'_>, bytes: &[u8], text: &str) {
     let (commands, failure) = decode_all(bytes, context);
     assert_eq!(commands, Vec::<String>::new(), "{}", bytes.escape_ascii());

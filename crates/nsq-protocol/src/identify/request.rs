@@ -47,7 +47,7 @@ impl IdentifyRequest {
     ///
     /// Compat: as Go's `encoding/json` into upstream's struct. Keys match in either case, unknown
     /// ones are ignored, the last of several counts, `null` changes nothing; text that is not
-    /// UTF-8 is mended (nsqd/client_v2.go, `identifyDataV2`).
+    /// UTF-8 is repaired (nsqd/client_v2.go, `identifyDataV2`).
     ///
     /// # Errors
     /// [`CommandError::IdentifyJson`] if it is not JSON, not an object, or a value has another type:
@@ -132,7 +132,7 @@ struct Go<T>(T);
 /// What is not UTF-8, or half a surrogate pair, becomes U+FFFD.
 impl<'de> Deserialize<'de> for Go<String> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // As bytes: asked for text, serde_json would refuse what Go mends.
+        // As bytes: asked for text, serde_json would refuse what Go repairs.
         deserializer.deserialize_bytes(TextVisitor).map(Go)
     }
 }

@@ -18,7 +18,7 @@ pub struct Metadata {
     pub depth: i64,
     /// The next record to be read.
     pub read: Place,
-    /// Behind the last record written.
+    /// After the last record written.
     pub write: Place,
 }
 

@@ -73,7 +73,7 @@ enum Look {
     Record(Head),
     /// No record begins here; one begins there.
     Damage(u64),
-    /// No record begins here, nor behind.
+    /// No record begins here, nor after.
     Rest,
 }
 

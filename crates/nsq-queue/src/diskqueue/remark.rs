@@ -24,12 +24,12 @@ pub enum RemarkKind {
     },
     /// A data file in the middle of the queue is not there.
     Missing,
-    /// The metadata has the next message at `offset`, behind the end of the file.
+    /// The metadata has the next message at `offset`, after the end of the file.
     ReadPastEnd {
         /// The place that is not there.
         offset: u64,
     },
-    /// These bytes are no record; reading went on behind them.
+    /// These bytes are no record; reading went on after them.
     Unreadable(Range<u64>),
     /// The end of the file, from here on, is no whole record.
     Torn {

@@ -396,10 +396,19 @@ proptest! {
         let to = bytes.len().min(from + with.len());
         bytes[from..to].copy_from_slice(&with[..to - from]);
         let (messages, _) = Dir::new().data(0, &bytes).metadata("1\n0,0\n0,9\n").read();
+        // Upstream's format has no checksum: a forged size that stays within the file swallows the records that begin
+        // before its end.
+        let mut swallowed_to = 0;
         let mut start = 0;
         for message in &all {
             let end = start + record(message).len();
-            if end <= from || start >= to {
+            if start < to && from < end {
+                let size = bytes[start..].first_chunk().map_or(0, |size| u32::from_be_bytes(*size));
+                let forged_end = start + 4 + usize::try_from(size).unwrap();
+                if forged_end <= bytes.len() {
+                    swallowed_to = forged_end;
+                }
+            } else if start >= swallowed_to {
                 prop_assert!(messages.contains(message), "{from}..{to} cost {start}..{end}");
             }
             start = end;

@@ -106,7 +106,7 @@ impl Window {
     }
 }
 
-/// The places where the digits of an id follow as they would behind a record's beginning, ascending.
+/// The places where the digits of an id follow as they would after a record's beginning, ascending.
 fn candidates(bytes: &[u8]) -> impl Iterator<Item = usize> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,13 +1,13 @@
 //! Writing a queue as upstream would have, for it to start on.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::files::{data_name, metadata_name};
-use super::{FILE_MODE, HEADER_BYTES, LENGTH_BYTES, Message, Metadata, Place};
+use super::{HEADER_BYTES, LENGTH_BYTES, Message, Metadata, Place};
 use crate::error::{Context, FileError};
+use crate::private;
 
 /// How much is gathered for one write.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -112,10 +112,9 @@ impl QueueWriter {
 }
 
 fn create(path: &Path) -> Result<File, FileError> {
-    OpenOptions::new()
+    private::file_options()
         .write(true)
         .create_new(true)
-        .mode(FILE_MODE)
         .open(path)
         .context("create", path)
 }

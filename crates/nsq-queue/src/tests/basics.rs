@@ -226,3 +226,52 @@ fn sync_tells_what_is_safe() {
     assert_eq!(writer.log().synced_sequence(), 60);
     assert!(u64::from(HEADER_BYTES) < writer.log().disk_bytes());
 }
+
+#[test]
+fn a_batch_in_memory_keeps_its_order_whatever_the_sizes_of_its_messages() {
+    let options = LogOptions {
+        first_segment_bytes: 4096,
+        max_segment_bytes: 1 << 20,
+    };
+    let mut writer = Writer::in_memory(options);
+    let sizes = [
+        1, 4095, 4096, 4097, 20, 200_000, 100, 4103, 1_500_000, 30, 65_536,
+    ];
+    let mut all = Vec::new();
+    for round in 0..20_u64 {
+        let numbers = round * 100..;
+        let mut batch: Vec<_> = numbers
+            .zip(sizes)
+            .flat_map(|(number, size)| bodies(number..number + 1, size))
+            .collect();
+        // More small messages than the buffer may hold.
+        batch.extend(bodies(0..200, 1000));
+        append(&mut writer, &batch).unwrap();
+        all.append(&mut batch);
+        assert_eq!(read_all(writer.log()), all);
+    }
+}
+
+#[test]
+fn a_batch_in_memory_that_fails_leaves_nothing_although_its_large_messages_were_written() {
+    let mut writer = Writer::in_memory(LogOptions {
+        first_segment_bytes: 1 << 20,
+        max_segment_bytes: 1 << 20,
+    });
+    let mut all = bodies(0..3, 5000);
+    append(&mut writer, &all).unwrap();
+    // Memory of zeros that is never touched.
+    let too_large = vec![0; (1 << 30) + 1];
+    let large = vec![7; 10_000];
+    let failing = [record(&large), record(b"small"), record(&too_large)];
+    for _ in 0..2 {
+        let end = writer.end();
+        assert!(writer.append(failing.into_iter()).is_err());
+        assert_eq!(writer.end(), end);
+        assert_eq!(read_all(writer.log()), all);
+        let next = bodies(10..14, 6000);
+        append(&mut writer, &next).unwrap();
+        all.extend(next);
+        assert_eq!(read_all(writer.log()), all);
+    }
+}

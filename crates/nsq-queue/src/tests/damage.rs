@@ -18,7 +18,7 @@ fn reopen_changed(bench: &Bench, all: &[Vec<u8>]) -> (Vec<u64>, Recovery) {
         .filter(|number| !read.iter().any(|(sequence, _)| sequence == number))
         .collect();
     let unreported = missing.iter().filter(|number| !lost.contains(number));
-    // The log's very tail may go without a reader's report, as there is nothing behind it; and its
+    // The log's very tail may go without a reader's report, as there is nothing after it; and its
     // beginning, which looks released, but only when the start has told of a file's header.
     let tells = |damage: &Damage| matches!(damage, Damage::PutAside(..) | Damage::HeaderRebuilt(_));
     let told = recovery.damaged.iter().any(tells);
@@ -83,7 +83,7 @@ fn damage_in_the_running_log_is_reported_once_and_the_rest_is_served() {
     let (read, lost) = read_from(writer.log(), 0);
     assert_eq!(lost, [base + 3, base + 4, base + 5]);
     assert_eq!(read.len(), 37);
-    // A cursor can be placed behind, before and into the hole.
+    // A cursor can be placed after, before and into the hole.
     for sequence in base..base + 9 {
         let (read, lost) = read_from(writer.log(), sequence);
         let lost_here = (base + 3..base + 6).filter(|&lost| lost >= sequence);

@@ -171,7 +171,7 @@ fn what_a_failed_sync_may_have_dropped_is_written_again() {
     assert_eq!(bench.disk.faults.written_bytes() - before, 64 + 5 * 232);
 }
 
-/// The kernel keeps no note of them, so somebody has to.
+/// The kernel keeps no note of them, so someone has to.
 #[test]
 fn what_a_failed_sync_left_is_written_again_by_the_next_process_too() {
     let bench = Bench::new();
@@ -243,4 +243,15 @@ fn the_first_sync_of_a_process_syncs_names_an_earlier_one_made() {
     bench.disk.faults.plan(Act::Sync, 1, 1, 0, 5);
     assert!(writer.log().sync().is_err());
     assert_eq!(writer.log().sync().unwrap(), 4);
+}
+
+#[test]
+fn a_limit_of_file_sizes_makes_segments_smaller_and_not_publishes_fail() {
+    let bench = Bench::new();
+    let (mut writer, _) = bench.open();
+    append(&mut writer, &bodies(0..10, 200)).unwrap();
+    // EFBIG for a segment of 16 KiB, the next smaller one has 4 KiB.
+    bench.disk.faults.plan(Act::Allocate, 0, 1, 0, 27);
+    append(&mut writer, &bodies(10..20, 200)).unwrap();
+    assert_eq!(read_all(writer.log()), bodies(0..20, 200));
 }

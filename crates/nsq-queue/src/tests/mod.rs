@@ -4,6 +4,7 @@ mod basics;
 mod crash;
 mod damage;
 mod faults;
+mod links;
 mod model;
 mod recycling;
 mod sharing;

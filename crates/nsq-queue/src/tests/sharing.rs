@@ -11,7 +11,7 @@ fn what_is_shared_may_cross_threads() {
     check::<Reader>();
     check::<Writer>();
     check::<SegmentPool>();
-    check::<crate::Marks>();
+    check::<crate::FinishedSet>();
 }
 
 /// One thread appends and frees, two read everything in order, one syncs.

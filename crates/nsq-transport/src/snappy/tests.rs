@@ -1,4 +1,4 @@
-//! Chunks as others write them, and as nobody should.
+//! Chunks as other encoders write them, and damaged ones.
 
 use super::*;
 

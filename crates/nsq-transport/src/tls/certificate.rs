@@ -1,70 +1,59 @@
-//! The one thing that is read out of a certificate here: its subject's common name.
-//!
-//! ```text
-//! Certificate ─▶ tbsCertificate: [0] version?, serial, algorithm, issuer, validity, subject, …
-//! subject     ─▶ sets of { type, value }
-//! ```
-//! Source: RFC 5280, 4.1.
+//! Facts read out of certificates: the subject's common name, the dates, the allowed uses.
+
+use tokio_rustls::rustls::pki_types::UnixTime;
+use tokio_rustls::rustls::{CertificateError, Error};
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// The side of a connection that shows a certificate, and so the use that the certificate must allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    Server,
+    Client,
+}
 
 /// The common name of the subject of a certificate in DER form; of several, the last.
 pub(super) fn common_name(der: &[u8]) -> Option<String> {
-    let (certificate, _) = element(der, SEQUENCE)?;
-    let (mut fields, _) = element(certificate, SEQUENCE)?;
-    if let Some((_, rest)) = element(fields, VERSION) {
-        fields = rest;
-    }
-    // Serial number, algorithm, issuer, validity.
-    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
-        (_, fields) = element(fields, tag)?;
-    }
-    let (mut subject, _) = element(fields, SEQUENCE)?;
-    let mut found = None;
-    while !subject.is_empty() {
-        let mut attributes;
-        (attributes, subject) = element(subject, SET)?;
-        while !attributes.is_empty() {
-            let attribute;
-            (attribute, attributes) = element(attributes, SEQUENCE)?;
-            let (kind, value) = element(attribute, OBJECT_ID)?;
-            if kind == COMMON_NAME {
-                let (&tag, _) = value.split_first()?;
-                let (text, _) = element(value, tag)?;
-                found = Some(String::from_utf8_lossy(text).into_owned());
-            }
-        }
-    }
-    found
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let names = certificate.subject().iter_common_name();
+    let last = names.last()?.attr_value().data;
+    Some(String::from_utf8_lossy(last).into_owned())
 }
 
-/// The content of the element at the front, which must be of this kind, and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&[found, first], rest) = der.split_first_chunk::<2>()?;
-    if found != tag {
-        return None;
+/// Checks that a certificate is valid at `now`, and that it may be used by this side: one that does not restrict its
+/// use may.
+pub(super) fn check_dates_and_use(der: &[u8], side: Use, now: UnixTime) -> Result<(), Error> {
+    let damaged = |_| Error::from(CertificateError::BadEncoding);
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| CertificateError::BadEncoding)?;
+    let [not_before, not_after] = [
+        certificate.validity().not_before,
+        certificate.validity().not_after,
+    ]
+    .map(|date| {
+        let seconds = u64::try_from(date.timestamp()).unwrap_or(0);
+        UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+    });
+    if now < not_before {
+        let time = now;
+        return Err(CertificateError::NotValidYetContext { time, not_before }.into());
     }
-    if first < LONG_FORM {
-        return rest.split_at_checked(usize::from(first));
+    if now > not_after {
+        let time = now;
+        return Err(CertificateError::ExpiredContext { time, not_after }.into());
     }
-    let (length, rest) = rest.split_at_checked(usize::from(first - LONG_FORM))?;
-    if length.len() > MAX_LENGTH_BYTES {
-        return None;
+    let Some(uses) = certificate.extended_key_usage().map_err(damaged)? else {
+        return Ok(());
+    };
+    let is_allowed = match side {
+        Use::Server => uses.value.server_auth,
+        Use::Client => uses.value.client_auth,
+    };
+    if is_allowed || uses.value.any {
+        Ok(())
+    } else {
+        Err(CertificateError::InvalidPurpose.into())
     }
-    let length = length
-        .iter()
-        .fold(0, |length, byte| length << 8 | usize::from(*byte));
-    rest.split_at_checked(length)
 }
-
-const INTEGER: u8 = 0x02;
-const OBJECT_ID: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
-const VERSION: u8 = 0xa0;
-/// 2.5.4.3
-const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-/// From here on the byte says how many bytes the length has.
-const LONG_FORM: u8 = 0x80;
-const MAX_LENGTH_BYTES: usize = 3;
 
 #[cfg(test)]
 mod tests {

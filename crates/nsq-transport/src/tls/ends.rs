@@ -8,14 +8,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{ClientConfig, ServerConfig, SupportedProtocolVersion, version};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::refusal::explained;
 use super::system::SystemAuthorities;
 use super::unverified::Unverified;
-use super::{Authorities, Identity, Stream};
+use super::verified::{ClientVerifier, ServerVerifier};
+use super::{Authorities, Identity, PemFile, Stream, TlsError};
 use crate::ReadAhead;
 
 /// How long either side may take to shake hands; as upstream's nsqd.
@@ -30,27 +31,27 @@ pub struct Acceptor(Arc<Mutex<Arc<ServerConfig>>>);
 #[derive(Debug, Clone)]
 pub struct Connector(Arc<Mutex<Arc<ClientConfig>>>);
 
-/// What is asked of those who call.
+/// Which certificate a client must show.
 #[derive(Debug, Clone)]
 pub enum ClientCertificate {
     /// Nothing.
     NotAsked,
-    /// Some certificate, whoever made it, and the key to it.
+    /// Some certificate, from any issuer, and its key.
     Any,
-    /// A certificate which one of these vouches for.
+    /// A certificate from one of these, or that is one of these.
     Verified(Authorities),
 }
 
-/// Which servers are believed.
+/// Which servers are trusted.
 #[derive(Debug, Clone)]
 pub enum Trust {
-    /// Those that one of the system's authorities vouches for, and whose certificate is for the host that was called.
+    /// Those with a certificate from one of the system's authorities, for the host that was called.
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR` name other authorities. They are read at the first handshake, which fails
     /// if there are none.
     System,
-    /// Those that one of these vouches for, and whose certificate is for the host that was called.
+    /// Those with a certificate from one of these, or that is one of these, for the host that was called.
     Authorities(Authorities),
-    /// Whoever answers: it is safe from listeners, but not from impostors.
+    /// Any server: the connection is safe from listeners, but not from impostors.
     Anyone,
 }
 
@@ -62,6 +63,26 @@ pub enum MinVersion {
     Tls12,
     /// TLS 1.3.
     Tls13,
+}
+
+impl Trust {
+    /// The authorities of the file if it is given, else the system's; anyone if the certificate is not to be
+    /// verified. A file that is given must be readable in either case, as upstream has it.
+    ///
+    /// # Errors
+    /// [`TlsError`] for a file that cannot be used.
+    pub fn load(root_ca: &PemFile, is_verification_skipped: bool) -> Result<Self, TlsError> {
+        let trust = if root_ca.is_given() {
+            Self::Authorities(Authorities::load(root_ca)?)
+        } else {
+            Self::System
+        };
+        Ok(if is_verification_skipped {
+            Self::Anyone
+        } else {
+            trust
+        })
+    }
 }
 
 impl MinVersion {
@@ -84,10 +105,10 @@ impl Acceptor {
             ClientCertificate::Any => {
                 builder.with_client_cert_verifier(Arc::new(Unverified(provider())))
             }
-            ClientCertificate::Verified(Authorities(roots)) => {
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
-                let verifier = verifier.build().expect("there is an authority");
-                builder.with_client_cert_verifier(verifier)
+            ClientCertificate::Verified(authorities) => {
+                let verifier = ClientVerifier::new(authorities, provider());
+                let verifier = verifier.expect("there is an authority");
+                builder.with_client_cert_verifier(Arc::new(verifier))
             }
         };
         let identity = SingleCertAndKey::from(identity.0);
@@ -133,7 +154,8 @@ impl Acceptor {
         io: ReadAhead<IO>,
     ) -> Result<Stream<IO>, (io::Error, ReadAhead<IO>)> {
         let handshake = TlsAcceptor::from(self.config()).accept(io);
-        let stream = handshake.into_fallible().await?;
+        let stream = handshake.into_fallible().await;
+        let stream = stream.map_err(|(error, io)| (explained(error), io))?;
         Ok(Stream::Tls(Box::new(stream.into())))
     }
 }
@@ -158,7 +180,13 @@ impl Connector {
             Trust::System => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(SystemAuthorities::new(provider()))),
-            Trust::Authorities(authorities) => builder.with_root_certificates(authorities.0),
+            Trust::Authorities(authorities) => {
+                let verifier = ServerVerifier::new(authorities, provider());
+                let verifier = verifier.expect("there is an authority");
+                builder
+                    .dangerous()
+                    .with_custom_certificate_verifier(Arc::new(verifier))
+            }
             Trust::Anyone => builder
                 .dangerous()
                 .with_custom_certificate_verifier(Arc::new(Unverified(provider()))),
@@ -211,7 +239,8 @@ impl Connector {
             .ok_or_else(|| invalid(format!("address {address}: must be host:port")))?;
         let name = ServerName::try_from(host.to_owned()).map_err(|why| invalid(why.to_string()))?;
         let handshake = TlsConnector::from(self.config()).connect(name, io);
-        Ok(Stream::Tls(Box::new(handshake.await?.into())))
+        let stream = handshake.await.map_err(explained)?;
+        Ok(Stream::Tls(Box::new(stream.into())))
     }
 }
 

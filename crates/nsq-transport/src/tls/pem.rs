@@ -11,6 +11,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error as RustlsError, InconsistentKeys, RootCertStore};
 
+use super::refusal::{SUPPORTED_KEYS, explain_own};
+
 /// A file in PEM form, and the flag that names it. An empty path is a flag that was not given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PemFile {
@@ -77,7 +79,12 @@ pub struct Identity(pub(super) Arc<CertifiedKey>);
 
 /// The certificate authorities to verify the other side with: one at least.
 #[derive(Debug, Clone)]
-pub struct Authorities(pub(super) Arc<RootCertStore>);
+pub struct Authorities {
+    /// For chains: their names and keys.
+    pub(super) roots: Arc<RootCertStore>,
+    /// The certificates themselves, to recognise one that is shown as it stands.
+    certificates: Arc<[CertificateDer<'static>]>,
+}
 
 impl PemFile {
     /// The file that `flag` (without dashes) gives.
@@ -155,7 +162,11 @@ impl Identity {
             .map_err(|error| key.wrong(&error, "a private key that is not encrypted"))?;
         let provider = rustls::crypto::ring::default_provider();
         let secret = provider.key_provider.load_private_key(secret);
-        let secret = secret.map_err(|error| key.damaged(&error))?;
+        let secret = secret.map_err(|_| {
+            key.damaged(&format!(
+                "the private key is damaged or of a kind that is not supported; {SUPPORTED_KEYS}"
+            ))
+        })?;
         let pair = CertifiedKey::new(chain, secret);
         match pair.keys_match() {
             Ok(()) => Ok(Some(Self(Arc::new(pair)))),
@@ -165,7 +176,7 @@ impl Identity {
                     key: key.clone(),
                 })
             }
-            Err(error) => Err(cert.damaged(&error)),
+            Err(error) => Err(cert.damaged(&explain_own(&error))),
         }
     }
 }
@@ -176,12 +187,16 @@ impl Authorities {
     /// # Errors
     /// [`TlsError`] if it cannot be read, holds none, or holds one that no other can be verified with.
     pub fn load(file: &PemFile) -> Result<Self, TlsError> {
-        let mut store = RootCertStore::empty();
-        for certificate in file.certificates()? {
-            let added = store.add(certificate);
-            added.map_err(|error| file.damaged(&error))?;
+        let certificates = file.certificates()?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| file.damaged(&explain_own(&error)))?;
         }
-        Ok(Self(Arc::new(store)))
+        Ok(Self {
+            roots: Arc::new(roots),
+            certificates: certificates.into(),
+        })
     }
 
     /// Those that the system trusts.
@@ -190,18 +205,26 @@ impl Authorities {
     /// [`TlsError::NoSystemAuthorities`] if there are none.
     pub fn of_system() -> Result<Self, TlsError> {
         let found = rustls_native_certs::load_native_certs();
-        let mut store = RootCertStore::empty();
-        let (added, _) = store.add_parsable_certificates(found.certs);
+        let mut roots = RootCertStore::empty();
+        let (added, _) = roots.add_parsable_certificates(found.certs.iter().cloned());
         if added == 0 {
             let why = found.errors.first();
             let why = why.map_or("none found".to_owned(), ToString::to_string);
             return Err(TlsError::NoSystemAuthorities { why });
         }
-        Ok(Self(Arc::new(store)))
+        Ok(Self {
+            roots: Arc::new(roots),
+            certificates: found.certs.into(),
+        })
+    }
+
+    /// Whether `certificate` is one of them, byte for byte.
+    pub(super) fn contains(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|known| known == certificate)
     }
 }
 
-/// The operating system's text, without Rust's number behind it.
+/// The operating system's text, without Rust's number after it.
 fn plain_text(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::ReadAhead;
 /// flush.
 ///
 /// An end without TLS's farewell reads as any end does. It is for protocols in which everything says its own
-/// length, and so nobody can cut something off unnoticed.
+/// length, and so nothing can be cut off unnoticed.
 #[derive(Debug)]
 pub enum Stream<IO = TcpStream> {
     /// As it is.

@@ -1,9 +1,8 @@
-//! Servers believed on the word of the system's authorities, which are read when first needed: most programs never
-//! call anybody by TLS, and need not hold a hundred certificates for it.
+//! Verification by the system's authorities, which are read when first needed: most programs never connect to anything
+//! by TLS, and need not hold a hundred certificates for it.
 
 use std::sync::{Arc, OnceLock};
 
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
@@ -13,13 +12,14 @@ use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use super::Authorities;
 use super::unverified::Unverified;
+use super::verified::ServerVerifier;
 
 /// Verifies a server's certificate as Go does where no authorities are given.
 #[derive(Debug)]
 pub(super) struct SystemAuthorities {
     /// Signatures are no different here.
     signatures: Unverified,
-    verifier: OnceLock<Result<Arc<WebPkiServerVerifier>, String>>,
+    verifier: OnceLock<Result<ServerVerifier, String>>,
 }
 
 impl SystemAuthorities {
@@ -30,13 +30,11 @@ impl SystemAuthorities {
         }
     }
 
-    fn verifier(&self) -> Result<&WebPkiServerVerifier, Error> {
+    fn verifier(&self) -> Result<&ServerVerifier, Error> {
         let verifier = self.verifier.get_or_init(|| {
-            let Authorities(roots) = Authorities::of_system().map_err(|error| error.to_string())?;
+            let authorities = Authorities::of_system().map_err(|error| error.to_string())?;
             let provider = Arc::clone(&self.signatures.0);
-            WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| error.to_string())
+            ServerVerifier::new(authorities, provider).map_err(|error| error.to_string())
         });
         match verifier {
             Ok(verifier) => Ok(verifier),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
-/// An authority that nobody else knows. Its files last as long as it does.
+/// An authority of its own. Its files last as long as it does.
 pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
     folder: TempDir,
@@ -48,7 +48,7 @@ impl Authority {
         }
     }
 
-    /// Puts a file beside the others and returns its path.
+    /// Puts a file next to the others and returns its path.
     pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let path: PathBuf = self.folder.path().join(name);
         fs::write(&path, text).expect("the folder is ours");

@@ -6,6 +6,9 @@ use tokio::net::{TcpListener, TcpStream};
 use super::test_authority::{Authority, Issued};
 use super::*;
 
+mod own_authority;
+mod unsupported;
+
 fn identity(Issued { cert, key }: &Issued) -> Result<Option<Identity>, TlsError> {
     Identity::load(
         &PemFile::new("tls-cert", cert),

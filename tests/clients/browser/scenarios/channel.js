@@ -2,6 +2,7 @@
 'use strict'
 
 const assert = require('assert')
+const fs = require('fs')
 
 const TOPIC = 'letters'
 const CHANNEL = 'readers'
@@ -28,7 +29,8 @@ module.exports = async ({visit, cluster}) => {
 
   await page.click('[data-test="look"]')
   const bodies = page.locator('#inside pre[data-kind]')
-  await bodies.first().waitFor()
+  await page.locator('#inside [data-test="message"]').first().waitFor()
+  await page.locator('#inside [data-test="message"]').evaluateAll((rows) => rows.forEach((row) => { row.open = true }))
   assert.deepStrictEqual(await bodies.evaluateAll((all) => all.map((body) => body.dataset.kind)),
     ['JSON', 'text', 'hexadecimal', 'hexadecimal', 'text'])
   const json = await bodies.nth(0).innerText()
@@ -39,6 +41,12 @@ module.exports = async ({visit, cluster}) => {
   assert.strictEqual(await page.locator('#inside script, #inside img, #inside b').count(), 0)
   assert.strictEqual(await page.evaluate(() => window.wasRun), undefined)
   assert.strictEqual((await state()).depth, 5, 'looking takes nothing')
+  await page.fill('#inside input[name="look-text"]', 'onerror')
+  await visitor.going(() => page.click('[data-test="reload-messages"]'))
+  assert.strictEqual(await page.locator('#inside [data-test="message"]').count(), 1, 'the filter finds one')
+  await page.locator('#inside [data-test="message"]').evaluate((row) => { row.open = true })
+  const [file] = await Promise.all([page.waitForEvent('download'), page.click('[data-test="download"]')])
+  assert.strictEqual(fs.readFileSync(await file.path(), 'utf8'), SCRIPT)
 
   await visitor.open(`/topics/${TOPIC}/${CHANNEL}`)
   await visitor.agree(await visitor.asked('unpause'))

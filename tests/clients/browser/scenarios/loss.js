@@ -1,5 +1,5 @@
-// One nsqd is killed while pages are open. nsqlookupd forgets it at once, so where that is asked the pages go on with
-// the other; where nsqds are asked directly they say which one does not answer.
+// One nsqd is killed while pages are open. nsqlookupd forgets it at once, but nsqadmin does not; where nsqds are asked
+// directly, the pages say which one does not answer.
 'use strict'
 
 const assert = require('assert')
@@ -22,9 +22,9 @@ module.exports = async ({visit, cluster, folder}) => {
       Number((await visitor.cell('topics', 'orders', 'waiting')).replace(/\D/g, '')) === waiting)
   }
   await named(direct, cluster)
-  node.allow(/404/)
-  await node.page.locator('[data-test="missing"]').waitFor()
-  assert.match(await node.page.locator('main').innerText(), /Nobody knows an nsqd of this address/)
+  const diagnosis = node.page.locator('[data-test="diagnosis"]')
+  await diagnosis.waitFor()
+  assert.match(await diagnosis.innerText(), /gone since/, 'the page of the node says so and shows what was there')
 
   for (const address of ['/nodes', '/topics/orders', '/topics/orders/billing', '/counter']) {
     await list.open(address)

@@ -24,9 +24,9 @@ module.exports = async ({visit, cluster}) => {
   for (const [topic, channel] of CASES) {
     await visitor.open('/topics')
     await visitor.going(() => page.locator('#topics').getByRole('link', {name: topic, exact: true}).click())
-    assert.strictEqual(await visitor.figure('messages'), 1, topic)
+    assert.strictEqual(await visitor.stat('messages'), 1, topic)
     await visitor.going(() => page.locator('#channels').getByRole('link', {name: channel, exact: true}).click())
-    assert.strictEqual(await visitor.figure('depth'), 1, topic)
+    assert.strictEqual(await visitor.stat('depth'), 1, topic)
     await visitor.agree(await visitor.asked('pause'))
     assert.strictEqual((await cluster.channel(first, topic, channel)).paused, true, topic)
     await visitor.agree(await visitor.asked('delete'), channel)

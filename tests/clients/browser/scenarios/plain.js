@@ -23,7 +23,7 @@ module.exports = async ({visit, cluster}) => {
   await visitor.going(() => page.click('form[data-filter="topics"] button'))
   assert.deepStrictEqual(await visitor.rows('topics'), [TOPIC])
   await visitor.going(() => page.click(`#topics tr[data-key="${TOPIC}"] th a`))
-  assert.strictEqual(await visitor.figure('backlog'), 2)
+  assert.strictEqual(await visitor.stat('backlog'), 2)
 
   await visitor.going(() => page.click('[data-test="delete"]'))
   assert.match(await page.locator('[data-test="losses"]').innerText(), /2 messages will be lost/)

@@ -11,13 +11,13 @@ module.exports = async ({visit, cluster}) => {
   await node(visitor, cluster)
 
   await visitor.open('/counter')
-  const before = await visitor.figure('published')
+  const before = await visitor.stat('published')
   const rate = page.locator('[data-test="rate"]')
   await until('messages a second are counted', async () => {
     await cluster.publish(cluster.first, 'orders', 'tick')
     return Number(await rate.innerText()) > 0
   })
-  assert.ok((await visitor.figure('published')) > before)
+  assert.ok((await visitor.stat('published')) > before)
 
   for (const path of ['/counter', '/topics/orders', '/topics/orders/billing', `/nodes/${cluster.first}`]) {
     await visitor.open(path)

@@ -54,7 +54,7 @@ module.exports = async ({visit, cluster}) => {
 
   visitor.allow(/404/)
   await visitor.open(`/topics/${TOPIC}`, 404)
-  assert.match(await page.locator('[data-test="no-such-topic"]').innerText(), /There is no topic of this name/)
+  assert.match(await page.locator('[data-test="no-such-topic"]').innerText(), /No topic of this name exists/)
   await visitor.open('/topics/orders/nobody', 404)
   await page.locator('[data-test="no-such-channel"]').waitFor()
 }

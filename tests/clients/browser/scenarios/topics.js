@@ -12,7 +12,7 @@ module.exports = async ({visit, cluster}) => {
   await visitor.open('/')
 
   const waiting = async () => Number((await visitor.cell('topics', 'orders', 'waiting')).replace(/\D/g, ''))
-  const before = await visitor.figure('waiting')
+  const before = await visitor.stat('waiting')
   const ofOrders = await waiting()
   await cluster.publish(cluster.first, 'orders', ...Array(7).fill('one more'))
   // Once in each of its two channels.
@@ -26,7 +26,7 @@ module.exports = async ({visit, cluster}) => {
   await until('the search finds the topic by its channel', async () => (await visitor.rows('topics')).join() === 'orders')
   await until('the address has the search', () => new URL(page.url()).searchParams.get('q') === 'BILL')
   await search.fill('nothing like that')
-  await page.getByText('Nothing here matches').waitFor()
+  await page.getByText('No rows match').waitFor()
   await page.locator('#topics tbody a[data-soft]').click()
   await until('all are back', async () => (await visitor.rows('topics')).length > 3)
 

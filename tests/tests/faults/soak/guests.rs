@@ -1,4 +1,4 @@
-//! Clients that come and go: readers of ephemeral channels, and a topic that lives only while somebody listens.
+//! Clients that come and go: readers of ephemeral channels, and a topic that exists only while it has a subscriber.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub(super) fn chat(address: SocketAddr, ledger: &Ledger) {
     }
 }
 
-/// Takes what comes, until `stay` is over or nsqd has closed.
+/// Takes messages until `stay` is over or nsqd has closed.
 fn read_for(client: &mut RawClient, stay: Duration, ledger: &Ledger, finishes: bool) {
     let end = Instant::now() + stay;
     while ledger.is_consuming() && Instant::now() < end {

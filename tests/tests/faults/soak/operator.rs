@@ -1,4 +1,4 @@
-//! Somebody at the HTTP API: looks, and makes, pauses, empties and deletes what is not in the books.
+//! Someone at the HTTP API: looks, and makes, pauses, empties and deletes what is not in the books.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::ledger::Ledger;
 /// Between two requests.
 const PAUSE: Duration = Duration::from_millis(150);
 
-/// What is asked, again and again, in any order. Those that change something concern a channel that nobody reads, and a
-/// topic of its own.
+/// The requests, repeated in any order. Those that change something concern a channel without a reader, and a separate
+/// topic.
 const REQUESTS: [(&str, &str); 16] = [
     ("GET", "/stats?format=json"),
     ("GET", "/stats"),

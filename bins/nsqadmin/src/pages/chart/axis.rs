@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::pages::figures::Unit;
+use crate::pages::format::Unit;
 
 /// The upward axis: from zero to `step * steps`.
 #[derive(Debug, Clone, Copy, PartialEq)]

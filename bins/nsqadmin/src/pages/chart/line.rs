@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::axis::{ValueAxis, ratio, time_ticks};
 use super::{Point, area, clean, path, tenth, thinned};
-use crate::pages::figures::Unit;
+use crate::pages::format::Unit;
 
 /// One line of a chart. The style sheet gives the n-th its colour and its dashes.
 #[derive(Debug, Clone)]
@@ -24,6 +24,16 @@ impl Series {
     }
 }
 
+/// Something that happened, as a mark across the chart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Moment {
+    /// Unix seconds.
+    pub(crate) at: i64,
+    /// `bad`, `warn`, `good` or `info`.
+    pub(crate) class: &'static str,
+    pub(crate) text: String,
+}
+
 /// What to draw. `from` and `to` are Unix seconds; points outside are left out.
 #[derive(Debug)]
 pub(crate) struct Chart<'a> {
@@ -35,6 +45,8 @@ pub(crate) struct Chart<'a> {
     pub(crate) from: i64,
     pub(crate) to: i64,
     pub(crate) zone: &'a TimeZone,
+    /// What happened meanwhile.
+    pub(crate) moments: &'a [Moment],
 }
 
 impl Chart<'_> {
@@ -78,7 +90,7 @@ impl Chart<'_> {
                     }
                 }
                 @if is_empty {
-                    p.chart-empty { "Nothing measured in this time yet." }
+                    p.chart-empty { "No measurements in this time span yet." }
                 } @else {
                     (self.plot(&series, axis))
                 }
@@ -94,7 +106,7 @@ impl Chart<'_> {
                 div.chart-y aria-hidden="true" {
                     @for value in axis.ticks_downwards() { span { (self.unit.short(value)) } }
                 }
-                svg.chart-svg role="img" aria-label=(self.sentence(series)) width="100%" height=(HEIGHT + LABELS)
+                svg.chart-svg role="img" tabindex="0" aria-label=(self.sentence(series)) width="100%" height=(HEIGHT + LABELS)
                     data-from=(self.from) data-to=(self.to) data-top=(axis.top()) data-unit=(unit_name(self.unit)) data-offset=(self.offset_seconds()) {
                     @for step in 0..=axis.steps {
                         @let y = tenth(HEIGHT * ratio(i64::from(step), i64::from(axis.steps)));
@@ -116,6 +128,14 @@ impl Chart<'_> {
                         line.tick x1=(x) x2=(x) y1=(HEIGHT) y2=(HEIGHT + 4.0) {}
                         @if tick.across > 0.03 && tick.across < 0.97 {
                             text.chart-x x=(x) y=(HEIGHT + 15.0) text-anchor="middle" aria-hidden="true" { (tick.label) }
+                        }
+                    }
+                    @for moment in self.moments.iter().filter(|moment| length > 0 && (self.from..=self.to).contains(&moment.at)) {
+                        @let x = format!("{}%", tenth(ratio(moment.at - self.from, length) * 100.0));
+                        g.moment.(moment.class) data-at=(moment.at) data-text=(moment.text) {
+                            title { (moment.text) }
+                            line x1=(x) x2=(x) y1="0" y2=(HEIGHT) {}
+                            circle cx=(x) cy="0" r="3.5" {}
                         }
                     }
                     @if length > 0 { line.hover-line.hidden x1="0" x2="0" y1="0" y2=(HEIGHT) {} }
@@ -140,7 +160,7 @@ impl Chart<'_> {
         Timestamp::from_second(self.to).map_or(0, |at| self.zone.to_offset(at).seconds())
     }
 
-    /// The chart for somebody who does not see it.
+    /// The chart in words, for screen readers.
     fn sentence(&self, series: &[(&str, Vec<Point>)]) -> String {
         let mut out = format!("{}.", self.title);
         for (label, points) in series {
@@ -197,7 +217,7 @@ const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 140.0;
 /// Room for the times below it.
 const LABELS: f64 = 20.0;
-/// More points than pixels help nobody.
+/// There is no use in more points than pixels.
 const MOST_POINTS: usize = 400;
 /// Colours (with dashes) the style sheet knows.
 const COLOURS: usize = 6;

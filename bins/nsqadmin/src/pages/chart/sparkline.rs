@@ -4,11 +4,11 @@ use maud::{Markup, html};
 
 use super::axis::ratio;
 use super::{Point, area, clean, path, thinned};
-use crate::pages::figures::Unit;
+use crate::pages::format::Unit;
 
-/// The course of one number. From zero up; scaled to its own highest value.
+/// The trend of one number. From zero up; scaled to its own highest value.
 ///
-/// `name` says what it is to somebody who does not see it: `depth`, `messages`.
+/// `name` is for screen readers: `depth`, `messages`.
 pub(crate) fn sparkline(points: &[Point], unit: Unit, name: &str) -> Markup {
     let points = thinned(&clean(points), MOST_POINTS);
     let measured: Vec<f64> = points.iter().filter_map(|point| point.value).collect();

@@ -2,7 +2,7 @@ use jiff::tz::{TimeZone, offset};
 
 use super::axis::{ValueAxis, time_ticks};
 use super::*;
-use crate::pages::figures::Unit;
+use crate::pages::format::Unit;
 
 fn points(values: &[Option<f64>]) -> Vec<Point> {
     let at = |index: usize| 1_000 + 10 * i64::try_from(index).unwrap();
@@ -24,6 +24,7 @@ fn chart(series: Vec<Series>) -> String {
         series,
         from: 1_000,
         to: 1_100,
+        moments: &[],
         zone: &TimeZone::UTC,
     };
     chart.render().into_string()
@@ -158,7 +159,7 @@ fn a_chart_without_values_says_so() {
         vec![Series::new("a", points(&[None, None]))],
     ] {
         let html = chart(series);
-        assert!(html.contains("Nothing measured"), "{html}");
+        assert!(html.contains("No measurements"), "{html}");
     }
 }
 
@@ -177,7 +178,7 @@ fn no_value_breaks_a_chart() {
             value: Some(1.0),
         }],
     )]);
-    assert!(html.contains("Nothing measured"));
+    assert!(html.contains("No measurements"));
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! What a deed would cost at this moment.
+//! What an action would cost at this moment.
 
 use maud::{Markup, html};
 
-use super::{Deed, Place};
+use super::{Action, Place};
 use crate::cluster::{Channel, Overview, Topic};
-use crate::pages::figures;
+use crate::pages::format;
 use crate::pages::state::{consumers, messages};
 
 /// Messages that would be gone, consumers that would be cut off, and where.
@@ -16,14 +16,14 @@ pub(super) struct Losses {
     consumers: i64,
     channels: Vec<String>,
     nodes: Vec<String>,
-    /// Whether the deed destroys anything: else only where it takes place is said.
+    /// Whether the action destroys anything: else only where it takes place is said.
     destroys: bool,
     /// Nodes that did not answer, and why: what they have is not in the numbers.
     silent: Vec<String>,
 }
 
 impl Losses {
-    pub(super) fn of(deed: &Deed, overview: &Overview) -> Self {
+    pub(super) fn of(action: &Action, overview: &Overview) -> Self {
         let mut losses = Self {
             silent: overview
                 .nodes
@@ -33,14 +33,14 @@ impl Losses {
                 .collect(),
             ..Self::default()
         };
-        match deed {
-            Deed::CreateTopic | Deed::CreateChannel { .. } => losses.silent.clear(),
-            Deed::Pause(place) | Deed::Unpause(place) => {
+        match action {
+            Action::CreateTopic | Action::CreateChannel { .. } => losses.silent.clear(),
+            Action::Pause(place) | Action::Unpause(place) => {
                 for part in parts(overview, place) {
                     losses.nodes.push(part.node.to_string());
                 }
             }
-            Deed::Empty(place) => {
+            Action::Empty(place) => {
                 losses.destroys = true;
                 for part in parts(overview, place) {
                     losses.nodes.push(part.node.to_string());
@@ -54,7 +54,7 @@ impl Losses {
                     }
                 }
             }
-            Deed::Delete(place) => {
+            Action::Delete(place) => {
                 losses.destroys = true;
                 for part in parts(overview, place) {
                     losses.nodes.push(part.node.to_string());
@@ -70,7 +70,7 @@ impl Losses {
                     }
                 }
             }
-            Deed::Tombstone { topic, node } => {
+            Action::Tombstone { topic, node } => {
                 losses.destroys = true;
                 let place = Place {
                     topic: topic.clone(),
@@ -103,18 +103,18 @@ impl Losses {
             @if self.destroys {
                 ul.losses data-test="losses" data-messages=(self.messages()) {
                     @if self.messages() == 0 {
-                        li { "No messages would be lost as of now." }
+                        li { "No messages would be lost." }
                     } @else {
                         li { strong { (messages(self.messages())) } " will be lost: "
                             @for (index, (count, word)) in parts.iter().enumerate() {
-                                @if index > 0 { ", " } (figures::grouped_signed(*count)) " " (word)
+                                @if index > 0 { ", " } (format::grouped_signed(*count)) " " (word)
                             }
                             "."
                         }
                     }
-                    @if self.consumers > 0 { li { strong { (consumers(self.consumers)) } " will be cut off." } }
+                    @if self.consumers > 0 { li { strong { (consumers(self.consumers)) } " will be disconnected." } }
                     @if !self.channels.is_empty() {
-                        li { (figures::counted(length(&self.channels), "channel", "channels")) " will be gone: " (few(&self.channels)) "." }
+                        li { (format::counted(length(&self.channels), "channel", "channels")) " will be deleted: " (few(&self.channels)) "." }
                     }
                     (self.places())
                 }
@@ -127,10 +127,10 @@ impl Losses {
     fn places(&self) -> Markup {
         html! {
             @if !self.nodes.is_empty() {
-                li { "On " (figures::counted(length(&self.nodes), "node", "nodes")) ": " (few(&self.nodes)) "." }
+                li { "On " (format::counted(length(&self.nodes), "node", "nodes")) ": " (few(&self.nodes)) "." }
             }
             @if !self.silent.is_empty() {
-                li.loud-warn data-test="silent" { "Nodes that do not answer now: " (few(&self.silent)) ". What they have is not in these numbers." }
+                li.loud-warn data-test="silent" { "Nodes that are not responding: " (few(&self.silent)) ". Their messages are missing from these numbers." }
             }
         }
     }

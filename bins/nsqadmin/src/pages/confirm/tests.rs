@@ -38,15 +38,16 @@ fn overview() -> Overview {
         topics: vec![Arc::new(Topic::of_many("t", parts))],
         inactive_topics: Vec::new(),
         warnings: Warnings::default(),
+        unregistered: None,
     }
 }
 
-fn deed(action: &str, channel: Option<&str>, node: Option<&str>) -> Deed {
-    Deed::parse(action, Some("t"), channel, node).expect("a deed")
+fn parsed(action: &str, channel: Option<&str>, node: Option<&str>) -> Action {
+    Action::parse(action, Some("t"), channel, node).expect("an action")
 }
 
-fn text(deed: &Deed) -> String {
-    Losses::of(deed, &overview()).render().into_string()
+fn text(action: &Action) -> String {
+    Losses::of(action, &overview()).render().into_string()
 }
 
 #[test]
@@ -57,56 +58,59 @@ fn what_would_be_lost_is_counted_where_it_is() {
         ("empty", Some("c"), None, 156),
         ("empty", Some("c"), Some("a:1"), 103),
         ("delete", Some("c"), None, 156),
-        // Nobody deletes on one node alone.
+        // A topic is never deleted on one node alone.
         ("delete", Some("c"), Some("a:1"), 156),
         ("delete", None, None, 174),
         ("tombstone", None, Some("b:1"), 58),
         ("pause", Some("c"), None, 0),
         ("delete", Some("unknown"), None, 0),
     ] {
-        let losses = Losses::of(&deed(action, channel, node), &overview());
+        let losses = Losses::of(&parsed(action, channel, node), &overview());
         assert_eq!(losses.messages(), messages, "{action} {channel:?} {node:?}");
     }
 }
 
 #[test]
 fn the_words_name_nodes_channels_and_consumers() {
-    let words = text(&deed("delete", None, None));
+    let words = text(&parsed("delete", None, None));
     for word in [
         "174 messages",
         "165 waiting",
         "9 consumers",
-        "2 channels will be gone: c, d",
+        "2 channels will be deleted: c, d",
         "2 nodes: a:1, b:1",
     ] {
         assert!(words.contains(word), "{word}: {words}");
     }
-    let words = text(&deed("empty", Some("c"), None));
+    let words = text(&parsed("empty", Some("c"), None));
     assert!(!words.contains("cut off"), "{words}");
-    assert!(text(&deed("pause", Some("d"), None)).contains("On 1 node: a:1"));
+    assert!(text(&parsed("pause", Some("d"), None)).contains("On 1 node: a:1"));
 }
 
 #[test]
 fn a_name_is_typed_only_where_something_would_be_lost() {
     let overview = overview();
-    assert_eq!(deed("delete", None, None).has_to_type(&overview), Some("t"));
     assert_eq!(
-        deed("empty", Some("c"), None).has_to_type(&overview),
-        Some("c")
-    );
-    assert_eq!(
-        deed("tombstone", None, Some("a:1")).has_to_type(&overview),
+        parsed("delete", None, None).has_to_type(&overview),
         Some("t")
     );
     assert_eq!(
-        deed("empty", Some("unknown"), None).has_to_type(&overview),
+        parsed("empty", Some("c"), None).has_to_type(&overview),
+        Some("c")
+    );
+    assert_eq!(
+        parsed("tombstone", None, Some("a:1")).has_to_type(&overview),
+        Some("t")
+    );
+    assert_eq!(
+        parsed("empty", Some("unknown"), None).has_to_type(&overview),
         None
     );
-    assert_eq!(deed("pause", None, None).has_to_type(&overview), None);
+    assert_eq!(parsed("pause", None, None).has_to_type(&overview), None);
 }
 
 #[test]
-fn only_known_actions_are_deeds() {
+fn unknown_actions_are_refused() {
     for (action, topic, channel, node) in [
         ("", Some("t"), None, None),
         ("burn", Some("t"), None, None),
@@ -116,10 +120,14 @@ fn only_known_actions_are_deeds() {
         ("tombstone", Some("t"), Some("c"), Some("a:1")),
         ("create-channel", Some("t"), Some("c"), None),
     ] {
-        assert_eq!(Deed::parse(action, topic, channel, node), None, "{action}");
+        assert_eq!(
+            Action::parse(action, topic, channel, node),
+            None,
+            "{action}"
+        );
     }
     assert_eq!(
-        Deed::parse("create", None, None, None),
-        Some(Deed::CreateTopic)
+        Action::parse("create", None, None, None),
+        Some(Action::CreateTopic)
     );
 }

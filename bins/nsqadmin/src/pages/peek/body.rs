@@ -1,14 +1,72 @@
-//! A message's body for the eyes: JSON laid out, text as it is, anything else in hexadecimal.
+//! A message's body as it is shown: JSON laid out, text as it is, anything else in hexadecimal.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, html};
 
-use crate::pages::{figures, widgets};
+use crate::pages::{format, widgets};
 
 /// The bytes of what nsqd sent; `None` when that is no base64.
 pub(crate) fn decode(body: &str) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
+}
+
+/// The beginning of a body in one line.
+pub(crate) fn preview(bytes: Option<&[u8]>) -> String {
+    let beginning = bytes.unwrap_or_default();
+    let beginning = &beginning[..beginning.len().min(PREVIEW_BYTES)];
+    if let Some(text) = text(beginning, true) {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    } else {
+        let bytes = beginning.iter().take(24).map(|byte| format!("{byte:02x}"));
+        bytes.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// Laid-out JSON with its keys, strings and other values told apart.
+fn coloured(json: &str) -> Markup {
+    let mut rest = json;
+    let mut parts: Vec<(&str, &str)> = Vec::new();
+    while let Some(first) = rest.chars().next() {
+        let (class, length) = match first {
+            '"' => {
+                let length = string_length(rest);
+                let is_key = rest[length..].starts_with(": ");
+                (if is_key { "json-key" } else { "json-string" }, length)
+            }
+            '-' | '0'..='9' | 't' | 'f' | 'n' => {
+                let end = rest.find([',', '\n', '}', ']', ' ']).unwrap_or(rest.len());
+                ("json-value", end.max(first.len_utf8()))
+            }
+            _ => {
+                let end = rest
+                    .find(|c: char| c == '"' || c == '-' || c.is_ascii_alphanumeric())
+                    .unwrap_or(rest.len());
+                ("", end.max(first.len_utf8()))
+            }
+        };
+        let (part, after) = rest.split_at(length);
+        parts.push((class, part));
+        rest = after;
+    }
+    html! {
+        @for (class, part) in parts {
+            @if class.is_empty() { (part) } @else { span class=(class) { (part) } }
+        }
+    }
+}
+
+/// How long the string literal is that `text` begins with.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (index, c) in text.char_indices().skip(1) {
+        match (escaped, c) {
+            (false, '\\') => escaped = true,
+            (false, '"') => return index + 1,
+            _ => escaped = false,
+        }
+    }
+    text.len()
 }
 
 /// How a body is shown.
@@ -22,7 +80,7 @@ enum Shown {
 /// The body, and what is left out of it.
 pub(crate) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
     let Some(bytes) = bytes else {
-        return html! { p.muted { "nsqd sent this body in a form that cannot be read." } };
+        return html! { p.muted { "The body that nsqd sent cannot be decoded." } };
     };
     if bytes.is_empty() {
         return html! { p.muted { "(empty body)" } };
@@ -34,22 +92,29 @@ pub(crate) fn show(bytes: Option<&[u8]>, size: u64, truncated: bool) -> Markup {
     };
     let shown = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let dumped = u64::try_from(MOST_HEX_BYTES).unwrap_or(u64::MAX);
+    let marked = |text: &str| {
+        if kind == "JSON" && text.len() <= MOST_COLOURED_BYTES {
+            coloured(text)
+        } else {
+            html! { (text) }
+        }
+    };
     html! {
         @if let Some((first, lines)) = beginning(&text) {
-            details.fold { summary { "All " (lines) " lines" } pre class=(class) tabindex="0" data-kind=(kind) { (text) } }
-            pre class=(class) data-test="beginning" { (first) }
+            details.fold { summary { "All " (lines) " lines" } pre class=(class) tabindex="0" data-kind=(kind) { (marked(&text)) } }
+            pre class=(class) data-test="beginning" { (marked(first)) }
         } @else {
-            pre class=(class) tabindex="0" data-kind=(kind) { (text) }
+            pre class=(class) tabindex="0" data-kind=(kind) { (marked(&text)) }
         }
         div.message-head {
             span { "Shown as " (kind) }
             @if truncated || shown < size {
                 span.loud-warn data-test="truncated" {
-                    "Cut off: the first " (figures::grouped(shown)) " of " (figures::grouped(size)) " bytes"
+                    "Cut off: the first " (format::grouped(shown)) " of " (format::grouped(size)) " bytes"
                 }
             }
             @if class == "body hex" && shown > dumped {
-                span { "the first " (figures::grouped(dumped)) " bytes of what was fetched" }
+                span { "the first " (format::grouped(dumped)) " bytes of what was fetched" }
             }
             (widgets::copy(&text, "Copy"))
         }
@@ -189,6 +254,11 @@ const MOST_HEX_BYTES: usize = 4096;
 /// Indentation may not multiply a body without end.
 const MOST_PRETTY_BYTES: usize = 1 << 20;
 
+/// Bytes of a body in its row.
+const PREVIEW_BYTES: usize = 160;
+/// A longer body is not worth a span for each of its values.
+const MOST_COLOURED_BYTES: usize = 32 << 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,12 +354,44 @@ mod tests {
         assert!(
             show(None, 10, false)
                 .into_string()
-                .contains("cannot be read")
+                .contains("cannot be decoded")
         );
         assert!(
             show(Some(b""), 0, false)
                 .into_string()
                 .contains("empty body")
         );
+    }
+
+    #[test]
+    fn json_is_coloured_and_unchanged() {
+        let json = "{\n  \"a\": [\n    -1.5,\n    \"x\\\"<b>\",\n    true\n  ]\n}";
+        let html = coloured(json).into_string();
+        assert!(
+            html.contains(r#"<span class="json-key">&quot;a&quot;</span>: ["#),
+            "{html}"
+        );
+        assert!(
+            html.contains(r#"<span class="json-value">-1.5</span>"#),
+            "{html}"
+        );
+        let plain = html
+            .split('<')
+            .map(|part| part.split_once('>').map_or(part, |(_, text)| text))
+            .collect::<String>();
+        let plain = plain
+            .replace("&quot;", "\"")
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&");
+        assert_eq!(plain, json);
+    }
+
+    #[test]
+    fn a_preview_is_one_short_line() {
+        assert_eq!(preview(Some(b"a\n  b")), "a b");
+        assert_eq!(preview(Some(&[0, 255])), "00 ff");
+        assert!(preview(Some(&[b'x'; 5000])).len() <= PREVIEW_BYTES);
+        assert_eq!(preview(None), "");
     }
 }

@@ -17,97 +17,72 @@ fn ids(marks: &[Mark]) -> Vec<&str> {
     marks.iter().map(|mark| mark.id).collect()
 }
 
-fn depths(values: impl Iterator<Item = f32>) -> Course {
-    Course {
-        depth: values.map(Some).collect(),
-        ..Course::default()
+fn state(condition: Condition, severity: Severity) -> ChannelState {
+    ChannelState {
+        condition,
+        severity,
+        since: 0,
+        began_before: false,
+        nodes: (1, 1),
+        rates: Some((12.0, 2.5)),
+        oldest_age: Some(1_200_000),
+        drains_in: None,
+        timeouts: None,
+        requeued_share: None,
+        missing: Vec::new(),
     }
 }
 
 #[test]
-fn a_channel_without_consumers_is_worse_when_messages_wait() {
-    let calm = Course::default();
-    assert_eq!(
-        of_channel(&channel(0, 0), &calm)[0].severity,
-        Severity::Warn
-    );
-    assert_eq!(of_channel(&channel(5, 0), &calm)[0].severity, Severity::Bad);
-    assert!(of_channel(&channel(5, 1), &calm).is_empty());
+fn a_channel_that_was_just_created_is_judged_by_its_numbers() {
+    assert_eq!(of_channel(&channel(0, 0), None)[0].severity, Severity::Idle);
+    assert_eq!(of_channel(&channel(5, 0), None)[0].severity, Severity::Bad);
+    assert!(of_channel(&channel(5, 1), None).is_empty());
 }
 
 #[test]
-fn consumers_that_take_nothing_are_told_from_busy_ones() {
-    let mut stuck = channel(5, 2);
-    stuck.in_flight_count = 0;
-    let marks = of_channel(&stuck, &Course::default());
-    assert_eq!(
-        (marks[0].id, marks[0].word.as_str()),
-        ("ready-zero", "RDY 0?")
-    );
-    stuck.clients = List::from(vec![Client::default()]);
-    assert_eq!(of_channel(&stuck, &Course::default())[0].word, "RDY 0");
-    let busy = Course {
-        finishes: Some(10.0),
-        ..Course::default()
-    };
-    assert!(of_channel(&stuck, &busy).is_empty());
-    let young = Course {
-        is_young: true,
-        ..Course::default()
-    };
-    assert!(of_channel(&stuck, &young).is_empty());
+fn every_condition_but_fine_has_a_mark_of_its_own() {
+    let mut seen = std::collections::HashSet::new();
+    for condition in [
+        Condition::Idle,
+        Condition::CatchingUp,
+        Condition::Backlog,
+        Condition::FallingBehind,
+        Condition::Slow,
+        Condition::Stuck,
+        Condition::NotTaking,
+        Condition::NoConsumers,
+    ] {
+        let marks = of_channel(&channel(5, 1), Some(&state(condition, Severity::Warn)));
+        assert_eq!(marks.len(), 1, "{condition:?}: {marks:?}");
+        assert!(seen.insert(marks[0].id), "{condition:?}");
+    }
+    let fine = state(Condition::Fine, Severity::Fine);
+    assert!(of_channel(&channel(5, 1), Some(&fine)).is_empty());
 }
 
 #[test]
-fn a_rising_number_is_told_from_a_wavering_one() {
-    assert!(
-        depths((0_u16..60).map(|n| f32::from(n) * 10.0))
-            .growth()
-            .is_some()
-    );
-    assert!(
-        depths((0_u16..60).map(|n| 1000.0 + f32::from(n % 7) * 20.0))
-            .growth()
-            .is_none()
-    );
-    assert!(
-        depths((0_u16..60).map(|n| 600.0 - f32::from(n) * 10.0))
-            .growth()
-            .is_none()
-    );
-    assert!(
-        depths((0_u16..5).map(|n| f32::from(n) * 1000.0))
-            .growth()
-            .is_none()
-    );
-    // A hill that is over.
-    assert!(
-        depths((0..60).map(|n| if n == 50 { 1e6 } else { 1.0 }))
-            .growth()
-            .is_none()
-    );
-    assert!(Course::default().growth().is_none());
-}
-
-#[test]
-fn timeouts_and_requeues_are_marks_only_while_they_happen() {
-    let course = Course {
+fn a_lost_node_timeouts_and_requeues_are_marks_of_their_own() {
+    let troubled = ChannelState {
         timeouts: Some(2.0),
-        requeues: Some(5.0),
-        finishes: Some(5.0),
-        ..Course::default()
+        requeued_share: Some(0.5),
+        missing: vec![("n:1".into(), 11_000)],
+        ..state(Condition::Fine, Severity::Fine)
     };
-    assert_eq!(
-        ids(&of_channel(&channel(0, 1), &course)),
-        ["timeouts", "requeues"]
-    );
-    let course = Course {
-        timeouts: Some(0.0),
-        requeues: Some(0.1),
-        finishes: Some(500.0),
-        ..Course::default()
-    };
-    assert!(of_channel(&channel(0, 1), &course).is_empty());
+    let marks = of_channel(&channel(0, 1), Some(&troubled));
+    assert_eq!(ids(&marks), ["node-lost", "timeouts", "requeues"]);
+    assert_eq!(marks[0].severity, Severity::Bad);
+    assert!(marks[0].why.contains("11,000 messages waited there"));
+}
+
+#[test]
+fn consumers_that_are_not_ready_are_told_by_their_ready_count() {
+    let mut stuck = channel(5, 2);
+    let not_taking = state(Condition::NotTaking, Severity::Bad);
+    let word = |channel: &Channel| of_channel(channel, Some(&not_taking))[0].word.clone();
+    assert_eq!(word(&stuck), "not taking messages");
+    stuck.clients = List::from(vec![Client::default()]);
+    assert_eq!(word(&stuck), "not taking messages (RDY 0)");
 }
 
 #[test]
@@ -120,7 +95,7 @@ fn half_a_pause_is_not_a_pause() {
             ..Channel::default()
         }));
     }
-    let marks = of_channel(&sum, &Course::default());
+    let marks = of_channel(&sum, None);
     assert_eq!(
         (marks[0].id, marks[0].word.as_str()),
         ("partly-paused", "paused on 1 of 3")
@@ -144,9 +119,15 @@ fn a_topic_gathers_its_channels_marks() {
         ..Topic::default()
     };
     let topic = Topic::of_many("t", [Arc::new(part)]);
-    let marks = of_topic(&topic, &[Course::default(), Course::default()]);
-    assert_eq!(marks[0].word, "no consumers ×2");
+    let marks = of_topic(&topic, &[None, None]);
+    assert_eq!(marks[0].word, "no consumers");
     assert_eq!(marks[0].severity, Severity::Bad);
+    assert!(marks[0].why.starts_with("In a."), "{}", marks[0].why);
+    // A channel that is idle says nothing of a topic that is not.
+    assert_eq!(marks.len(), 1);
+    let lost = state(Condition::NoConsumers, Severity::Bad);
+    let marks = of_topic(&topic, &[Some(lost.clone()), Some(lost)]);
+    assert_eq!(marks[0].word, "no consumers ×2");
     assert!(marks[0].why.starts_with("In a, b."), "{}", marks[0].why);
     assert_eq!(
         ids(&of_topic(&Topic::of_many("t", []), &[])),
@@ -154,4 +135,6 @@ fn a_topic_gathers_its_channels_marks() {
     );
     assert!(rank(&marks, 5) > rank(&marks, 4));
     assert!(rank(&marks, 0) > rank(&[], i64::MAX));
+    let idle = [idle()];
+    assert!(rank(&idle, 0) < rank(&[], 0));
 }

@@ -80,7 +80,7 @@ fn a_search_finds_all_words_in_any_case() {
         html.contains("&lt;script&gt;") && !html.contains("<script>"),
         "{html}"
     );
-    assert!(html.contains("Nothing here matches"), "{html}");
+    assert!(html.contains("No rows match"), "{html}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How a table is to be shown, as the query says.
+//! How to show a table, from the query.
 
 use std::ops::Range;
 
@@ -164,7 +164,7 @@ impl View {
         self.link(&[("sort", self.sort().unwrap_or_default()), ("order", order)])
     }
 
-    /// What the search form sends besides the search.
+    /// The parameters that the search form sends along with the search.
     pub(super) fn kept_by_search(&self) -> Vec<(String, String)> {
         let mut kept = self.others.clone();
         if let Some(sort) = &self.sort {
@@ -202,7 +202,7 @@ fn kept(query: &Query, prefix: &str) -> Vec<(String, String)> {
             kept.push(format!("{table}{name}"));
         }
     }
-    kept.extend(["t".to_owned(), "look".to_owned()]);
+    kept.extend(["t", "from", "until", "look", "show", "tab"].map(str::to_owned));
     kept.into_iter()
         .filter(|name| !own.contains(name))
         .filter_map(|name| {

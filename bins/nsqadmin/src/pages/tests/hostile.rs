@@ -45,6 +45,7 @@ fn script() -> Script {
     Script {
         stats: stats(),
         peek: peek(),
+        cluster: String::new(),
     }
 }
 
@@ -123,7 +124,7 @@ async fn a_mebibyte_of_bytes_is_shown_in_part_and_said_so() {
         &page[page.len().saturating_sub(9000)..]
     );
     assert!(page.contains("first 4,096 bytes"));
-    assert!(page.contains("cannot be read"));
+    assert!(page.contains("cannot be decoded"));
     assert!(page.len() < 200_000, "{}", page.len());
 }
 
@@ -237,7 +238,7 @@ async fn without_anybody_to_ask_the_page_says_who_was_asked() {
         let answer = get(&admin, path).await;
         assert_eq!(answer.status, 502, "{path}");
         assert!(
-            answer.body.contains("Nobody answers"),
+            answer.body.contains("Not responding"),
             "{path}: {}",
             answer.body
         );

@@ -1,10 +1,13 @@
 //! The families of topics and channels, and of all of them together.
 
+use std::time::Duration;
+
 use nsq_core::latency::{BUCKET_BOUNDS, LatencyBuckets};
 use nsq_core::stats::{ChannelStats, TopicStats, Totals};
 use nsq_daemon::metrics::Exposition;
 use nsq_protocol::TopicName;
 
+use crate::clock;
 use crate::settings::NsqdOptions;
 
 /// The topics and channels with series of their own.
@@ -100,6 +103,15 @@ pub(super) fn write_series(out: &mut Exposition, shown: &Shown<'_>) {
         for (topic, channel) in &shown.channels {
             family.sample(&labels(topic, channel), figure(channel));
         }
+    }
+    let mut family = out.gauge(
+        "nsqd_channel_oldest_message_age_seconds",
+        "Time since the oldest waiting message of the channel was published; 0 when none waits.",
+    );
+    for (topic, channel) in &shown.channels {
+        let age = channel.oldest_published.map_or(0, clock::age_nanos);
+        let age = Duration::from_nanos(age).as_secs_f64();
+        family.sample(&labels(topic, channel), age);
     }
     let mut family = out.histogram(
         "nsqd_channel_publish_to_finish_seconds",

@@ -20,6 +20,7 @@ fn topic(name: &str, channels: &[&str]) -> TopicStats {
         dropped_count: 0,
         damaged_count: 0,
         client_count: 0,
+        oldest_published: None,
         paused: false,
         buckets: None,
         latency: None,

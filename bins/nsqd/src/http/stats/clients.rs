@@ -10,8 +10,9 @@ use nsq_protocol::TopicName;
 use nsq_transport::Compression;
 use nsq_transport::tls::Session;
 
-use crate::client::Client;
-use crate::nsqd::Nsqd;
+use crate::client_table::{ClientTable, Connected};
+use crate::clock;
+use crate::view::{ChannelParts, add_consumer};
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,18 +58,33 @@ struct Members {
 
 impl Clients {
     /// Takes all clients of one channel under one lock of it: there may be thousands.
-    pub(super) fn gather(nsqd: &Nsqd, topic: Option<&str>) -> Clients {
+    pub(super) fn gather(clients: &ClientTable, topic: Option<&str>) -> Clients {
         let mut by_channel: HashMap<ChannelKey, Members> = HashMap::new();
         let mut producers = Vec::new();
-        for client in nsqd.all_clients() {
-            let (connection, channel) = Connection::of(&client, topic);
-            if let Some(cell) = channel {
-                let connections = Vec::new();
-                let members = by_channel.entry(Arc::as_ptr(&cell));
-                let members = members.or_insert(Members { cell, connections });
-                members.connections.push(connection);
-            } else if connection.is_producer {
-                producers.push((connection.id, connection.report));
+        let mut add = |cell: Arc<ChannelCell>, connection| {
+            let members = by_channel.entry(Arc::as_ptr(&cell));
+            let connections = Vec::new();
+            let members = members.or_insert(Members { cell, connections });
+            members.connections.push(connection);
+        };
+        for client in clients.all() {
+            let (connection, mut channels) = Connection::of(&client, topic);
+            let last = channels.pop();
+            for cell in channels {
+                let remote = None;
+                let connection = connection.clone();
+                add(
+                    cell,
+                    Connection {
+                        remote,
+                        ..connection
+                    },
+                );
+            }
+            match last {
+                Some(cell) => add(cell, connection),
+                None if connection.is_producer => producers.push(connection),
+                None => {}
             }
         }
         for members in by_channel.values_mut() {
@@ -77,22 +93,38 @@ impl Clients {
                 .connections
                 .iter()
                 .filter(|member| member.is_producer);
-            producers.extend(publishing.map(|member| (member.id, member.report.clone())));
+            producers.extend(publishing.cloned());
         }
-        producers.sort_by_key(|(id, _)| *id);
-        let producers = producers.into_iter().map(|(_, report)| report).collect();
+        let producers = each_once(producers).map(|connection| connection.report);
         Clients {
             by_channel,
-            producers,
+            producers: producers.collect(),
         }
     }
 
-    /// The clients of this channel, which are given away.
-    pub(super) fn take(&mut self, channel: &Arc<ChannelCell>) -> Vec<ClientReport> {
-        let members = self.by_channel.remove(&Arc::as_ptr(channel));
-        let connections = members.into_iter().flat_map(|members| members.connections);
+    /// The clients of this channel, which are given away: each once, with the sum of its figures in all brokers.
+    pub(super) fn take(&mut self, channel: &ChannelParts) -> Vec<ClientReport> {
+        let members = channel
+            .parts()
+            .filter_map(|cell| self.by_channel.remove(&Arc::as_ptr(cell)));
+        let connections = members.flat_map(|members| members.connections);
+        let connections = each_once(connections.collect());
         connections.map(|connection| connection.report).collect()
     }
+}
+
+/// The connections in the order in which they came, each once. The figures of one that is in several parts of its channel
+/// add up.
+fn each_once(mut connections: Vec<Connection>) -> impl Iterator<Item = Connection> {
+    connections.sort_by_key(|connection| connection.id);
+    connections.dedup_by(|other, first| {
+        let is_same = other.id == first.id;
+        if is_same {
+            add_consumer(&mut first.report.consumer, &other.report.consumer);
+        }
+        is_same
+    });
+    connections.into_iter()
 }
 
 impl Members {
@@ -102,35 +134,42 @@ impl Members {
         self.connections.retain_mut(|connection| {
             let consumer = channel.consumer_stats(connection.id);
             connection.report.consumer = consumer.unwrap_or_default();
+            if let Some(remote) = connection.remote.take() {
+                add_consumer(&mut connection.report.consumer, &remote);
+            }
             consumer.is_some()
         });
     }
 }
 
+#[derive(Clone)]
 struct Connection {
     id: ClientId,
     is_producer: bool,
+    /// Its figures at other nodes of a cluster.
+    remote: Option<ConsumerStats>,
     report: ClientReport,
 }
 
 impl Connection {
-    /// The client as it is, and its channel. With `topic`, only what it published there is shown.
-    fn of(client: &Client, topic: Option<&str>) -> (Connection, Option<Arc<ChannelCell>>) {
+    /// The client as it is, and its channels. With `topic`, only what it published there is shown.
+    fn of(connected: &Connected, topic: Option<&str>) -> (Connection, Vec<Arc<ChannelCell>>) {
+        let client = &connected.client;
         let details = client.details();
         let grants = details.grants.as_ref();
         let report = ClientReport {
             client_id: details.client_id.clone(),
             hostname: details.hostname.clone(),
-            remote_address: client.remote_address.clone(),
+            remote_address: client.remote_address().to_owned(),
             state: client.state_number(),
             consumer: ConsumerStats::default(),
-            connect_ts: client.connect_ts,
-            connected: client.connected.elapsed(),
+            connect_ts: client.connect_ts(),
+            connected: clock::tick().since(client.connected_at()),
             sample_rate: details.sample_rate,
-            tls: details.tls.clone(),
-            compression: details.compression,
+            tls: connected.tls.get().cloned(),
+            compression: connected.compression.get().copied(),
             user_agent: details.user_agent.clone(),
-            authed: grants.is_some_and(|grants| grants.count() > 0),
+            authed: grants.is_some_and(|grants| grants.count > 0),
             auth_identity: grants.map_or(String::new(), |grants| grants.identity.clone()),
             auth_identity_url: grants.map_or(String::new(), |grants| grants.identity_url.clone()),
             topology_zone: details.topology_zone.clone(),
@@ -139,11 +178,12 @@ impl Connection {
         };
         let is_producer = !details.published.is_empty();
         let connection = Connection {
-            id: client.id,
+            id: client.id(),
             is_producer,
+            remote: details.remote.as_ref().map(|remote| remote.stats()),
             report,
         };
-        (connection, details.channel.clone())
+        (connection, details.channels.clone())
     }
 }
 
@@ -161,7 +201,27 @@ fn shown_pub_count(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fixtures::a_consumer;
     use super::*;
+
+    #[test]
+    fn a_client_of_several_parts_is_shown_once_with_the_sum_of_its_figures() {
+        let connection = |id| Connection {
+            id: ClientId(id),
+            is_producer: false,
+            remote: None,
+            report: a_consumer(Duration::ZERO),
+        };
+        let alone = connection(1).report.consumer;
+        let shown: Vec<_> = each_once([2, 1, 3, 2].map(connection).into()).collect();
+        let ids: Vec<_> = shown.iter().map(|connection| connection.id.0).collect();
+        assert_eq!(ids, [1, 2, 3]);
+        assert_eq!(shown[0].report.consumer, alone);
+        let both = shown[1].report.consumer;
+        assert_eq!(both.ready_count, alone.ready_count);
+        assert_eq!(both.message_count, 2 * alone.message_count);
+        assert_eq!(both.in_flight_count, 2 * alone.in_flight_count);
+    }
 
     #[test]
     fn a_client_shows_one_topic_it_published_to() {

@@ -7,7 +7,7 @@ use nsq_core::stats::{ChannelStats, ConsumerStats, TopicStats};
 use nsq_protocol::{ChannelName, TopicName};
 
 use super::clients::ClientReport;
-use super::{ChannelReport, Stats, TopicReport};
+use super::report::{ChannelReport, Stats, TopicReport};
 
 /// What a started nsqd has to tell.
 pub(super) fn nothing() -> Stats {
@@ -49,6 +49,7 @@ pub(super) fn a_topic(topic: &str, channel: &str) -> TopicReport {
         dropped_count: 0,
         damaged_count: 0,
         client_count: 1,
+        oldest_published: None,
         paused: false,
         buckets: None,
         latency: None,

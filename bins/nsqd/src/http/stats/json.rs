@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use nsq_core::latency::LatencySummary;
+use nsq_core::latency::{LatencyBuckets, LatencySummary};
 use nsq_daemon::http::Reply;
 use nsq_daemon::version::VERSION;
 use nsq_transport::Compression;
@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::clients::ClientReport;
 use super::heap_figures::HeapFigures;
-use super::{ChannelReport, Stats, TopicReport};
+use super::report::{ChannelReport, Stats, TopicReport};
+use crate::clock;
 
 pub(super) fn reply(stats: &Stats) -> Reply {
     let topics = stats.topics.as_ref();
@@ -88,6 +89,10 @@ struct ChannelJson<'a> {
     clients: Option<Vec<ClientJson<'a>>>,
     paused: bool,
     e2e_processing_latency: Latency,
+    /// Not in upstream: FINs since nsqd started.
+    finish_count: u64,
+    /// Not in upstream: nanoseconds since the oldest waiting message was published; 0 when none waits.
+    oldest_message_age: u64,
 }
 
 impl<'a> ChannelJson<'a> {
@@ -112,6 +117,8 @@ impl<'a> ChannelJson<'a> {
             clients: clients.map(|clients| clients.iter().map(ClientJson::of).collect()),
             paused: stats.paused,
             e2e_processing_latency: Latency::of(stats.latency.as_ref()),
+            finish_count: stats.buckets.as_ref().map_or(0, LatencyBuckets::count),
+            oldest_message_age: stats.oldest_published.map_or(0, clock::age_nanos),
         }
     }
 }
@@ -305,7 +312,8 @@ mod tests {
              \"authed\":true,\"auth_identity\":\"who\",\"auth_identity_url\":\"http://who\",\
              \"topology_zone\":\"zone\",\"topology_region\":\"region\",\"tls\":false,\"tls_cipher_suite\":\"\",\
              \"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\"tls_negotiated_protocol_is_mutual\":false}],\
-             \"paused\":false,\"e2e_processing_latency\":{\"count\":0,\"percentiles\":null}}],\
+             \"paused\":false,\"e2e_processing_latency\":{\"count\":0,\"percentiles\":null},\
+             \"finish_count\":0,\"oldest_message_age\":0}],\
              \"depth\":1,\"backend_depth\":2,\"message_count\":3,\"message_bytes\":4,\"paused\":false,\
              \"e2e_processing_latency\":{\"count\":0,\"percentiles\":null}}],\
              \"producers\":[{\"client_id\":\"id\",\"hostname\":\"host\",\"version\":\"V2\",\
@@ -331,7 +339,7 @@ mod tests {
         assert!(
             text.contains(
                 "\"paused\":false,\"e2e_processing_latency\":{\"count\":13,\"percentiles\":\
-                 [{\"quantile\":1,\"value\":1500001},{\"quantile\":0.95,\"value\":0}]}}],"
+                 [{\"quantile\":1,\"value\":1500001},{\"quantile\":0.95,\"value\":0}]},\"finish_count\":0,"
             ),
             "{text}"
         );

@@ -12,7 +12,7 @@ use nsq_daemon::go_duration::GoDuration;
 use nsq_daemon::version;
 
 use super::clients::ClientReport;
-use super::{ChannelReport, Stats, TopicReport};
+use super::report::{ChannelReport, Stats, TopicReport};
 
 pub(super) fn render(stats: &Stats) -> String {
     let mut text = String::with_capacity(1024);

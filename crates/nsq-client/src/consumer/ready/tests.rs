@@ -226,7 +226,7 @@ proptest! {
                 prop_assert_eq!(ready.count(*id), *count);
             }
             if shared_out {
-                // Nobody who could have something has nothing while there is something left.
+                // No one who could have something has nothing while there is something left.
                 let is_starved = told.values().any(|&(count, max)| count == 0 && max > 0);
                 prop_assert!(!is_starved || sum == ready.max_in_flight());
             }

@@ -1,16 +1,16 @@
 //! What limits a channel: pauses, samples, bounds, and being emptied.
 
 use crate::error::{NotInFlight, SubscribeError};
-use crate::testing::{ALICE, BOB, House, MSG_TIMEOUT, PLENTY, SECOND, counts, finish_all};
+use crate::testing::{ALICE, BOB, MSG_TIMEOUT, PLENTY, SECOND, TestBroker, counts, finish_all};
 
 #[test]
 fn a_paused_channel_delivers_nothing_but_all_else_goes_on() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 3);
     house.publish("t", &["a", "b"]);
     let got = house.take(&cell, ALICE);
-    house.ring(|wakes| cell.lock().set_paused(true, wakes));
+    cell.lock().set_paused(true);
     house.publish("t", &["c"]);
     assert!(house.take(&cell, ALICE).is_empty());
     cell.lock().finish(ALICE, got[0].id, house.now).unwrap();
@@ -19,20 +19,20 @@ fn a_paused_channel_delivers_nothing_but_all_else_goes_on() {
     assert_eq!(counts(&cell.lock()), (2, 0, 0));
     assert_eq!(house.bells.take_all(), [] as [crate::ClientId; 0]);
 
-    house.ring(|wakes| cell.lock().set_paused(false, wakes));
+    cell.lock().set_paused(false);
     assert_eq!(house.bells.take_all(), [ALICE], "it asked in vain before");
     assert_eq!(house.take(&cell, ALICE).len(), 2);
 }
 
 #[test]
 fn emptying_forgets_all_and_gives_clients_their_room_back() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a", "b", "c"]);
     house.publish_deferred("t", "d", SECOND);
     let held = house.take_one(&cell, ALICE);
-    house.ring(|wakes| cell.lock().empty(wakes));
+    cell.lock().empty();
     assert_eq!(counts(&cell.lock()), (0, 0, 0));
     assert_eq!(house.bells.take_all(), [ALICE]);
     let late = cell.lock().finish(ALICE, held.id, house.now);
@@ -50,14 +50,14 @@ fn emptying_forgets_all_and_gives_clients_their_room_back() {
 
 #[test]
 fn an_emptied_channel_stays_empty_over_a_restart() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a", "b"]);
     house.publish_deferred("t", "d", SECOND);
     let held = house.take_one(&cell, ALICE);
     house.requeue(&cell, ALICE, held.id, SECOND).unwrap();
-    house.ring(|wakes| cell.lock().empty(wakes));
+    cell.lock().empty();
     house.kill();
     assert_eq!(counts(&house.channel("t", "c").lock()), (0, 0, 0));
     house.restart();
@@ -66,7 +66,7 @@ fn an_emptied_channel_stays_empty_over_a_restart() {
 
 #[test]
 fn in_an_ephemeral_channel_the_oldest_give_way() {
-    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 3);
     let cell = house.channel("t", "c#ephemeral");
     house.subscribe(&cell, ALICE, 2);
     house.publish("t", &["a", "b", "c", "d", "e"]);
@@ -77,7 +77,7 @@ fn in_an_ephemeral_channel_the_oldest_give_way() {
 
 #[test]
 fn without_a_memory_queue_an_ephemeral_channel_still_serves_those_who_wait() {
-    let house = House::with(|settings| settings.mem_queue_size = 0);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 0);
     let cell = house.channel("t", "c#ephemeral");
     house.publish("t", &["lost"]);
     house.topic("t").maintain(house.now);
@@ -95,7 +95,7 @@ fn without_a_memory_queue_an_ephemeral_channel_still_serves_those_who_wait() {
 
 #[test]
 fn in_an_ephemeral_channel_the_requeued_give_way_first() {
-    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 3);
     let cell = house.channel("t", "c#ephemeral");
     house.subscribe(&cell, ALICE, 2);
     house.publish("t", &["a", "b", "c", "d", "e"]);
@@ -119,7 +119,7 @@ fn in_an_ephemeral_channel_the_requeued_give_way_first() {
 
 #[test]
 fn what_comes_back_by_timeouts_to_an_ephemeral_channel_is_bounded_too() {
-    let mut house = House::with(|settings| settings.mem_queue_size = 10);
+    let mut house = TestBroker::with(|settings| settings.mem_queue_size = 10);
     let cell = house.channel("t", "c#ephemeral");
     house.subscribe(&cell, ALICE, 100);
     house.publish_numbered("t", "m", 100);
@@ -129,12 +129,16 @@ fn what_comes_back_by_timeouts_to_an_ephemeral_channel_is_bounded_too() {
     house.handle_timeout(&cell);
     let stats = cell.lock().stats(10);
     assert_eq!((stats.dropped_count, stats.depth), (90, 10));
-    assert_eq!(cell.lock().main.marks.floor(), 90, "their memory is free");
+    assert_eq!(
+        cell.lock().shared().main_floor(),
+        90,
+        "their memory is free"
+    );
 }
 
 #[test]
 fn an_ephemeral_channel_holds_back_no_more_than_its_bound() {
-    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 3);
     let cell = house.channel("t", "c#ephemeral");
     for _ in 0..10 {
         house.publish_deferred("t", "d", SECOND);
@@ -155,7 +159,7 @@ fn an_ephemeral_channel_holds_back_no_more_than_its_bound() {
 
 #[test]
 fn an_ephemeral_topic_without_a_channel_holds_back_no_more_than_its_bound() {
-    let house = House::with(|settings| settings.mem_queue_size = 3);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 3);
     for _ in 0..10 {
         house.publish_deferred("t#ephemeral", "d", SECOND);
     }
@@ -166,7 +170,7 @@ fn an_ephemeral_topic_without_a_channel_holds_back_no_more_than_its_bound() {
 
 #[test]
 fn an_ephemeral_topic_keeps_no_more_than_its_bound() {
-    let house = House::with(|settings| settings.mem_queue_size = 100);
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 100);
     house.publish_numbered("t#ephemeral", "m", 250);
     let stats = house.topic("t#ephemeral").stats();
     assert_eq!((stats.depth, stats.dropped_count), (100, 150));
@@ -185,7 +189,7 @@ fn an_ephemeral_topic_keeps_no_more_than_its_bound() {
 #[test]
 fn a_sample_keeps_its_share_and_consumes_the_rest() {
     let check = |rate: u8, least: usize, most: usize| {
-        let house = House::new();
+        let house = TestBroker::new();
         let cell = house.channel("t", "c");
         let mut subscription = house.subscription(ALICE);
         subscription.sample_rate = rate;
@@ -196,7 +200,7 @@ fn a_sample_keeps_its_share_and_consumes_the_rest() {
         assert!((least..=most).contains(&got.len()), "{rate}: {}", got.len());
         assert_eq!(counts(&cell.lock()), (0, got.len(), 0));
         finish_all(&cell, ALICE, &got);
-        assert_eq!(cell.lock().main.marks.floor(), 10_000);
+        assert_eq!(cell.lock().shared().main_floor(), 10_000);
     };
     check(0, 10_000, 10_000);
     check(99, 10_000, 10_000);
@@ -206,7 +210,7 @@ fn a_sample_keeps_its_share_and_consumes_the_rest() {
 
 #[test]
 fn a_sample_passes_by_what_is_held_back_from_before_a_restart() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 100);
     house.publish_numbered("t", "m", 50);
@@ -231,7 +235,7 @@ fn a_sample_passes_by_what_is_held_back_from_before_a_restart() {
 
 #[test]
 fn a_channel_takes_no_more_clients_than_its_limit() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     let mut channel = cell.lock();
     channel.subscribe(house.subscription(ALICE), 1).unwrap();
@@ -244,7 +248,7 @@ fn a_channel_takes_no_more_clients_than_its_limit() {
 
 #[test]
 fn a_channel_on_its_way_out_serves_nobody() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 5);
     house.publish("t", &["a", "b"]);
@@ -271,7 +275,7 @@ fn a_channel_on_its_way_out_serves_nobody() {
 
 #[test]
 fn a_budget_ends_a_take_and_says_that_there_is_more() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 100);
     house.publish("t", &["aaaa", "bbbb", "cccc", "dddd"]);
@@ -286,4 +290,38 @@ fn a_budget_ends_a_take_and_says_that_there_is_more() {
     assert_eq!((got.len(), taken.more, taken.waiting), (2, true, false));
     let (got, taken) = house.take_within(&cell, ALICE, PLENTY);
     assert_eq!((got.len(), taken.more, taken.waiting), (1, false, true));
+}
+
+#[test]
+fn an_ephemeral_channel_of_a_topic_on_disk_keeps_its_bound_while_nobody_reads() {
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 5);
+    let cell = house.channel("t", "c#ephemeral");
+    for batch in 0..100 {
+        house.publish_numbered("t", &format!("m{batch}-"), 100);
+        assert!(
+            cell.lock_inner().depth() <= 5 + 1024 + 100,
+            "a publisher trims it"
+        );
+    }
+    let stats = house.topic("t").stats();
+    let channel = &stats.channels[0];
+    assert_eq!((channel.depth, channel.message_count), (5, 10_000));
+    assert_eq!(channel.dropped_count, 9_995);
+    house.subscribe(&cell, ALICE, 10);
+    let newest: Vec<_> = (95..100).map(|at| format!("m99-{at}")).collect();
+    assert_eq!(house.bodies(&cell, ALICE), newest);
+}
+
+#[test]
+fn a_look_at_an_ephemeral_channel_shows_no_more_than_its_bound() {
+    let house = TestBroker::with(|settings| settings.mem_queue_size = 5);
+    let cell = house.channel("t", "c#ephemeral");
+    house.publish_numbered("t", "m", 100);
+    let limits = crate::PeekLimits {
+        messages: 100,
+        body_bytes: 10,
+    };
+    let seen = cell.peek(limits, house.now).unwrap();
+    assert_eq!((seen.queued_total, seen.queued.len()), (5, 5));
+    assert_eq!(seen.queued[0].body, b"m95");
 }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::testing::{ALICE, House, PLENTY, SECOND, copy_folder, counts, finish_all};
+use crate::testing::{ALICE, PLENTY, SECOND, TestBroker, copy_folder, counts, finish_all};
 
 /// Runs `act` while the topic's files are out of reach.
-fn without_files<T>(house: &House, act: impl FnOnce() -> T) -> T {
+fn without_files<T>(house: &TestBroker, act: impl FnOnce() -> T) -> T {
     let folder = house.topic_folder("t");
     let aside = house.path().join("aside");
     std::fs::rename(&folder, &aside).unwrap();
@@ -19,14 +19,14 @@ fn without_files<T>(house: &House, act: impl FnOnce() -> T) -> T {
 
 #[test]
 fn a_log_that_cannot_be_read_is_tried_again_after_a_while() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1000);
     house.publish("t", &["a"]);
     let (got, taken) = without_files(&house, || house.take_within(&cell, ALICE, PLENTY));
     assert!(got.is_empty() && taken.waiting);
     let again = house.now.tick.after(SECOND);
-    assert_eq!(taken.deadline, Some(again));
+    assert_eq!(house.planned(), [again]);
     assert_eq!(counts(&cell.lock()), (1, 0, 0));
     assert!(house.take(&cell, ALICE).is_empty(), "not before its time");
     house.bells.take_all();
@@ -39,20 +39,21 @@ fn a_log_that_cannot_be_read_is_tried_again_after_a_while() {
 
 #[test]
 fn a_stall_in_the_middle_of_a_batch_is_looked_at_before_the_first_timeout() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1000);
     house.publish_numbered("t", "m", 200);
     // The first segment is mapped by now, the next ones are not.
     assert_eq!(house.take_one(&cell, ALICE).body, "m0");
-    let (got, taken) = without_files(&house, || house.take_within(&cell, ALICE, PLENTY));
+    let got = without_files(&house, || house.take(&cell, ALICE));
     assert!(!got.is_empty() && got.len() < 199);
-    assert_eq!(taken.deadline, Some(house.now.tick.after(SECOND)));
+    let again = house.now.tick.after(SECOND);
+    assert_eq!(house.planned().last(), Some(&again));
 }
 
 #[test]
 fn deferred_messages_that_could_not_be_read_are_not_forgotten() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     let topic = house.topic("t");
     topic.set_paused(true, house.now);
@@ -124,8 +125,8 @@ fn inflict(harm: &Harm, files: &[PathBuf]) {
 }
 
 /// A killed nsqd's folder with something in every file.
-fn lived_in() -> House {
-    let house = House::new();
+fn lived_in() -> TestBroker {
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.channel("t", "other");
     house.subscribe(&cell, ALICE, 1000);
@@ -141,7 +142,7 @@ fn lived_in() -> House {
     let topic = house.topic("t");
     for _ in 0..2 {
         topic.maintain(house.now);
-        topic.sync().unwrap();
+        topic.sync(house.now).unwrap();
     }
     house.publish_deferred("t", "published later", 100 * SECOND);
     house.broker().save_metadata().unwrap();
@@ -174,7 +175,7 @@ proptest! {
             finish_all(&cell, ALICE, &got);
             bodies.extend(got.into_iter().map(|message| message.body));
             house.topic("t").maintain(house.now);
-            house.topic("t").sync().unwrap();
+            house.topic("t").sync(house.now).unwrap();
         }
         prop_assert_eq!(bodies.iter().filter(|body| *body == "new").count(), 1);
         prop_assert_eq!(bodies.iter().filter(|body| *body == "new and late").count(), 1);

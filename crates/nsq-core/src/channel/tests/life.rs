@@ -6,12 +6,13 @@ use nsq_protocol::MessageId;
 
 use crate::error::NotInFlight;
 use crate::testing::{
-    ALICE, BOB, House, MAX_MSG_TIMEOUT, MSG_TIMEOUT, NANOSECOND, PLENTY, SECOND, counts, finish_all,
+    ALICE, BOB, MAX_MSG_TIMEOUT, MSG_TIMEOUT, NANOSECOND, PLENTY, SECOND, TestBroker, counts,
+    finish_all,
 };
 
 #[test]
 fn messages_come_in_the_order_they_were_published() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 10);
     house.publish("t", &["a", "b"]);
@@ -21,25 +22,22 @@ fn messages_come_in_the_order_they_were_published() {
 
 #[test]
 fn a_message_keeps_the_time_of_its_publishing() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 10);
     let published = house.now.unix_nanos;
     house.publish("t", &["a"]);
     house.pass(SECOND);
     let mut timestamps = Vec::new();
-    house.ring(|wakes| {
-        let mut channel = cell.lock();
-        channel.take(ALICE, PLENTY, house.now, wakes, |message| {
-            timestamps.push(message.timestamp);
-        })
+    cell.lock().take(ALICE, PLENTY, house.now, |message| {
+        timestamps.push(message.timestamp);
     });
     assert_eq!(timestamps, [published]);
 }
 
 #[test]
 fn a_finished_message_is_gone_for_good() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 10);
     house.publish("t", &["a"]);
@@ -58,7 +56,7 @@ fn a_finished_message_is_gone_for_good() {
 
 #[test]
 fn nobody_holds_more_than_its_ready_count() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2);
     house.publish("t", &["a", "b", "c", "d"]);
@@ -75,7 +73,7 @@ fn nobody_holds_more_than_its_ready_count() {
 
 #[test]
 fn a_client_without_a_ready_count_gets_nothing() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 0);
     house.publish("t", &["a"]);
@@ -85,7 +83,7 @@ fn a_client_without_a_ready_count_gets_nothing() {
 
 #[test]
 fn a_requeue_without_delay_makes_the_message_ready_at_once() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
@@ -100,7 +98,7 @@ fn a_requeue_without_delay_makes_the_message_ready_at_once() {
 
 #[test]
 fn a_requeue_with_a_delay_holds_the_message_back_until_it_is_due() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
@@ -120,7 +118,7 @@ fn a_requeue_with_a_delay_holds_the_message_back_until_it_is_due() {
 
 #[test]
 fn a_message_held_to_its_deadline_is_ready_again() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
@@ -144,13 +142,13 @@ fn a_message_held_to_its_deadline_is_ready_again() {
 
 #[test]
 fn a_touch_moves_the_deadline_but_not_past_the_longest_timeout() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
     let delivered = house.now.tick;
     let held = house.take_one(&cell, ALICE);
-    let touch = |house: &House, timeout| {
+    let touch = |house: &TestBroker, timeout| {
         let mut channel = cell.lock();
         channel.touch(ALICE, held.id, timeout, house.now).unwrap();
         channel.next_timeout().unwrap()
@@ -176,7 +174,7 @@ fn a_touch_moves_the_deadline_but_not_past_the_longest_timeout() {
 
 #[test]
 fn only_the_holder_may_finish_requeue_or_touch() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.subscribe(&cell, BOB, 1);
@@ -199,7 +197,7 @@ fn only_the_holder_may_finish_requeue_or_touch() {
 
 #[test]
 fn a_message_that_went_to_somebody_else_is_no_longer_its_first_holders() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.subscribe(&cell, BOB, 1);
@@ -215,12 +213,12 @@ fn a_message_that_went_to_somebody_else_is_no_longer_its_first_holders() {
 
 #[test]
 fn a_leaving_client_keeps_its_messages_until_their_timeout() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
     house.take_one(&cell, ALICE);
-    assert_eq!(house.unsubscribe(&cell, ALICE), 0);
+    assert_eq!(cell.lock().unsubscribe(ALICE), 0);
     assert_eq!(counts(&cell.lock()), (0, 1, 0));
     house.subscribe(&cell, BOB, 1);
     assert!(house.take(&cell, BOB).is_empty());
@@ -231,24 +229,26 @@ fn a_leaving_client_keeps_its_messages_until_their_timeout() {
 }
 
 #[test]
-fn the_caller_is_told_when_to_look_again() {
-    let mut house = House::new();
+fn the_timer_is_planned_for_the_first_timeout() {
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 10);
-    assert_eq!(house.take_within(&cell, ALICE, PLENTY).1.deadline, None);
+    assert!(house.take(&cell, ALICE).is_empty());
+    assert!(house.planned().is_empty());
     house.publish("t", &["a"]);
-    let (_, taken) = house.take_within(&cell, ALICE, PLENTY);
-    assert_eq!(taken.deadline, Some(house.now.tick.after(MSG_TIMEOUT)));
+    house.take(&cell, ALICE);
+    let first = house.now.tick.after(MSG_TIMEOUT);
+    assert_eq!(house.planned(), [first]);
     house.pass(SECOND);
     house.publish("t", &["b"]);
     house.take(&cell, ALICE);
-    let first = cell.lock().next_timeout();
-    assert_eq!(first, taken.deadline, "the earliest of all");
+    assert_eq!(house.planned(), [first], "it runs before the second one");
+    assert_eq!(cell.lock().next_timeout(), Some(first));
 }
 
 #[test]
 fn touching_at_one_moment_again_and_again_costs_no_memory() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["a"]);
@@ -260,5 +260,36 @@ fn touching_at_one_moment_again_and_again_costs_no_memory() {
             .touch(ALICE, held.id, MSG_TIMEOUT, house.now)
             .unwrap();
     }
-    assert_eq!(cell.lock().out.slot_count(), 1);
+    assert_eq!(cell.lock().tracked.slot_count(), 1);
+}
+
+#[test]
+fn a_message_that_has_not_reached_its_client_goes_back_as_if_it_had_never_been_taken() {
+    let house = TestBroker::new();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 2);
+    house.publish("t", &["a", "b", "c"]);
+    let got = house.take(&cell, ALICE);
+    assert_eq!(got.len(), 2);
+    assert!(cell.lock().holds(ALICE, got[0].id));
+    assert!(!cell.lock().holds(BOB, got[0].id));
+    cell.lock().set_ready_count(ALICE, 0);
+    for message in got.iter().rev() {
+        assert_eq!(
+            cell.lock().release(BOB, message.id),
+            Err(NotInFlight::NotOwner)
+        );
+        assert_eq!(cell.lock().release(ALICE, message.id), Ok(()));
+    }
+    assert_eq!(
+        cell.lock().release(ALICE, got[0].id),
+        Err(NotInFlight::Unknown)
+    );
+    assert_eq!(counts(&cell.lock()), (3, 0, 0));
+    assert_eq!(cell.lock().held_by(ALICE), 0);
+    house.subscribe(&cell, BOB, 5);
+    let again = house.take(&cell, BOB);
+    let bodies: Vec<_> = again.iter().map(|message| message.body.as_str()).collect();
+    assert_eq!(bodies, ["a", "b", "c"]);
+    assert_eq!(again[0].attempts, 1);
 }

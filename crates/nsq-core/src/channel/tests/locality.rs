@@ -1,17 +1,21 @@
-//! Nearer clients are preferred, and nobody is left out for it.
+//! Nearer clients are preferred, and no one is left out for it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::channel::Budget;
-use crate::channel::Locality::{self, Elsewhere, Region, Zone};
+use crate::channel::Locality::{self, Elsewhere, OtherNode, Region, Zone};
 use crate::client::ClientId;
-use crate::testing::{ALICE, BOB, CAROL, House, PLENTY, finish_all};
+use crate::testing::{ALICE, BOB, CAROL, PLENTY, TestBroker, finish_all};
 use crate::topic::ChannelCell;
 
 const DAVE: ClientId = ClientId(4);
 
 /// A channel with these clients, all waiting.
-fn channel(house: &House, clients: &[(ClientId, Locality, u32)]) -> std::sync::Arc<ChannelCell> {
+fn channel(
+    house: &TestBroker,
+    clients: &[(ClientId, Locality, u32)],
+) -> std::sync::Arc<ChannelCell> {
     let cell = house.channel("t", "c");
     for &(client, locality, ready_count) in clients {
         house.subscribe_from(&cell, client, ready_count, locality);
@@ -20,8 +24,8 @@ fn channel(house: &House, clients: &[(ClientId, Locality, u32)]) -> std::sync::A
     cell
 }
 
-/// Everybody who is woken takes, and holds what it got. Returns how many each holds by then.
-fn serve_all(house: &House, cell: &ChannelCell) -> BTreeMap<ClientId, u32> {
+/// Everyone who is woken takes, and holds what it got. Returns how many each holds by then.
+fn serve_all(house: &TestBroker, cell: &Arc<ChannelCell>) -> BTreeMap<ClientId, u32> {
     while let Some(client) = house.bells.next() {
         house.take(cell, client);
     }
@@ -42,7 +46,7 @@ fn check(clients: &[(ClientId, Locality, u32)], count: usize, expected: &[u32]) 
         .map(|(client, &count)| (client.0, count))
         .collect();
     for (batch, is_slow) in [(count, false), (1, false), (1, true)] {
-        let house = House::new();
+        let house = TestBroker::new();
         let cell = channel(&house, clients);
         for _ in 0..count / batch {
             house.publish_numbered("t", "m", batch);
@@ -80,7 +84,7 @@ fn the_zone_comes_before_the_region_and_the_region_before_the_rest() {
 
 #[test]
 fn one_message_wakes_the_nearest_who_waits() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = channel(&house, &[(ALICE, Elsewhere, 5), (BOB, Region, 1)]);
     house.publish("t", &["a"]);
     assert_eq!(house.bells.take_all(), [BOB]);
@@ -92,7 +96,7 @@ fn one_message_wakes_the_nearest_who_waits() {
 
 #[test]
 fn who_is_farther_leaves_it_to_the_nearer_who_are_on_their_way() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = channel(&house, &[(ALICE, Elsewhere, 5), (BOB, Zone, 3)]);
     house.publish_numbered("t", "m", 4);
     assert_eq!(house.bells.take_all(), [BOB, ALICE]);
@@ -105,8 +109,8 @@ fn who_is_farther_leaves_it_to_the_nearer_who_are_on_their_way() {
 
 #[test]
 fn whoever_can_take_gets_it_when_the_nearer_cannot() {
-    let check = |hinder: &dyn Fn(&House, &ChannelCell)| {
-        let house = House::new();
+    let check = |hinder: &dyn Fn(&TestBroker, &Arc<ChannelCell>)| {
+        let house = TestBroker::new();
         let cell = channel(&house, &[(ALICE, Elsewhere, 5), (BOB, Zone, 5)]);
         house.publish("t", &["a"]);
         assert_eq!(house.bells.take_all(), [BOB]);
@@ -115,8 +119,8 @@ fn whoever_can_take_gets_it_when_the_nearer_cannot() {
         assert_eq!(house.bodies(&cell, ALICE), ["a"]);
     };
     // It is blocked, it leaves, it is not ready any more.
-    check(&|house, cell| house.ring(|wakes| cell.lock().decline(BOB, wakes)));
-    check(&|house, cell| assert_eq!(house.unsubscribe(cell, BOB), 1));
+    check(&|_, cell| cell.lock().decline(BOB));
+    check(&|_, cell| assert_eq!(cell.lock().unsubscribe(BOB), 1));
     check(&|house, cell| {
         cell.lock().set_ready_count(BOB, 0);
         assert!(house.take(cell, BOB).is_empty());
@@ -125,7 +129,7 @@ fn whoever_can_take_gets_it_when_the_nearer_cannot() {
 
 #[test]
 fn clients_of_one_place_share_as_ever() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = channel(
         &house,
         &[
@@ -139,11 +143,11 @@ fn clients_of_one_place_share_as_ever() {
     assert_eq!(got.values().copied().collect::<Vec<_>>(), [6, 5, 0]);
 }
 
-/// A steady flow: as long as those nearby keep up, nobody else gets anything; what is too much for them goes on.
+/// A steady flow: as long as those nearby keep up, no one else gets anything; what is too much for them goes on.
 #[test]
 fn under_load_the_nearest_stay_the_first() {
     let check = |batch: usize, far_share: usize| {
-        let house = House::new();
+        let house = TestBroker::new();
         let cell = channel(&house, &[(ALICE, Elsewhere, 50), (BOB, Zone, 8)]);
         let mut held = Vec::new();
         for _ in 0..100 {
@@ -182,7 +186,7 @@ fn under_load_the_nearest_stay_the_first() {
 
 #[test]
 fn deliveries_are_counted_by_where_they_go() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = channel(
         &house,
         &[(ALICE, Elsewhere, 9), (BOB, Region, 2), (CAROL, Zone, 1)],
@@ -196,4 +200,25 @@ fn deliveries_are_counted_by_where_they_go() {
         stats.delivered_count,
     );
     assert_eq!(counts, (1, 2, 6));
+}
+
+#[test]
+fn clients_of_other_nodes_come_last() {
+    check(&[(ALICE, OtherNode, 5), (BOB, Elsewhere, 5)], 4, &[0, 4]);
+    check(&[(ALICE, OtherNode, 5), (BOB, Elsewhere, 5)], 7, &[2, 5]);
+    check(&[(ALICE, OtherNode, 5), (BOB, OtherNode, 5)], 6, &[3, 3]);
+}
+
+#[test]
+fn clients_of_other_nodes_are_not_counted_and_fill_no_channel() {
+    let house = TestBroker::new();
+    let cell = channel(&house, &[(ALICE, OtherNode, 5), (BOB, Elsewhere, 5)]);
+    assert_eq!(cell.lock().stats(0).client_count, 1);
+    assert_eq!(cell.lock().client_count(), 2);
+    let mut subscription = house.subscription(CAROL);
+    assert!(cell.lock().subscribe(subscription, 1).is_err());
+    subscription = house.subscription(CAROL);
+    assert!(cell.lock().subscribe(subscription, 2).is_ok());
+    assert_eq!(cell.lock().unsubscribe(ALICE), 2);
+    assert_eq!(cell.lock().stats(0).client_count, 2);
 }

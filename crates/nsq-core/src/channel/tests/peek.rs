@@ -1,11 +1,12 @@
 //! Looking at a channel's messages changes nothing, and shows what a client would get.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nsq_queue::LogOptions;
 
 use crate::peek::{Peek, PeekLimits, PeekedMessage};
-use crate::testing::{ALICE, BOB, House, MSG_TIMEOUT, SECOND, counts, finish_all};
+use crate::testing::{ALICE, BOB, MSG_TIMEOUT, SECOND, TestBroker, counts, finish_all};
 use crate::topic::ChannelCell;
 
 const ALL: PeekLimits = PeekLimits {
@@ -13,7 +14,7 @@ const ALL: PeekLimits = PeekLimits {
     body_bytes: 100,
 };
 
-fn peek(house: &House, cell: &ChannelCell, messages: usize) -> Peek {
+fn peek(house: &TestBroker, cell: &Arc<ChannelCell>, messages: usize) -> Peek {
     let limits = PeekLimits { messages, ..ALL };
     cell.peek(limits, house.now).expect("the channel is there")
 }
@@ -25,13 +26,13 @@ fn bodies<'a>(messages: impl IntoIterator<Item = &'a PeekedMessage>) -> Vec<Stri
         .collect()
 }
 
-fn queued(house: &House, cell: &ChannelCell) -> Vec<String> {
+fn queued(house: &TestBroker, cell: &Arc<ChannelCell>) -> Vec<String> {
     bodies(&peek(house, cell, 100).queued)
 }
 
 #[test]
 fn every_message_shows_where_it_is() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2);
     let published = house.now;
@@ -71,7 +72,7 @@ fn every_message_shows_where_it_is() {
 
 #[test]
 fn the_next_messages_show_in_the_order_in_which_a_client_gets_them() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 3);
     house.publish_numbered("t", "m", 8);
@@ -88,7 +89,7 @@ fn the_next_messages_show_in_the_order_in_which_a_client_gets_them() {
 
 #[test]
 fn what_falls_due_first_shows_first_however_many_there_are() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     for seconds in [7, 3, 9, 5, 1, 8] {
         house.publish_deferred("t", &format!("{seconds}"), seconds * SECOND);
@@ -104,7 +105,7 @@ fn what_falls_due_first_shows_first_however_many_there_are() {
 
 #[test]
 fn a_long_body_shows_its_beginning_and_its_size() {
-    let house = House::with(|settings| settings.log_options = LogOptions::default());
+    let house = TestBroker::with(|settings| settings.log_options = LogOptions::default());
     let cell = house.channel("t", "c");
     house.publish("t", &[&"x".repeat(1 << 20), "short"]);
     let seen = peek(&house, &cell, 100);
@@ -120,7 +121,7 @@ fn a_long_body_shows_its_beginning_and_its_size() {
 
 #[test]
 fn huge_bodies_make_the_list_shorter_not_the_look_longer() {
-    let house = House::with(|settings| settings.log_options = LogOptions::default());
+    let house = TestBroker::with(|settings| settings.log_options = LogOptions::default());
     let cell = house.channel("t", "c");
     let body = "x".repeat(1 << 20);
     for _ in 0..40 {
@@ -132,22 +133,22 @@ fn huge_bodies_make_the_list_shorter_not_the_look_longer() {
 
 #[test]
 fn paused_and_memory_only_channels_are_shown_too() {
-    let house = House::new();
+    let house = TestBroker::new();
     for (topic, name) in [("t", "c"), ("t", "c#ephemeral"), ("u#ephemeral", "c")] {
         let cell = house.channel(topic, name);
         house.subscribe(&cell, ALICE, 1);
-        house.ring(|wakes| cell.lock().set_paused(true, wakes));
+        cell.lock().set_paused(true);
         house.publish(topic, &["a", "b"]);
         assert_eq!(queued(&house, &cell), ["a", "b"], "{topic}/{name}");
         assert!(house.take(&cell, ALICE).is_empty());
         house.topic(topic).empty().unwrap();
-        house.ring(|wakes| cell.lock().empty(wakes));
+        cell.lock().empty();
     }
 }
 
 #[test]
 fn what_a_paused_topic_holds_back_is_the_topics_and_not_the_channels() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.publish("t", &["a"]);
     house.topic("t").set_paused(true, house.now);
@@ -169,7 +170,7 @@ fn what_a_paused_topic_holds_back_is_the_topics_and_not_the_channels() {
 
 #[test]
 fn after_a_restart_neither_the_finished_nor_what_is_out_shows_as_queued() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 5000);
     house.publish_numbered("t", "m", 4000);
@@ -191,7 +192,7 @@ fn after_a_restart_neither_the_finished_nor_what_is_out_shows_as_queued() {
 
 #[test]
 fn a_damaged_message_is_left_out_and_stays_for_others_to_find() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.publish("t", &["first", "broken", "last"]);
     let segment = std::fs::read_dir(house.topic_folder("t"))
@@ -224,7 +225,7 @@ fn a_damaged_message_is_left_out_and_stays_for_others_to_find() {
 
 #[test]
 fn a_deleted_channel_shows_nothing() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.publish("t", &["a"]);
     house.topic("t").delete_channel("c");
@@ -233,7 +234,7 @@ fn a_deleted_channel_shows_nothing() {
 
 #[test]
 fn looking_wakes_nobody_and_counts_nothing() {
-    let house = House::new();
+    let house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2);
     house.publish_numbered("t", "m", 10);
@@ -247,4 +248,28 @@ fn looking_wakes_nobody_and_counts_nothing() {
     assert_eq!(house.bells.take_all(), []);
     finish_all(&cell, ALICE, &got);
     assert_eq!(house.bodies(&cell, ALICE), ["m2", "m3"]);
+}
+
+#[test]
+fn the_oldest_waiting_message_is_the_one_that_comes_next_or_came_back() {
+    let mut house = TestBroker::new();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 1);
+    let oldest = |cell: &Arc<ChannelCell>| cell.lock().oldest_published();
+    assert_eq!(oldest(&cell), None);
+    let first = house.now.unix_nanos;
+    house.publish("t", &["a"]);
+    // Its time to wait begins when it is due.
+    house.publish_deferred("t", "later", SECOND);
+    house.pass(2 * SECOND);
+    let second = house.now.unix_nanos;
+    house.publish("t", &["b"]);
+    assert_eq!(oldest(&cell), Some(first));
+    let got = house.take(&cell, ALICE);
+    assert_eq!(oldest(&cell), Some(second), "the first is in flight");
+    house
+        .requeue(&cell, ALICE, got[0].id, Duration::ZERO)
+        .unwrap();
+    assert_eq!(oldest(&cell), Some(first), "it came back");
+    assert_eq!(cell.lock().depth(), 2, "looking takes nothing");
 }

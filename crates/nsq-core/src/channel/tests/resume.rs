@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use crate::testing::{ALICE, House, NANOSECOND, SECOND, bytes_in, copy_folder, counts, finish_all};
+use crate::channel::LogKind;
+use crate::testing::{
+    ALICE, MAX_REQ_TIMEOUT, NANOSECOND, SECOND, TestBroker, bytes_in, copy_folder, counts,
+    finish_all,
+};
 
 fn main_logs(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap();
@@ -17,7 +21,7 @@ fn main_logs(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn after_a_kill_only_what_was_out_comes_back() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 3);
     house.publish("t", &["a", "b", "c", "d"]);
@@ -32,7 +36,7 @@ fn after_a_kill_only_what_was_out_comes_back() {
 
 #[test]
 fn attempts_go_on_over_a_restart() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2);
     house.publish("t", &["requeued", "held"]);
@@ -51,20 +55,19 @@ fn attempts_go_on_over_a_restart() {
 }
 
 #[test]
-fn what_a_batch_of_requeues_noted_is_there_after_a_kill_once_it_is_settled() {
-    let mut house = House::new();
+fn a_batch_of_requeues_survives_a_kill_once_it_has_ended() {
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 3);
     house.publish("t", &["at once", "later", "held"]);
     let got = house.take(&cell, ALICE);
     let now = house.now;
-    house.ring(|wakes| {
+    {
         let mut channel = cell.lock();
-        let at_once = channel.requeue(ALICE, got[0].id, Duration::ZERO, now, wakes);
-        let later = channel.requeue(ALICE, got[1].id, 10 * SECOND, now, wakes);
-        channel.settle();
+        let at_once = channel.requeue(ALICE, got[0].id, Duration::ZERO, now);
+        let later = channel.requeue(ALICE, got[1].id, 10 * SECOND, now);
         at_once.and(later).unwrap();
-    });
+    }
     house.kill();
     let cell = house.channel("t", "c");
     assert_eq!(counts(&cell.lock()), (2, 0, 1));
@@ -77,18 +80,16 @@ fn what_a_batch_of_requeues_noted_is_there_after_a_kill_once_it_is_settled() {
 
 #[test]
 fn what_was_not_written_yet_is_written_at_shutdown() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
     house.publish("t", &["requeued"]);
     let got = house.take_one(&cell, ALICE);
     let now = house.now;
-    house
-        .ring(|wakes| {
-            cell.lock()
-                .requeue(ALICE, got.id, Duration::ZERO, now, wakes)
-        })
-        .unwrap();
+    let requeued = cell
+        .lock_inner()
+        .requeue(ALICE, got.id, Duration::ZERO, now);
+    requeued.unwrap();
     house.restart();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1);
@@ -97,7 +98,7 @@ fn what_was_not_written_yet_is_written_at_shutdown() {
 
 #[test]
 fn a_delay_goes_on_over_a_kill() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2);
     house.publish("t", &["a"]);
@@ -118,7 +119,7 @@ fn a_delay_goes_on_over_a_kill() {
 
 #[test]
 fn a_deferred_publish_keeps_its_due_time_over_restart_and_kill() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     house.publish_deferred("t", "a", 10 * SECOND);
     house.restart();
@@ -140,7 +141,7 @@ fn a_deferred_publish_keeps_its_due_time_over_restart_and_kill() {
 
 #[test]
 fn messages_noted_before_a_restart_hide_none_that_come_later() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 1000);
     house.publish_numbered("t", "old", 300);
@@ -164,7 +165,7 @@ fn messages_noted_before_a_restart_hide_none_that_come_later() {
 
 #[test]
 fn finished_marks_newer_than_the_log_do_not_swallow_new_messages() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 100);
     house.publish("t", &["a", "b"]);
@@ -201,9 +202,9 @@ fn finished_marks_newer_than_the_log_do_not_swallow_new_messages() {
     assert_eq!(counts(&house.channel("t", "c").lock()), (0, 0, 0));
 }
 
-/// A message requeued for an hour and one in flight, with a thousand finished ones behind them, moved out of the way.
-fn house_with_stragglers() -> House {
-    let mut house = House::new();
+/// A message requeued for an hour and one in flight, with a thousand finished ones after them, moved out of the way.
+fn house_with_stragglers() -> TestBroker {
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2000);
     house.publish("t", &["deferred", "held"]);
@@ -219,7 +220,7 @@ fn house_with_stragglers() -> House {
     for _ in 0..3 {
         house.pass(Duration::from_millis(1));
         topic.maintain(house.now);
-        topic.sync().unwrap();
+        topic.sync(house.now).unwrap();
     }
     house
 }
@@ -230,7 +231,7 @@ fn stragglers_free_the_segments_they_lay_in() {
     let cell = house.channel("t", "c");
     assert_eq!(counts(&cell.lock()), (0, 1, 1));
     assert_eq!(main_logs(&house.topic_folder("t")).len(), 1);
-    assert_eq!(cell.lock().main.marks.floor(), 1002);
+    assert_eq!(cell.lock().shared().main_floor(), 1002);
 }
 
 #[test]
@@ -254,7 +255,7 @@ fn stragglers_are_there_once_after_a_kill() {
 
 #[test]
 fn a_straggler_finished_while_its_copy_is_not_yet_safe_stays_finished() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2000);
     house.publish("t", &["held"]);
@@ -263,9 +264,12 @@ fn a_straggler_finished_while_its_copy_is_not_yet_safe_stays_finished() {
     let rest = house.take(&cell, ALICE);
     finish_all(&cell, ALICE, &rest);
     house.topic("t").maintain(house.now);
-    assert!(cell.lock().private.is_some(), "a copy was made");
+    assert!(
+        cell.lock().logs.get(LogKind::Private).is_some(),
+        "a copy was made"
+    );
     assert_eq!(
-        cell.lock().main.marks.floor(),
+        cell.lock().shared().main_floor(),
         0,
         "not before the copy is on the disk"
     );
@@ -276,7 +280,7 @@ fn a_straggler_finished_while_its_copy_is_not_yet_safe_stays_finished() {
 
 #[test]
 fn a_straggler_whose_copy_is_not_yet_safe_is_there_once_after_a_kill() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.subscribe(&cell, ALICE, 2000);
     house.publish("t", &["held"]);
@@ -303,7 +307,7 @@ fn a_straggler_whose_copy_is_not_yet_safe_is_there_once_after_a_kill() {
 fn disk_stays_near_what_is_alive_while_a_few_messages_stay_out() {
     const SEGMENT_BYTES: u32 = 16 << 10;
     let check = |channel: &str, left_behind: usize, most_segments: u64| {
-        let mut house = House::with(|settings| {
+        let mut house = TestBroker::with(|settings| {
             settings.log_options.first_segment_bytes = SEGMENT_BYTES;
             settings.log_options.max_segment_bytes = SEGMENT_BYTES;
         });
@@ -335,7 +339,7 @@ fn disk_stays_near_what_is_alive_while_a_few_messages_stay_out() {
             let due = house.take(&cell, ALICE);
             finish_all(&cell, ALICE, &due);
             topic.maintain(house.now);
-            topic.sync().unwrap();
+            topic.sync(house.now).unwrap();
             if round > 10 {
                 most = most.max(bytes_in(&house.topic_folder("t")));
             }
@@ -353,11 +357,12 @@ fn disk_stays_near_what_is_alive_while_a_few_messages_stay_out() {
 
 #[test]
 fn many_deferred_messages_cost_nothing_until_they_are_due() {
-    let mut house = House::with(|settings| settings.log_options = nsq_queue::LogOptions::default());
+    let mut house =
+        TestBroker::with(|settings| settings.log_options = nsq_queue::LogOptions::default());
     let cell = house.channel("t", "c");
     let topic = house.topic("t");
     for at in 0..100_000_i64 {
-        let due = house.now.unix_after(3600 * SECOND) + at * 1_000_000;
+        let due = house.now.unix_after(1800 * SECOND) + at * 1_000_000;
         topic.publish_deferred(b"m", due, house.now).unwrap();
     }
     assert_eq!(counts(&cell.lock()), (0, 0, 100_000));
@@ -365,10 +370,38 @@ fn many_deferred_messages_cost_nothing_until_they_are_due() {
         house.pass(Duration::from_micros(1));
         house.handle_timeout(&cell);
     }
-    house.pass(3600 * SECOND);
+    house.pass(1800 * SECOND);
     house.handle_timeout(&cell);
     assert_eq!(counts(&cell.lock()).0, 101);
     house.restart();
     let (depth, _, deferred) = counts(&house.channel("t", "c").lock());
     assert_eq!(depth + deferred as u64, 100_000);
+}
+
+#[test]
+fn a_message_deferred_while_the_clock_was_ahead_waits_no_longer_than_a_client_may_ask_for() {
+    let ahead = 5 * MAX_REQ_TIMEOUT;
+    let set = |house: &mut TestBroker, nanos: i64| house.now.unix_nanos += nanos;
+    let ahead_nanos = i64::try_from(ahead.as_nanos()).unwrap();
+    let mut house = TestBroker::new();
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 10);
+    set(&mut house, ahead_nanos);
+    house.publish("t", &["deferred by REQ"]);
+    let got = house.take_one(&cell, ALICE);
+    house.requeue(&cell, ALICE, got.id, SECOND).unwrap();
+    house.publish_deferred("t", "published with a deferral", SECOND);
+    house.topic("t").set_paused(true, house.now);
+    house.publish_deferred("t", "not yet offered", SECOND);
+    house.broker().save_metadata().unwrap();
+    set(&mut house, -ahead_nanos);
+    house.kill();
+    house.topic("t").set_paused(false, house.now);
+    let cell = house.channel("t", "c");
+    house.subscribe(&cell, ALICE, 10);
+    assert_eq!(counts(&cell.lock()), (0, 0, 3));
+    house.pass(MAX_REQ_TIMEOUT);
+    house.handle_timeout(&cell);
+    assert_eq!(counts(&cell.lock()), (3, 0, 0));
+    assert_eq!(house.take(&cell, ALICE).len(), 3);
 }

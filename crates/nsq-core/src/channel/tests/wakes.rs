@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::channel::{Budget, Locality};
 use crate::client::ClientId;
-use crate::testing::{Got, House, PLENTY};
+use crate::testing::{Got, PLENTY, TestBroker};
 use crate::topic::ChannelCell;
 
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ fn locality() -> impl Strategy<Value = Locality> {
 
 /// A channel with three clients that do what connections do.
 struct Scene {
-    house: House,
+    house: TestBroker,
     cell: std::sync::Arc<ChannelCell>,
     held: BTreeMap<ClientId, Vec<Got>>,
     localities: [Locality; 3],
@@ -77,7 +77,7 @@ struct Scene {
 
 impl Scene {
     fn new(localities: [Locality; 3]) -> Scene {
-        let house = House::new();
+        let house = TestBroker::new();
         let cell = house.channel("t", "c");
         let mut scene = Scene {
             house,
@@ -122,7 +122,7 @@ impl Scene {
                 };
                 if declines {
                     let cell = &self.cell;
-                    self.house.ring(|wakes| cell.lock().decline(client, wakes));
+                    cell.lock().decline(client);
                     // It comes by itself once it can: at the end of the run at the latest.
                     self.house.bells.woken.lock().unwrap().push_back(client);
                 } else {
@@ -150,7 +150,7 @@ impl Scene {
             }
             Step::Leave { client } => {
                 let client = ClientId(client);
-                self.house.unsubscribe(&self.cell, client);
+                self.cell.lock().unsubscribe(client);
                 self.house
                     .bells
                     .woken
@@ -161,12 +161,11 @@ impl Scene {
             }
             Step::Pause(paused) => {
                 let cell = &self.cell;
-                self.house
-                    .ring(|wakes| cell.lock().set_paused(paused, wakes));
+                cell.lock().set_paused(paused);
             }
             Step::Empty => {
                 let cell = &self.cell;
-                self.house.ring(|wakes| cell.lock().empty(wakes));
+                cell.lock().empty();
             }
             Step::Pass { seconds } => {
                 self.house.pass(Duration::from_secs(seconds));
@@ -192,11 +191,10 @@ impl Scene {
         );
     }
 
-    /// Everybody comes when woken, and finishes what it gets.
+    /// Everyone comes when woken, and finishes what it gets.
     fn drain(&mut self) {
         let cell = std::sync::Arc::clone(&self.cell);
-        self.house
-            .ring(|wakes| cell.lock().set_paused(false, wakes));
+        cell.lock().set_paused(false);
         let mut turns = 0;
         while let Some(client) = self.house.bells.next() {
             turns += 1;

@@ -1,9 +1,9 @@
 //! What a machine crash may leave of a topic's files.
 
-use crate::testing::{ALICE, House, SECOND, finish_all};
+use crate::testing::{ALICE, SECOND, TestBroker, finish_all};
 
 /// Overwrites a file of topic `t`, as `nsqd` finds it at its next start.
-fn replace(house: &mut House, file: &str, bytes: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+fn replace(house: &mut TestBroker, file: &str, bytes: impl FnOnce(Vec<u8>) -> Vec<u8>) {
     house.broker().save_metadata().unwrap();
     let path = house.topic_folder("t").join(file);
     let old = std::fs::read(&path).unwrap();
@@ -14,7 +14,7 @@ fn replace(house: &mut House, file: &str, bytes: impl FnOnce(Vec<u8>) -> Vec<u8>
 #[test]
 fn a_position_that_is_lost_takes_nothing_from_channels_when_the_paused_topic_is_emptied() {
     for file in ["main.offered", "deferred.offered"] {
-        let mut house = House::new();
+        let mut house = TestBroker::new();
         house.channel("t", "c");
         house.publish("t", &["a"]);
         house.publish_deferred("t", "b", SECOND);
@@ -35,7 +35,7 @@ fn a_position_that_is_lost_takes_nothing_from_channels_when_the_paused_topic_is_
 
 #[test]
 fn under_an_older_position_what_is_out_is_not_finished_and_what_is_finished_stays_away() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.topic("t").set_paused(true, house.now);
     let older = std::fs::read(house.topic_folder("t").join("main.offered")).unwrap();
@@ -64,12 +64,12 @@ fn under_an_older_position_what_is_out_is_not_finished_and_what_is_finished_stay
 
 #[test]
 fn ids_go_on_behind_the_last_that_can_be_read_although_the_clock_was_set_back() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     house.publish_numbered("t", "old", 20);
     house.subscribe(&cell, ALICE, 100);
     let before = house.take(&cell, ALICE);
-    // The records of the last moments never came to the disk, the header behind them did.
+    // The records of the last moments never came to the disk, the header after them did.
     let folder = house.topic_folder("t");
     let mut last = std::fs::read(folder.join("main.00000000.log")).unwrap();
     let sealed = {
@@ -107,7 +107,7 @@ fn ids_go_on_behind_the_last_that_can_be_read_although_the_clock_was_set_back() 
 
 #[test]
 fn a_new_message_does_not_take_over_the_note_of_a_lost_one() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     let cell = house.channel("t", "c");
     let log = house.topic_folder("t").join("main.00000000.log");
     house.publish("t", &["kept"]);
@@ -134,7 +134,7 @@ fn a_new_message_does_not_take_over_the_note_of_a_lost_one() {
 
 #[test]
 fn a_topic_made_again_has_none_of_the_deleted_ones_channels_after_a_kill() {
-    let mut house = House::new();
+    let mut house = TestBroker::new();
     house.channel("t", "c");
     house.broker().save_metadata().unwrap();
     house.broker().delete_topic("t");

@@ -11,7 +11,7 @@ use proptest::sample::Index;
 use crate::channel::Budget;
 use crate::client::ClientId;
 use crate::peek::{PeekLimits, PeekedMessage};
-use crate::testing::{ALICE, BOB, House, MAX_MSG_TIMEOUT, MSG_TIMEOUT, PLENTY, counts};
+use crate::testing::{ALICE, BOB, MAX_MSG_TIMEOUT, MSG_TIMEOUT, PLENTY, TestBroker, counts};
 
 const CHANNELS: [&str; 3] = ["c1", "c2", "c3"];
 const CLIENTS: [ClientId; 2] = [ALICE, BOB];
@@ -135,7 +135,7 @@ struct ModelChannel {
 }
 
 struct Scene {
-    house: House,
+    house: TestBroker,
     body_bytes: usize,
     published: usize,
     ids: HashMap<String, MessageId>,
@@ -151,7 +151,7 @@ fn nanos(span: Duration) -> i64 {
 
 impl Scene {
     fn new(segment_bytes: u32, body_bytes: usize) -> Scene {
-        let house = House::with(|settings| {
+        let house = TestBroker::mirrored(|settings| {
             settings.log_options = LogOptions {
                 first_segment_bytes: segment_bytes,
                 max_segment_bytes: segment_bytes,
@@ -209,7 +209,7 @@ impl Scene {
         }
     }
 
-    /// Nobody holds anything any more; what is due by now is ready.
+    /// No one holds anything any more; what is due by now is ready.
     fn reopened(&mut self, is_kill: bool) {
         let now = self.now();
         for (name, channel) in &mut self.channels {
@@ -430,7 +430,7 @@ impl Scene {
                     return;
                 }
                 let cell = house.channel("t", CHANNELS[channel]);
-                house.ring(|wakes| cell.lock().set_paused(paused, wakes));
+                cell.lock().set_paused(paused);
                 house.broker().save_metadata().unwrap();
             }
             Step::EmptyTopic => {
@@ -440,7 +440,7 @@ impl Scene {
             Step::EmptyChannel { channel } => {
                 if let Some(model) = self.channels.get_mut(CHANNELS[channel]) {
                     let cell = house.channel("t", CHANNELS[channel]);
-                    house.ring(|wakes| cell.lock().empty(wakes));
+                    cell.lock().empty();
                     model.messages.clear();
                 }
             }
@@ -460,11 +460,12 @@ impl Scene {
             }
             Step::Maintain => {
                 house.topic("t").maintain(house.now);
+                house.mirror().maintain();
             }
-            Step::Sync => house.topic("t").sync().unwrap(),
+            Step::Sync => house.topic("t").sync(house.now).unwrap(),
             Step::Release => {
                 for cell in house.topic("t").channels() {
-                    cell.lock().settle();
+                    drop(cell.lock());
                 }
                 house.topic("t").release();
             }
@@ -563,7 +564,7 @@ impl Scene {
         }
     }
 
-    /// Everybody gets everything, and then there is nothing, even after a kill.
+    /// Everyone gets everything, and then there is nothing, even after a kill.
     fn drain(&mut self) {
         self.apply(&Step::PauseTopic(false));
         for channel in 0..CHANNELS.len() {

@@ -1,4 +1,4 @@
-//! Publishers and consumers on threads of their own: nothing is lost, nothing comes twice, nobody waits for ever.
+//! Publishers and consumers on threads of their own: nothing is lost, nothing comes twice, no one waits forever.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::channel::{Budget, Locality, Subscription};
-use crate::client::{ClientHandle, ClientId, Wakes};
-use crate::testing::{House, MSG_TIMEOUT};
+use crate::client::{ClientHandle, ClientId};
+use crate::testing::{MSG_TIMEOUT, TestBroker};
 use crate::time::Now;
-use crate::topic::{ChannelCell, Topic};
+use crate::topic::ChannelCell;
 
 const PUBLISHERS: usize = 2;
 const BATCHES: usize = 400;
@@ -21,7 +21,7 @@ struct Inbox(Sender<()>);
 
 impl ClientHandle for Inbox {
     fn wake(&self) {
-        // Nobody listens any more when the consumer is done.
+        // No one listens any more when the consumer is done.
         let _ = self.0.send(());
     }
 
@@ -32,8 +32,7 @@ impl ClientHandle for Inbox {
 
 /// Takes and finishes until its channel has delivered everything.
 fn consume(
-    topic: &Topic,
-    cell: &ChannelCell,
+    cell: &Arc<ChannelCell>,
     client: ClientId,
     woken: &Receiver<()>,
     left: &AtomicUsize,
@@ -46,29 +45,22 @@ fn consume(
     };
     while left.load(Ordering::SeqCst) > 0 {
         let mut got = Vec::new();
-        let mut wakes = Wakes::default();
         let mut held = cell.lock();
-        let taken = held.take(client, budget, now, &mut wakes, |message| {
+        let taken = held.take(client, budget, now, |message| {
             let body = String::from_utf8(message.body.to_vec()).unwrap();
             got.push((message.id, message.attempts, body));
         });
         for (id, attempts, body) in got {
             // Every seventh comes back once.
             if attempts == 1 && id.as_u64() % 7 == 0 {
-                held.requeue(client, id, Duration::ZERO, now, &mut wakes)
-                    .unwrap();
+                held.requeue(client, id, Duration::ZERO, now).unwrap();
             } else {
                 held.finish(client, id, now).unwrap();
                 left.fetch_sub(1, Ordering::SeqCst);
                 bodies.push(body);
             }
         }
-        let may_release = held.settle();
         drop(held);
-        wakes.ring();
-        if may_release {
-            topic.release();
-        }
         if taken.waiting && left.load(Ordering::SeqCst) > 0 {
             // Generous: only a lost wake takes that long.
             let woken = woken.recv_timeout(Duration::from_secs(20));
@@ -83,7 +75,7 @@ fn consume(
 
 #[test]
 fn every_message_reaches_every_channel_exactly_once() {
-    let house = House::new();
+    let house = TestBroker::new();
     let topic = house.topic("t");
     let now = house.now;
     let mut consumers = Vec::new();
@@ -133,7 +125,7 @@ fn every_message_reaches_every_channel_exactly_once() {
         scope.spawn(move || {
             while done.load(Ordering::SeqCst) < 4 {
                 tidying.maintain(now);
-                tidying.sync().unwrap();
+                tidying.sync(now).unwrap();
                 tidying.stats();
                 std::thread::yield_now();
             }
@@ -141,10 +133,9 @@ fn every_message_reaches_every_channel_exactly_once() {
         let running: Vec<_> = consumers
             .into_iter()
             .map(|(cell, client, receiver, left)| {
-                let topic = &topic;
                 let others = inboxes[cell.name().as_str()].clone();
                 scope.spawn(move || {
-                    let bodies = consume(topic, &cell, client, &receiver, &left, now);
+                    let bodies = consume(&cell, client, &receiver, &left, now);
                     for other in others {
                         let _ = other.send(());
                     }

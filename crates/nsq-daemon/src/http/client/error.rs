@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use hyper::StatusCode;
+use nsq_transport::tls;
 use reqwest::Url;
 use tokio_rustls::rustls;
 
@@ -36,9 +37,9 @@ pub enum Cause {
         /// What the system says.
         why: String,
     },
-    /// No TLS with the host: above all, a certificate that nobody vouches for.
+    /// No TLS with the host: usually its certificate could not be verified.
     #[error("tls: {0}")]
-    Tls(rustls::Error),
+    Tls(String),
     /// All of it took too long.
     #[error("timeout after {0:?}")]
     Timeout(Duration),
@@ -76,7 +77,7 @@ impl Cause {
             return Self::Redirect(innermost);
         }
         if let Some(error) = chain().find_map(|link| link.downcast_ref::<rustls::Error>()) {
-            return Self::Tls(error.clone());
+            return Self::Tls(tls::explain(error));
         }
         let system = chain().find_map(|link| link.downcast_ref::<io::Error>());
         if !error.is_connect() {

@@ -240,7 +240,7 @@ async fn failures_name_the_url_and_the_cause() {
 
 #[tokio::test]
 async fn nobody_is_waited_for_longer_than_allowed() {
-    // Accepted by the system, answered by nobody.
+    // Accepted by the system, answered by no one.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = format!("http://{address}/");

@@ -1,0 +1,257 @@
+//! Another node that may lead shards: the orders that go there, and the events that come from there.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use nsq_core::Now;
+
+use super::{Fetcher, RemotePart};
+use crate::feed::{Event, Order};
+
+/// Events that came before earlier ones and wait for them, at most. Far more than a sound feed has under way.
+const MAX_EARLY: usize = 64;
+
+/// Events that do not belong to what this node has of the other: both have to begin again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("events are missing")]
+pub struct Stray;
+
+/// Another node. It is *open* while the program around it has a way there; every opening has a number of its own.
+pub struct Source {
+    node: u64,
+    fetcher: Weak<Fetcher>,
+    /// Locked first, while events are dealt with.
+    incoming: Mutex<Incoming>,
+    /// Locked last.
+    outgoing: Mutex<Outgoing>,
+    waker: AtomicWaker,
+    /// Of messages that wait for room.
+    waiting_bytes: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Incoming {
+    opening: Option<u64>,
+    next: u64,
+    early: BTreeMap<u64, Vec<Event>>,
+}
+
+#[derive(Default)]
+struct Outgoing {
+    opening: Option<u64>,
+    orders: Vec<Order>,
+    is_urgent: bool,
+}
+
+/// Whether orders may wait for others, so that they are sent together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// They may, for a moment.
+    CanWait,
+    /// The consumer waits for their outcome.
+    AtOnce,
+}
+
+impl Source {
+    pub(super) fn new(node: u64, fetcher: &Arc<Fetcher>) -> Source {
+        Source {
+            node,
+            fetcher: Arc::downgrade(fetcher),
+            incoming: Mutex::default(),
+            outgoing: Mutex::default(),
+            waker: AtomicWaker::new(),
+            waiting_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// The node.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// There is a way to the node from now on. The first orders subscribe all consumers. `opening` is a number of no earlier
+    /// opening.
+    pub fn open(self: &Arc<Self>, opening: u64) {
+        {
+            let mut incoming = self.incoming();
+            *incoming = Incoming {
+                opening: Some(opening),
+                ..Incoming::default()
+            };
+            *self.outgoing() = Outgoing {
+                opening: Some(opening),
+                ..Outgoing::default()
+            };
+        }
+        let Some(fetcher) = self.fetcher.upgrade() else {
+            return;
+        };
+        for part in fetcher.all_parts() {
+            self.attach(&part);
+        }
+    }
+
+    /// There is no way to the node any more, or it does not know this node: nothing that consumers have of it is in flight.
+    pub fn close(self: &Arc<Self>) {
+        let mut incoming = self.incoming();
+        *incoming = Incoming::default();
+        *self.outgoing() = Outgoing::default();
+        let Some(fetcher) = self.fetcher.upgrade() else {
+            return;
+        };
+        for part in fetcher.all_parts() {
+            part.lose(self);
+        }
+    }
+
+    pub(super) fn attach(self: &Arc<Self>, part: &Arc<RemotePart>) {
+        let opening = self.outgoing().opening;
+        if let Some(opening) = opening {
+            part.attach(self, opening);
+        } else {
+            // The program may wait for a consumer.
+            self.waker.wake();
+        }
+    }
+
+    /// Completes once a consumer wants something, before the node is opened.
+    pub fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.waker.register(cx.waker());
+        let fetcher = self.fetcher.upgrade();
+        if fetcher.is_some_and(|fetcher| fetcher.is_wanted()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    // ---- orders ----
+
+    /// Has an order sent, if the node is still open as it was.
+    pub(super) fn order(&self, opening: u64, order: Order, urgency: Urgency) {
+        let mut outgoing = self.outgoing();
+        if outgoing.opening != Some(opening) {
+            return;
+        }
+        outgoing.orders.push(order);
+        let is_urgent = urgency == Urgency::AtOnce && !outgoing.is_urgent;
+        outgoing.is_urgent |= is_urgent;
+        let is_first = outgoing.orders.len() == 1;
+        drop(outgoing);
+        if is_first || is_urgent {
+            self.waker.wake();
+        }
+    }
+
+    /// Completes once there are orders.
+    pub fn poll_orders(&self, cx: &mut Context<'_>) -> Poll<Urgency> {
+        self.waker.register(cx.waker());
+        let outgoing = self.outgoing();
+        match (outgoing.orders.is_empty(), outgoing.is_urgent) {
+            (true, _) => Poll::Pending,
+            (false, true) => Poll::Ready(Urgency::AtOnce),
+            (false, false) => Poll::Ready(Urgency::CanWait),
+        }
+    }
+
+    /// Completes once there are orders that cannot wait.
+    pub fn poll_urgent_orders(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll_orders(cx) {
+            Poll::Ready(Urgency::AtOnce) => Poll::Ready(()),
+            Poll::Ready(Urgency::CanWait) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Takes the orders that are to be sent next, `max` of them at most.
+    pub fn take_orders(&self, max: usize) -> Vec<Order> {
+        let mut outgoing = self.outgoing();
+        if outgoing.orders.len() > max {
+            let rest = outgoing.orders.split_off(max);
+            return std::mem::replace(&mut outgoing.orders, rest);
+        }
+        outgoing.is_urgent = false;
+        std::mem::take(&mut outgoing.orders)
+    }
+
+    // ---- events ----
+
+    /// Deals with the events of the feed that have this number. They may come in any order, and are dealt with in the order of
+    /// their numbers. Those of an earlier opening are passed over.
+    ///
+    /// # Errors
+    /// [`Stray`] when too many wait for earlier ones.
+    pub fn receive(
+        self: &Arc<Self>,
+        opening: u64,
+        number: u64,
+        events: Vec<Event>,
+        now: Now,
+    ) -> Result<(), Stray> {
+        let mut incoming = self.incoming();
+        if incoming.opening != Some(opening) || number < incoming.next {
+            return Ok(());
+        }
+        if number > incoming.next {
+            incoming.early.insert(number, events);
+            return if incoming.early.len() > MAX_EARLY {
+                Err(Stray)
+            } else {
+                Ok(())
+            };
+        }
+        let Some(fetcher) = self.fetcher.upgrade() else {
+            return Ok(());
+        };
+        let mut events = Some(events);
+        while let Some(next) = events {
+            incoming.next += 1;
+            self.deal_with(&fetcher, opening, next, now);
+            let number = incoming.next;
+            events = incoming.early.remove(&number);
+        }
+        Ok(())
+    }
+
+    fn deal_with(self: &Arc<Self>, fetcher: &Fetcher, opening: u64, events: Vec<Event>, now: Now) {
+        // Most events that come together are for one consumer.
+        let mut last: Option<Arc<RemotePart>> = None;
+        for event in events {
+            let (Event::Message { subscription, .. }
+            | Event::Gone { subscription, .. }
+            | Event::Refused { subscription, .. }
+            | Event::Closed { subscription }) = event;
+            if last
+                .as_ref()
+                .is_none_or(|part| part.subscription() != subscription)
+            {
+                last = fetcher.part(subscription);
+            }
+            // The feed learns by itself that the consumer is gone.
+            if let Some(part) = &last {
+                part.deal_with(self, opening, event, now.tick);
+            }
+        }
+    }
+
+    // ---- bytes that wait ----
+
+    /// Bytes of messages that wait here for room, those of all consumers together.
+    pub(super) fn waiting_bytes(&self) -> &AtomicUsize {
+        &self.waiting_bytes
+    }
+
+    pub(super) fn note_left(&self, bytes: usize) {
+        self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Incoming> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,291 @@
+//! Publishers and consumers that use all nodes of a cluster, as clients do that find them through nsqlookupd, and the books
+//! on what they published and received.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
+
+use nsq_tests::{Frame, RawClient, ReadEnd, say_loudly};
+
+/// Between two publishes of one publisher.
+const PAUSE: Duration = Duration::from_millis(2);
+/// After so long without an answer, a publisher tries another node.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the last messages may take: longer than the message timeout.
+const LAST_PATIENCE: Duration = Duration::from_mins(1);
+
+/// Traffic on one topic with one channel.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    topic: String,
+    addresses: Vec<SocketAddr>,
+    /// The nodes that have a consumer, each with this ready count.
+    consumers: Vec<usize>,
+    ready_count: u32,
+    is_publishing: AtomicBool,
+    /// Publishers that have not ended yet.
+    publisher_count: AtomicUsize,
+    is_consuming: AtomicBool,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    /// By body.
+    messages: HashMap<String, Message>,
+    acknowledged: usize,
+    refusals: HashMap<String, usize>,
+    /// The longest time from the first try of a publish to its `OK`.
+    longest_publish: Duration,
+    last_delivery: Option<Instant>,
+    longest_silence: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Message {
+    is_acknowledged: bool,
+    /// A try may have been stored without an answer, so that the message may be there more than once.
+    is_unsure: bool,
+    came: usize,
+}
+
+impl Traffic {
+    pub(crate) fn new(topic: &str, addresses: Vec<SocketAddr>) -> Traffic {
+        Traffic {
+            topic: topic.to_owned(),
+            publisher_count: AtomicUsize::new(addresses.len()),
+            consumers: (0..addresses.len()).collect(),
+            ready_count: 50,
+            addresses,
+            is_publishing: AtomicBool::new(true),
+            is_consuming: AtomicBool::new(true),
+            books: Mutex::default(),
+        }
+    }
+
+    /// With a single consumer, of this node. It goes to the next one while it cannot connect.
+    pub(crate) fn with_one_consumer(mut self, node: usize, ready_count: u32) -> Traffic {
+        self.consumers = vec![node];
+        self.ready_count = ready_count;
+        self
+    }
+
+    /// Starts one publisher for each node, and the consumers.
+    pub(crate) fn start<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>) {
+        for number in 0..self.addresses.len() {
+            scope.spawn(move || {
+                self.publish(number);
+                self.publisher_count.fetch_sub(1, Relaxed);
+            });
+        }
+        for number in self.consumers.iter().copied() {
+            scope.spawn(move || self.consume(number));
+        }
+    }
+
+    /// Ends publishing, waits for the last messages, and ends consuming.
+    pub(crate) fn finish(&self) {
+        self.is_publishing.store(false, Relaxed);
+        let deadline = Instant::now() + LAST_PATIENCE;
+        let is_open = || self.publisher_count.load(Relaxed) > 0 || self.lost_count() > 0;
+        while is_open() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.is_consuming.store(false, Relaxed);
+    }
+
+    pub(crate) fn acknowledged_count(&self) -> usize {
+        self.books().acknowledged
+    }
+
+    /// Waits until so many more messages are acknowledged.
+    #[track_caller]
+    pub(crate) fn wait_for_publishes(&self, count: usize) {
+        let before = self.acknowledged_count();
+        nsq_tests::wait_until("publishing goes on", Duration::from_secs(30), || {
+            self.acknowledged_count() >= before + count
+        });
+    }
+
+    /// Reports what happened, and fails if something acknowledged was never received.
+    #[track_caller]
+    pub(crate) fn check(&self, what: &str) {
+        say_loudly(&format!("{what}: {self}"));
+        let books = self.books();
+        let lost = books.messages.iter();
+        let lost: Vec<_> = lost
+            .filter(|(_, message)| message.is_acknowledged && message.came == 0)
+            .map(|(body, _)| body)
+            .collect();
+        assert!(
+            lost.is_empty(),
+            "{what}: {} lost, such as {:?}",
+            lost.len(),
+            &lost[..lost.len().min(5)]
+        );
+    }
+
+    pub(crate) fn longest_silence(&self) -> Duration {
+        self.books().longest_silence
+    }
+
+    pub(crate) fn longest_publish(&self) -> Duration {
+        self.books().longest_publish
+    }
+
+    fn lost_count(&self) -> usize {
+        let books = self.books();
+        let messages = books.messages.values();
+        messages
+            .filter(|message| message.is_acknowledged && message.came == 0)
+            .count()
+    }
+
+    fn books(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes one message after the other, each until some node has answered `OK`.
+    fn publish(&self, number: usize) {
+        let mut node = number;
+        let mut client = None;
+        let mut serial = 0;
+        while self.is_publishing.load(Relaxed) {
+            let body = format!("{number}-{serial}");
+            let began = Instant::now();
+            while self.is_publishing.load(Relaxed) {
+                let address = self.addresses[node % self.addresses.len()];
+                if self.try_publish(&mut client, address, &body) {
+                    let mut books = self.books();
+                    books.acknowledged += 1;
+                    books.messages.entry(body).or_default().is_acknowledged = true;
+                    books.longest_publish = books.longest_publish.max(began.elapsed());
+                    break;
+                }
+                client = None;
+                node += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            serial += 1;
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn try_publish(&self, client: &mut Option<RawClient>, address: SocketAddr, body: &str) -> bool {
+        if client.is_none() {
+            *client = connect(address);
+        }
+        let Some(client) = client else {
+            return false;
+        };
+        let command = RawClient::command(&format!("PUB {}", self.topic), body.as_bytes());
+        if client.try_send(&command).is_err() {
+            return false;
+        }
+        self.books().messages.entry(body.to_owned()).or_default();
+        loop {
+            match client.next_frame(ANSWER_PATIENCE) {
+                Ok(Frame::Response(text)) if text == "OK" => return true,
+                Ok(Frame::Response(_)) => {
+                    // A heartbeat. If the node is gone, the next read says so.
+                    let _ = client.try_send(b"NOP\n");
+                }
+                Ok(Frame::Error(text)) => {
+                    let mut books = self.books();
+                    if text.contains("may or may not") {
+                        books.messages.entry(body.to_owned()).or_default().is_unsure = true;
+                    }
+                    *books.refusals.entry(text).or_default() += 1;
+                    return false;
+                }
+                Ok(Frame::Message(_)) => {}
+                Err(ReadEnd::Closed | ReadEnd::Silence) => {
+                    let mut books = self.books();
+                    books.messages.entry(body.to_owned()).or_default().is_unsure = true;
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Receives and finishes everything that one node has.
+    fn consume(&self, number: usize) {
+        let is_alone = self.consumers.len() == 1;
+        let mut node = number;
+        while self.is_consuming.load(Relaxed) {
+            let Some(mut client) = connect(self.addresses[node % self.addresses.len()]) else {
+                node += usize::from(is_alone);
+                continue;
+            };
+            let subscribe = format!("SUB {} c\nRDY {}\n", self.topic, self.ready_count);
+            if client.try_send(subscribe.as_bytes()).is_err() {
+                continue;
+            }
+            while self.is_consuming.load(Relaxed) {
+                match client.next_frame(Duration::from_millis(100)) {
+                    Ok(Frame::Message(message)) => {
+                        self.receive(message.text());
+                        let _ = client.try_send(format!("FIN {}\n", message.id).as_bytes());
+                    }
+                    Ok(_) => {
+                        let _ = client.try_send(b"NOP\n");
+                    }
+                    Err(ReadEnd::Silence) => {}
+                    Err(ReadEnd::Closed) => break,
+                }
+            }
+        }
+    }
+
+    fn receive(&self, body: String) {
+        let mut books = self.books();
+        books.messages.entry(body).or_default().came += 1;
+        let now = Instant::now();
+        if let Some(last) = books.last_delivery.replace(now)
+            && self.is_publishing.load(Relaxed)
+        {
+            books.longest_silence = books.longest_silence.max(now - last);
+        }
+    }
+}
+
+impl fmt::Display for Traffic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let books = self.books();
+        let messages = || books.messages.values();
+        let lost = messages().filter(|message| message.is_acknowledged && message.came == 0);
+        let repeats = |is_unsure: bool| -> usize {
+            let of_kind = messages().filter(|message| message.is_unsure == is_unsure);
+            of_kind.map(|message| message.came.saturating_sub(1)).sum()
+        };
+        write!(
+            out,
+            "{} acknowledged, {} lost, {} repeats and {} of publishes without an answer; longest publish {:?}, longest time \
+             without a delivery {:?}",
+            books.acknowledged,
+            lost.count(),
+            repeats(false),
+            repeats(true),
+            books.longest_publish,
+            books.longest_silence,
+        )?;
+        for (text, count) in &books.refusals {
+            write!(out, "\n    {count} times: {text}")?;
+        }
+        Ok(())
+    }
+}
+
+fn connect(address: SocketAddr) -> Option<RawClient> {
+    if let Ok(mut client) = RawClient::try_connect(address)
+        && client.try_send(b"  V2").is_ok()
+    {
+        return Some(client);
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    None
+}
