@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use nsq_bench::{
     process::{CpuReading, ratio},
     report::{Report, ServerUse},
 };
+use nsq_tests::free_port;
 
 use crate::{
     peer::{AT_ONCE, Peer, nats},
@@ -214,7 +215,7 @@ fn used_by<T>(
 /// A cluster of nsqd, complete. `None` when that fails, with the failure noted.
 fn start(suite: &mut Suite, nodes: usize, replicas: usize) -> anyhow::Result<Option<Vec<Server>>> {
     suite.say(&format!("a cluster of {nodes}, {replicas} replicas"));
-    let ports = free_ports(2 * nodes)?;
+    let ports = free_ports(2 * nodes);
     let (peers, https) = ports.split_at(nodes);
     let mut cluster = Vec::new();
     for (own, http) in peers.iter().zip(https) {
@@ -271,7 +272,7 @@ fn report_of(http: u16) -> std::io::Result<String> {
 
 /// NATS JetStream with three replicas on the same work.
 fn beside(suite: &mut Suite, program: &Path) -> anyhow::Result<()> {
-    let ports = free_ports(3)?;
+    let ports = free_ports(3);
     let routes: Vec<_> = ports
         .iter()
         .map(|port| format!("nats://127.0.0.1:{port}"))
@@ -349,12 +350,8 @@ fn made_when_ready(address: SocketAddr) -> Result<(), BenchError> {
 }
 
 /// Ports on which no one listens at the moment, all different.
-fn free_ports(count: usize) -> std::io::Result<Vec<u16>> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .collect::<Result<_, _>>()?;
-    let addresses = listeners.iter().map(TcpListener::local_addr);
-    addresses.map(|address| Ok(address?.port())).collect()
+fn free_ports(count: usize) -> Vec<u16> {
+    (0..count).map(|_| free_port().port()).collect()
 }
 
 /// How long a cluster may take to elect its leaders.

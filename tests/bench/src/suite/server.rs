@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Stdio},
     thread,
@@ -13,6 +13,7 @@ use std::{
 use tempfile::TempDir;
 
 use nsq_bench::{error::BenchError, process::Process};
+use nsq_tests::free_port;
 
 use crate::tied;
 
@@ -44,7 +45,7 @@ impl Server {
         let failed = |error: io::Error| starting(recipe, &error.to_string());
         let folder = tempfile::tempdir_in(parent).map_err(failed)?;
         fs::create_dir(folder.path().join("data")).map_err(failed)?;
-        let port = free_port().map_err(failed)?;
+        let port = free_port().port();
         let child = spawn(recipe, port, folder.path()).map_err(failed)?;
         let mut server = Self {
             recipe: recipe.clone(),
@@ -146,12 +147,6 @@ fn starting(recipe: &Recipe, why: &str) -> BenchError {
         server: recipe.name.clone(),
         what: format!("cannot start {}: {why}", recipe.program.display()),
     }
-}
-
-/// A port on which no one listens at the moment.
-fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }
 
 fn disk_bytes(path: &Path) -> u64 {
