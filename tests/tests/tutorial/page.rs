@@ -17,7 +17,7 @@
 //! | `sh stays` | is typed, and goes on until Ctrl-C |
 //! | `sh by-hand` | none: it cannot be done in a test |
 //! | `text` | all that the last `sh` has shown in its terminal; after one that stays or leaves a program running, lines among what it shows |
-//! | `text later` | lines that the terminal shows at some time, in any order |
+//! | `text later` | lines that the terminal shows at some time after its last command, in any order |
 //! | `rust example=<name>` | this is that example of `nsq-client` |
 //!
 //! `needs=<program>` on a block leaves it out where there is no such program.

@@ -117,12 +117,18 @@ impl Terminal {
         self.type_in(script);
     }
 
-    /// Waits until a line like this has been shown.
+    /// Waits until a line like this has been shown since the last command that was run.
     pub(crate) fn expect(&self, pattern: &str) {
         let deadline = Instant::now() + LONG;
         loop {
             let screen = self.screen();
-            if screen.lines().any(|line| fits(pattern, line)) {
+            let begin = format!("@begin {}@\n", self.commands);
+            let shown = screen.split_once(&begin).map(|(_, shown)| shown);
+            if shown
+                .unwrap_or_default()
+                .lines()
+                .any(|line| fits(pattern, line))
+            {
                 return;
             }
             assert!(
