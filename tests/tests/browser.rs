@@ -43,6 +43,12 @@ fn the_pages_work_in_a_browser() {
     consumer.send_line("RDY 5");
     first.wait_for_channel("orders", "billing", &[("in_flight_count", 5)]);
 
+    let mut publisher = first.connect();
+    publisher.identify(&json!({"heartbeat_interval": 60_000}));
+    for number in 10..22 {
+        publisher.publish(&format!("of-many-{number}"), "message");
+    }
+
     let endpoint = Fake::start(|_| Some(Fake::ok("{}")));
     let notify = format!(
         "--notification-http-endpoint=http://{}/told",
@@ -54,10 +60,15 @@ fn the_pages_work_in_a_browser() {
 
     let addresses = [&*admin, &*direct, &*lookupd, &*first, &*second].map(Daemon::http);
     let report = browser.converse("all", &addresses, LIMIT, |line| {
-        (line == "kill").then(|| {
-            second.kill9();
-            "killed".to_owned()
-        })
+        match line {
+            "kill" => second.kill9(),
+            "finish" => {
+                let message = consumer.expect_message();
+                consumer.finish(&message);
+            }
+            _ => return None,
+        }
+        Some("done".to_owned())
     });
     say_loudly(&format!(
         "nsqadmin in a browser: {}; screenshots in {}",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nsq_tests::{Admin, Exposition, Fake, Lookupd, Nsqd, PATIENCE, Reply, Start};
+use nsq_tests::{Admin, Exposition, Fake, Lookupd, Nsqd, PATIENCE, Reply, Start, wait_until};
 use serde_json::{Value, json};
 
 const CREATE: &[u8] = br#"{"topic":"t"}"#;
@@ -99,13 +99,29 @@ fn other_sites_cannot_act_through_a_browser() {
 }
 
 #[test]
-fn its_own_figures_are_open_to_a_prometheus() {
+fn its_own_figures_are_open_to_a_prometheus_and_names_to_one_with_a_password() {
     let nsqd = Nsqd::start(&[]);
+    nsqd.order("/topic/create?topic=secret");
+    nsqd.order("/channel/create?topic=secret&channel=c");
     let admin = Admin::of_nsqds(&[&nsqd], &[ANN]);
     assert_eq!(admin.get("/api/topics").status, 401);
     let metrics = Exposition::of(&admin.get("/metrics"));
     let asked = r#"nsqadmin_http_requests_total{method="GET",path="/ping",code="2xx"}"#;
     assert!(metrics.value(asked) >= 1.0);
+
+    let right = ["Authorization: Basic YW5uOnNlY3JldA=="];
+    wait_until("the channel is judged", PATIENCE, || {
+        let reply = admin.request_with("GET", "/metrics", &right, b"");
+        reply.text().contains(
+            r#"nsqadmin_channel_state{topic="secret",channel="c",state="idle",severity="idle"} 1"#,
+        )
+    });
+    assert!(!admin.get("/metrics").text().contains("topic="));
+    let wrong = ["Authorization: Basic YW5uOndyb25n"];
+    assert_eq!(
+        admin.request_with("GET", "/metrics", &wrong, b"").status,
+        401
+    );
 }
 
 #[test]

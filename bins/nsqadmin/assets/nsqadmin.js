@@ -391,6 +391,10 @@ function short(value, base, units) {
 function withUnit(value, unit) {
   if (unit === 'bytes') return short(value, 1024, [' B', ' KiB', ' MiB', ' GiB', ' TiB']);
   if (unit === 'nanos') return short(value, 1000, [' ns', ' µs', ' ms', ' s']);
+  if (unit === 'seconds') {
+    const [divisor, word] = value < 60 ? [1, 's'] : value < 3600 ? [60, 'min'] : value < 172800 ? [3600, 'h'] : [86400, 'd'];
+    return `${Number((value / divisor).toFixed(1))} ${word}`;
+  }
   if (unit === 'per-second') return `${short(value, 1000, ['', 'k', 'M', 'G'])}/s`;
   return Number(value.toFixed(1)).toLocaleString('en-US');
 }
@@ -548,6 +552,103 @@ function showSeries() {
   }
 }
 document.addEventListener('nsqadmin:updated', showSeries);
+
+/* ---- live tail: new messages appear at the top of the viewer ---- */
+
+const TAIL_MS = 2000;
+// As many as the server shows at most. With fewer, a message that is not among them is gone.
+const MOST_FETCHED = 200;
+// So many keys are remembered, so that a message that has left the list does not come back.
+const MOST_KEYS = 10000;
+let tail = null;
+
+document.addEventListener('click', (event) => {
+  if (!event.target.closest?.('[data-tail]')) return;
+  if (tail) stopTail();
+  else startTail();
+});
+
+function startTail() {
+  const list = byId('message-list');
+  if (!list) return;
+  if (list.dataset.order !== 'newest') list.append(...[...list.children].reverse());
+  list.dataset.order = 'newest';
+  tail = { timer: 0, seen: new Set([...list.children].map((row) => row.dataset.key)) };
+  document.querySelector('[data-tail]')?.setAttribute('aria-pressed', 'true');
+  followTail();
+}
+
+function stopTail() {
+  clearTimeout(tail?.timer);
+  tail = null;
+  document.querySelector('[data-tail]')?.setAttribute('aria-pressed', 'false');
+  sayTail('');
+}
+
+function sayTail(words) {
+  const line = byId('tail-state');
+  if (!line) return;
+  line.hidden = words === '';
+  if (line.textContent !== words) line.textContent = words;
+}
+
+async function followTail() {
+  const now = tail;
+  clearTimeout(now.timer);
+  if (document.hidden) {
+    sayTail('Live: paused while the page is hidden.');
+    return;
+  }
+  const url = new URL(location.href);
+  url.hash = '';
+  url.searchParams.set('look', '1');
+  url.searchParams.set('look-order', 'newest');
+  url.searchParams.set('look-count', MOST_FETCHED);
+  try {
+    const { content } = await load(url);
+    if (tail !== now) return;
+    const list = byId('message-list');
+    const fetched = content.querySelector('#message-list');
+    if (!list || !fetched) {
+      stopTail();
+      return;
+    }
+    addMessages(list, fetched);
+    sayTail('Live: new messages appear at the top.');
+  } catch {
+    if (tail !== now) return;
+    sayTail('Live: nsqadmin is not responding.');
+  }
+  now.timer = setTimeout(followTail, TAIL_MS);
+}
+
+function addMessages(list, fetched) {
+  const there = new Map([...fetched.children].map((row) => [row.dataset.key, row]));
+  const selection = getSelection();
+  const isRead = (row) => (!selection.isCollapsed && row.contains(selection.anchorNode)) || row.contains(document.activeElement);
+  for (const row of list.children) {
+    const same = there.get(row.dataset.key);
+    if (isRead(row)) continue;
+    if (same) morph(row.querySelector('summary'), same.querySelector('summary'));
+    else if (there.size < MOST_FETCHED) row.querySelector('.message-state').textContent = 'no longer there';
+  }
+  const most = Number(list.dataset.most);
+  for (const [key, row] of [...there].slice(0, most).reverse()) {
+    if (tail.seen.has(key)) continue;
+    tail.seen.add(key);
+    list.prepend(document.importNode(row, true));
+  }
+  list.parentNode.querySelector(':scope > .empty')?.remove();
+  // What is read or open stays as long as others can go.
+  const rows = [...list.children].reverse();
+  for (const row of [...rows.filter((each) => !each.open), ...rows.filter((each) => each.open)]) {
+    if (list.children.length <= most) break;
+    if (!isRead(row)) row.remove();
+  }
+  if (tail.seen.size > MOST_KEYS) tail.seen = new Set([...list.children, ...fetched.children].map((row) => row.dataset.key));
+}
+
+document.addEventListener('visibilitychange', () => { if (tail) followTail(); });
 
 /* ---- on a phone a table is a list of cards: each value with its column's name ---- */
 

@@ -141,7 +141,10 @@ pub(crate) async fn guard(nsqadmin: Arc<Nsqadmin>, mut request: Request) -> Resu
         return Ok(request);
     }
     let settings = &nsqadmin.settings;
-    if is_open(settings, request.path()) {
+    // Who has a password may read the names in metrics too.
+    let is_metrics = request.path() == settings.path("/metrics");
+    let has_password = request.headers().contains_key(header::AUTHORIZATION);
+    if is_open(settings, request.path()) && !(is_metrics && has_password) {
         return Ok(request);
     }
     if let Some((user, password)) = basic_credentials(request.headers()) {

@@ -13,6 +13,7 @@ pub mod access;
 pub mod admin;
 mod cidr;
 pub mod cluster;
+pub mod finish_rates;
 mod graphite;
 pub mod history;
 mod http;

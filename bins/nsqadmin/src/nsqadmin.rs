@@ -8,6 +8,7 @@ use nsq_daemon::http::{HttpLimits, RequestCounts};
 use crate::access::Access;
 use crate::cidr::Cidr;
 use crate::cluster::Cluster;
+use crate::finish_rates::FinishRates;
 use crate::graphite::Graphite;
 use crate::history::History;
 use crate::notify::Notifier;
@@ -25,6 +26,8 @@ pub struct Nsqadmin {
     pub cluster: Cluster,
     /// What they were like.
     pub history: History,
+    /// How fast consumers finish messages.
+    pub finish_rates: FinishRates,
     /// What is wrong with them, and since when.
     pub watch: Watch,
     /// The replicated cluster that they form, if they form one.

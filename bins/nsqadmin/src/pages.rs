@@ -33,6 +33,7 @@ mod node;
 mod nodes;
 mod notice;
 pub(crate) mod peek;
+mod publishers;
 mod replication;
 mod routes;
 mod state;

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use crate::access::{Access, LoginError};
 use crate::cidr::NotACidr;
 use crate::cluster::{ClientSetupError, Cluster};
+use crate::finish_rates::FinishRates;
 use crate::graphite::{Graphite, GraphiteError};
 use crate::history::{self, History};
 use crate::notify::{Delivery, Notifier};
@@ -134,6 +135,7 @@ pub(crate) fn assemble(settings: Settings) -> Result<(Nsqadmin, Option<Delivery>
         requests: Arc::default(),
         http_limits: http_limits!(gates, settings),
         history: History::new(&settings),
+        finish_rates: FinishRates::default(),
         watch: Watch::default(),
         replication: Replication::default(),
         notices: Notices::default(),

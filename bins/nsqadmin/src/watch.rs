@@ -11,6 +11,7 @@
 mod events;
 mod judge;
 mod nodes;
+mod published;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -18,6 +19,7 @@ mod window;
 pub use self::events::{Event, EventKind, Place};
 pub use self::judge::{Condition, Judge, Severity};
 pub use self::nodes::{Loss, LostNode, waiting};
+pub use self::published::Counted;
 pub use self::window::{Change, Sample};
 
 use std::collections::HashMap;
@@ -27,6 +29,7 @@ use crate::cluster::{Channel, Overview};
 
 use self::events::Events;
 use self::nodes::KnownNodes;
+use self::published::Published;
 
 /// Everything that is watched. Held for one overview, or for one question.
 #[derive(Debug, Default)]
@@ -39,6 +42,7 @@ struct State {
     /// By topic, then by channel.
     topics: HashMap<Arc<str>, HashMap<Arc<str>, Watched>>,
     nodes: KnownNodes,
+    published: Published,
     events: Events,
     latest: Option<Arc<Overview>>,
     counts: Counts,
@@ -97,6 +101,21 @@ pub struct ChannelState {
     pub missing: Vec<(Arc<str>, i64)>,
 }
 
+/// The judgement on a channel in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The channel.
+    pub channel: Arc<str>,
+    /// The worst condition on any node.
+    pub condition: Condition,
+    /// How bad that is.
+    pub severity: Severity,
+    /// How many messages wait on nodes that do not respond or have gone; `None` if no such node has the channel.
+    pub waits_on_lost: Option<i64>,
+}
+
 impl Watch {
     /// Judges by the cluster as it was at `overview.taken_at`.
     pub fn observe(&self, overview: &Arc<Overview>) {
@@ -107,9 +126,7 @@ impl Watch {
     pub fn observe_nodes(&self, overview: &Overview) {
         let mut state = self.lock();
         if state.latest.is_some() {
-            for event in state.nodes.observe(overview) {
-                state.events.add(event);
-            }
+            state.observe_nodes(overview);
         }
     }
 
@@ -123,6 +140,34 @@ impl Watch {
         let state = self.lock();
         let watched = state.topics.get(topic)?.get(channel)?;
         Some(watched.state(&state.nodes))
+    }
+
+    /// How every channel is doing, the worst first.
+    pub fn judgements(&self) -> Vec<Judgement> {
+        let state = self.lock();
+        let mut all: Vec<Judgement> = Vec::new();
+        for (topic, channels) in &state.topics {
+            for (channel, watched) in channels {
+                let lost = watched.parts.iter();
+                let lost = lost.filter(|part| state.nodes.is_lost(&part.node));
+                let depths = lost.map(|part| part.judge.last().depth);
+                let worst = watched.worst().map(|part| &part.judge);
+                all.push(Judgement {
+                    topic: Arc::clone(topic),
+                    channel: Arc::clone(channel),
+                    condition: worst.map_or(Condition::Idle, Judge::condition),
+                    severity: watched.severity(),
+                    waits_on_lost: depths.reduce(i64::saturating_add),
+                });
+            }
+        }
+        drop(state);
+        let place = |of: &Judgement| (Arc::clone(&of.topic), Arc::clone(&of.channel));
+        all.sort_by(|a, b| {
+            let worst_first = b.severity.cmp(&a.severity);
+            worst_first.then_with(|| place(a).cmp(&place(b)))
+        });
+        all
     }
 
     /// How a channel is doing on one node; `None` for one that was not there at the last look.
@@ -141,6 +186,17 @@ impl Watch {
     /// The nodes that are lost, the latest first.
     pub fn lost_nodes(&self) -> Vec<LostNode> {
         self.lock().nodes.lost()
+    }
+
+    /// Messages published to a topic since its nodes started, with what restarted and lost nodes had counted before: it
+    /// never falls. `None` for a topic that was not there at the last look.
+    pub fn published(&self, topic: &str) -> Option<i64> {
+        self.lock().published.of_topic(topic)
+    }
+
+    /// Messages published and received, of all topics and channels, also of deleted ones: neither ever falls.
+    pub fn counted(&self) -> Counted {
+        self.lock().published.total()
     }
 
     /// How many channels are in trouble.
@@ -205,9 +261,7 @@ impl State {
         {
             return;
         }
-        for event in self.nodes.observe(overview) {
-            self.events.add(event);
-        }
+        self.observe_nodes(overview);
         for topic in &overview.topics {
             let channels = self
                 .topics
@@ -232,6 +286,13 @@ impl State {
         self.forget_what_is_gone(at);
         self.latest = Some(Arc::clone(overview));
         self.count();
+    }
+
+    fn observe_nodes(&mut self, overview: &Overview) {
+        for event in self.nodes.observe(overview) {
+            self.events.add(event);
+        }
+        self.published.observe(overview, &self.nodes);
     }
 
     /// A channel that its node no longer reports was deleted; one whose node is lost was not.

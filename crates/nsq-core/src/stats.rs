@@ -166,4 +166,6 @@ pub struct ConsumerStats {
     pub finish_count: u64,
     /// Its REQs.
     pub requeue_count: u64,
+    /// When it last finished a message, in Unix nanoseconds; 0 before the first.
+    pub last_finish: i64,
 }

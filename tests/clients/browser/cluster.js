@@ -60,7 +60,7 @@ class Cluster {
       const answer = await fetch(`${this.admin}/topics/${encodeURIComponent(topic)}`)
       const page = await answer.text()
       const there = this.nodes.filter((node) => page.includes(`data-key="${node}"`)).length
-      const [, count] = /data-stat="messages"><dt>[^<]*<\/dt><dd>([0-9,]+)/.exec(page) ?? []
+      const [, count] = /data-stat="messages"[^>]*><dt>[^<]*<\/dt><dd>([0-9,]+)/.exec(page) ?? []
       return answer.ok && there === nodes && Number(count?.replace(',', '')) === messages
     })
   }

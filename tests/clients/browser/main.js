@@ -13,10 +13,12 @@ const {Cluster} = require('./cluster')
 const {Visitor} = require('./visitor')
 
 const suites = {
-  // In this order: the last one kills an nsqd.
   // In this order: the nodes that are lost are lost for those after them.
   incidents: ['judged', 'hung-node', 'hung-lookupd', 'killed'],
-  all: ['watch', 'topics', 'topic', 'channel', 'names', 'registry', 'plain', 'interaction', 'pictures', 'loss'],
+  // In this order: the last one kills an nsqd.
+  all: ['watch', 'topics', 'topic', 'channel', 'names', 'registry', 'clients', 'tail', 'plain', 'interaction', 'pictures', 'axe', 'loss'],
+  // Of nodes that replicate.
+  cluster: ['members'],
 }
 
 const FLAGS = ['--headless=new', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',

@@ -166,6 +166,11 @@ fn counts_follow_the_messages() {
     assert_eq!(of_client["message_count"], 3);
     assert_eq!(of_client["in_flight_count"], 2);
     assert_eq!(of_client["tls_version"], "");
+    let last_finish = of_client["last_finish_ts"].as_i64();
+    assert!(
+        last_finish >= of_client["connect_ts"].as_i64(),
+        "{of_client}"
+    );
     assert_eq!(of_client.get("pub_counts"), None);
     assert_eq!(of_client.get("authed"), None);
 }

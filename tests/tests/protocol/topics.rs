@@ -1,7 +1,7 @@
 //! Topics and channels as their clients feel them: pause, delete, ephemeral ones.
 
 use nsq_tests::{Nsqd, PATIENCE, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn a_paused_topic_accepts_and_holds_also_over_a_restart() {
@@ -195,7 +195,12 @@ fn the_last_to_publish_shows_as_a_producer() {
         Some(1),
         "{producers}"
     );
+    assert_eq!(
+        producers[0]["all_pub_counts"],
+        json!([{"topic": "one", "count": 2}, {"topic": "two", "count": 1}])
+    );
     let of_one = nsqd.get("/stats?format=json&topic=one").json();
     assert_eq!(of_one["producers"][0]["pub_counts"][0]["count"], 2);
+    assert_eq!(of_one["producers"][0].get("all_pub_counts"), None);
     drop(idle);
 }

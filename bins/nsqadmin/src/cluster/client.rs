@@ -56,6 +56,13 @@ pub struct Client {
     /// What a publisher has published: of one topic at most. Not in the API, as upstream's has none.
     #[serde(skip_serializing)]
     pub pub_counts: Vec<PubCount>,
+    /// The same of every topic, where there are several. An upstream nsqd does not report it. Not in the API.
+    #[serde(skip_serializing)]
+    pub all_pub_counts: Vec<PubCount>,
+    /// When it last finished a message, in Unix seconds; 0 before the first. An upstream nsqd does not report it. Not in
+    /// the API.
+    #[serde(skip_serializing)]
+    pub last_finish_ts: i64,
 }
 
 /// How much a client has published to a topic.
@@ -69,6 +76,15 @@ pub struct PubCount {
 }
 
 impl Client {
+    /// What it has published to each topic, as far as its nsqd reports it.
+    pub fn published(&self) -> &[PubCount] {
+        if self.all_pub_counts.is_empty() {
+            &self.pub_counts
+        } else {
+            &self.all_pub_counts
+        }
+    }
+
     /// Notes on which node it was found, at `now` in Unix seconds.
     pub(super) fn place(&mut self, node: &Arc<str>, producer: &Producer, now: i64) {
         self.node = Arc::clone(node);

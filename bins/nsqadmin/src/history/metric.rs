@@ -13,8 +13,11 @@ pub enum Key {
     Channel(Arc<str>, Arc<str>),
     /// An nsqd, by `host:port` of its HTTP interface.
     Node(Arc<str>),
-    /// A topic on one nsqd: topic, node. Only [`Metric::Depth`] and [`Metric::Messages`], and not for long.
+    /// A topic on one nsqd: topic, node. Only a few metrics, and not for long.
     TopicOnNode(Arc<str>, Arc<str>),
+    /// A channel on one nsqd: topic, channel, node. Only [`Metric::Depth`], not for long, and not before messages wait
+    /// there for the first time.
+    ChannelOnNode(Arc<str>, Arc<str>, Arc<str>),
 }
 
 /// A quantity over time. Those that count are rates, per second.
@@ -44,11 +47,13 @@ pub enum Metric {
     Memory,
     /// The part of [`Metric::Depth`] that is on disk.
     DiskDepth,
+    /// Seconds since the oldest waiting message of a channel was published; over several nodes the longest.
+    OldestAge,
 }
 
 impl Metric {
     /// All, in the order in which a series stores them.
-    pub const ALL: [Metric; 11] = [
+    pub const ALL: [Metric; 12] = [
         Self::Depth,
         Self::Messages,
         Self::Backlog,
@@ -60,6 +65,7 @@ impl Metric {
         Self::Clients,
         Self::Memory,
         Self::DiskDepth,
+        Self::OldestAge,
     ];
 
     /// The name in the API.
@@ -76,6 +82,7 @@ impl Metric {
             Self::Clients => "clients",
             Self::Memory => "memory",
             Self::DiskDepth => "disk_depth",
+            Self::OldestAge => "oldest_age",
         }
     }
 }
@@ -84,7 +91,12 @@ impl Key {
     /// The metrics that are kept, in the order of their columns.
     pub fn metrics(&self) -> &'static [Metric] {
         match self {
-            Self::Cluster | Self::Node(_) => &Metric::ALL,
+            Self::Cluster | Self::Node(_) => {
+                const {
+                    let (all, _) = Metric::ALL.split_at(Metric::ALL.len() - 1);
+                    all
+                }
+            }
             Self::Topic(_) => {
                 const {
                     &[
@@ -111,13 +123,20 @@ impl Key {
                 Metric::Finishes,
                 Metric::Clients,
                 Metric::DiskDepth,
+                Metric::OldestAge,
             ],
-            Self::TopicOnNode(..) => &[Metric::Depth, Metric::Messages],
+            Self::TopicOnNode(..) => &[Metric::Depth, Metric::Messages, Metric::Backlog],
+            Self::ChannelOnNode(..) => &[Metric::Depth],
         }
     }
 
     /// Whether there is a value a minute for the whole retention, or only the last quarter of an hour.
     pub(super) fn is_kept_long(&self) -> bool {
-        !matches!(self, Self::TopicOnNode(..))
+        !matches!(self, Self::TopicOnNode(..) | Self::ChannelOnNode(..))
+    }
+
+    /// Whether a series begins only when messages wait: most channels have none on most nodes.
+    pub(super) fn begins_with_a_message(&self) -> bool {
+        matches!(self, Self::ChannelOnNode(..))
     }
 }

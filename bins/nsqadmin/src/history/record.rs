@@ -14,6 +14,8 @@ pub(super) struct Sums {
     depth: f64,
     backlog: f64,
     disk_depth: f64,
+    /// Seconds. Unknown where no node says.
+    oldest_age: Option<f64>,
     in_flight: f64,
     deferred: f64,
     clients: f64,
@@ -45,7 +47,13 @@ impl Sums {
             Metric::Clients => Some(self.clients),
             Metric::Memory => self.memory,
             Metric::DiskDepth => Some(self.disk_depth),
+            Metric::OldestAge => self.oldest_age,
         }
+    }
+
+    /// Whether any message waits.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.depth > 0.0
     }
 
     fn add_topic(&mut self, topic: &Topic, rates: Option<Rates>) {
@@ -78,6 +86,7 @@ pub(super) fn sum_up(overview: &Overview, counters: &mut Counters) -> Vec<(Key, 
     let mut topics: HashMap<Arc<str>, Sums> = HashMap::new();
     let mut channels: HashMap<(Arc<str>, Arc<str>), Sums> = HashMap::new();
     let mut parts: Vec<(Key, Sums)> = Vec::new();
+    let mut channel_parts: Vec<(Key, Sums)> = Vec::new();
     for report in &overview.nodes {
         let Ok(stats) = &report.stats else {
             continue;
@@ -95,8 +104,6 @@ pub(super) fn sum_up(overview: &Overview, counters: &mut Counters) -> Vec<(Key, 
             for sums in [&mut *sums, &mut part, &mut node, &mut cluster] {
                 sums.add_topic(topic, rates);
             }
-            let key = Key::TopicOnNode(Arc::clone(name), Arc::clone(address));
-            parts.push((key, part));
             for channel in &topic.channels {
                 let of_channel = &channel.channel_name;
                 let place = (
@@ -109,6 +116,7 @@ pub(super) fn sum_up(overview: &Overview, counters: &mut Counters) -> Vec<(Key, 
                     sums.add_channel(channel, rates);
                     sums.backlog += wide(channel.depth);
                 }
+                part.backlog += wide(channel.depth);
                 for sums in [&mut node, &mut cluster] {
                     sums.depth += wide(channel.depth);
                 }
@@ -117,7 +125,27 @@ pub(super) fn sum_up(overview: &Overview, counters: &mut Counters) -> Vec<(Key, 
                 own.add_channel(channel, rates);
                 own.depth += wide(channel.depth);
                 add_known(&mut own.messages, rates.map(|rates| rates.messages));
+                if let Some(nanos) = channel.oldest_message_age {
+                    let seconds = wide(nanos) / NANOS_PER_SECOND;
+                    let oldest = own.oldest_age.get_or_insert(seconds);
+                    *oldest = oldest.max(seconds);
+                }
+                let key = Key::ChannelOnNode(
+                    Arc::clone(name),
+                    Arc::clone(of_channel),
+                    Arc::clone(address),
+                );
+                let depth = wide(channel.depth);
+                channel_parts.push((
+                    key,
+                    Sums {
+                        depth,
+                        ..Sums::default()
+                    },
+                ));
             }
+            let key = Key::TopicOnNode(Arc::clone(name), Arc::clone(address));
+            parts.push((key, part));
         }
         nodes.push((Key::Node(Arc::clone(address)), node));
     }
@@ -132,6 +160,7 @@ pub(super) fn sum_up(overview: &Overview, counters: &mut Counters) -> Vec<(Key, 
     all.extend(topics);
     all.extend(channels);
     all.extend(parts);
+    all.extend(channel_parts);
     all
 }
 
@@ -180,3 +209,5 @@ fn wide(count: i64) -> f64 {
 fn narrow(value: Option<f64>) -> f32 {
     value.map_or(f32::NAN, |value| value as f32)
 }
+
+const NANOS_PER_SECOND: f64 = 1e9;

@@ -67,6 +67,12 @@ impl Store {
         let layout = self.layout;
         let mut refused_count = 0;
         for (key, sums) in sum_up(overview, &mut self.counters) {
+            if key.begins_with_a_message()
+                && !sums.has_waiting()
+                && !self.entries.contains_key(&key)
+            {
+                continue;
+            }
             let values = sums.values(key.metrics());
             match self.entry(&key, millis) {
                 Some(entry) => {

@@ -37,7 +37,7 @@ fn stats(messages: i64, depth: i64) -> String {
     format!(
         r#"{{"topics":[{{"topic_name":"t","depth":1,"backend_depth":1,"message_count":{messages},"channels":[
             {{"channel_name":"c","depth":{depth},"backend_depth":2,"in_flight_count":3,"deferred_count":4,
-              "message_count":{messages},"requeue_count":{messages},"timeout_count":0,"client_count":5}}]}}],
+              "message_count":{messages},"requeue_count":{messages},"timeout_count":0,"client_count":5,"oldest_message_age":7000000000}}]}}],
           "memory":{{"heap_in_use_bytes":1000}}}}"#
     )
 }
@@ -91,6 +91,18 @@ fn an_overview_becomes_a_value_for_everything_in_it() {
             Metric::Messages,
             Some(10.0),
         ),
+        (
+            Key::TopicOnNode("t".into(), "b:1".into()),
+            Metric::Backlog,
+            Some(20.0),
+        ),
+        (
+            Key::ChannelOnNode("t".into(), "c".into(), "b:1".into()),
+            Metric::Depth,
+            Some(20.0),
+        ),
+        (channel(), Metric::OldestAge, Some(7.0)),
+        (Key::Cluster, Metric::OldestAge, None),
         (Key::Topic("none".into()), Metric::Depth, None),
     ] {
         assert_eq!(history.latest(&key, metric), value, "{key:?} {metric:?}");
@@ -212,4 +224,16 @@ fn nothing_is_kept_when_it_is_off() {
     history.record(&overview(0, &[("a:1", &stats(0, 0))]));
     assert_eq!(history.latest(&topic(), Metric::Depth), None);
     assert_eq!(history.size(), (0, 0));
+}
+
+#[test]
+fn a_channel_on_a_node_has_a_series_from_its_first_waiting_message_on() {
+    let history = history(&[]);
+    let key = Key::ChannelOnNode("t".into(), "c".into(), "a:1".into());
+    for (seconds, depth, count) in [(0, 0, 5), (5, 3, 6), (10, 0, 6)] {
+        history.record(&overview(seconds, &[("a:1", &stats(0, depth))]));
+        assert_eq!(history.size().0, count);
+    }
+    let line = history.sparkline(&key, Metric::Depth, 3);
+    assert_eq!(line, [None, Some(3.0), Some(0.0)]);
 }

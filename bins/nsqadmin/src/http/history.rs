@@ -35,9 +35,7 @@ pub(super) async fn history(nsqadmin: Arc<Nsqadmin>, request: Request) -> Result
         (Some(topic), None, None) => Key::Topic(topic),
         (Some(topic), Some(channel), None) => Key::Channel(topic, channel),
         (Some(topic), None, Some(node)) => Key::TopicOnNode(topic, node),
-        (Some(_), Some(_), Some(_)) => {
-            return Err(ApiError::bad_request("CHANNEL_ON_NODE_NOT_KEPT"));
-        }
+        (Some(topic), Some(channel), Some(node)) => Key::ChannelOnNode(topic, channel, node),
         (None, Some(_), _) => return Err(ApiError::bad_request("MISSING_ARG_TOPIC")),
     };
     let now = jiff::Timestamp::now().as_second();

@@ -6,15 +6,16 @@ use maud::{Markup, html};
 use nsq_daemon::http::StatusCode;
 
 use crate::cluster::{Channel, Client, Found, Peek};
-use crate::history::Key;
+use crate::history::{Key, Metric};
 use crate::snapshot::Snapshot;
 use crate::watch::ChannelState;
 
 use super::clients;
+use super::consumers;
 use super::context::PageContext;
 use super::diagnosis;
 use super::form;
-use super::format;
+use super::format::{self, Unit};
 use super::happened;
 use super::layout::{Page, Section};
 use super::lost;
@@ -56,7 +57,8 @@ pub(crate) fn page(
         (lost::of_topic(context, snapshot, topic))
         (summary(channel, &trend, state.as_ref()))
         (charts(context, channel))
-        (clients_panel(context, channel))
+        (consumers::of_channel(context, channel))
+        @if !channel.clients.is_empty() { (clients_panel(context, channel)) }
         (nodes_panel(context, channel))
         (widgets::latency(&channel.e2e_processing_latency))
         (peek::panel(context, Owner { topic, channel: Some(name) }, seen))
@@ -177,16 +179,34 @@ fn charts(context: &PageContext<'_>, channel: &Channel) -> Markup {
             div.grid-2 {
                 (widgets::messages_chart(context, &key, &[]))
                 (widgets::rates_chart(context, &key, "received"))
+                (widgets::chart(context, "oldest", "Age of the oldest waiting message", Unit::Seconds, &[
+                    ("oldest message", &key, Metric::OldestAge),
+                ]))
+                (widgets::nodes_chart(context, Metric::Depth, &node_keys(channel)))
             }
         },
     )
+}
+
+/// The nodes with their series, those where most waits first.
+fn node_keys(channel: &Channel) -> Vec<(Arc<str>, Key)> {
+    let mut parts: Vec<&Arc<Channel>> = channel.nodes.iter().collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.depth));
+    let key = |part: &Arc<Channel>| {
+        let (topic, name) = (&channel.topic_name, &channel.channel_name);
+        Key::ChannelOnNode(Arc::clone(topic), Arc::clone(name), Arc::clone(&part.node))
+    };
+    let keys = parts
+        .into_iter()
+        .map(|part| (Arc::clone(&part.node), key(part)));
+    keys.collect()
 }
 
 fn clients_panel(context: &PageContext<'_>, channel: &Channel) -> Markup {
     let rows: Vec<&Client> = channel.clients.iter().collect();
     let table = clients::of_channel(context);
     let view = View::main(&context.query);
-    let heading = Heading::new("Consumers", "consumers", 2);
+    let heading = Heading::new("Connections", "connections", 9);
     table.panel(&rows, &view, &heading)
 }
 
@@ -220,6 +240,15 @@ fn nodes_panel(context: &PageContext<'_>, channel: &Channel) -> Markup {
         count("messages", "Messages", |part| part.message_count),
         count("consumers", "Consumers", |part| part.client_count),
     ];
+    if rows.len() > 1 {
+        let bars = widgets::waiting_bars(channel.nodes.iter().map(|part| part.depth));
+        columns.insert(
+            3,
+            Column::plain("share", "Share of waiting", move |part: &&Channel| {
+                bars.of(part.depth)
+            }),
+        );
+    }
     if channel.backend_depth > 0 {
         let disk = Column::number(
             "disk",

@@ -7,6 +7,7 @@ use crate::cluster::{Channel, Client};
 use super::context::PageContext;
 use super::format;
 use super::links::web_url;
+use super::publishers;
 use super::table::{Column, Table, wide};
 use super::widgets;
 
@@ -19,11 +20,11 @@ pub(crate) fn of_channel<'a>(context: &'a PageContext<'_>) -> Table<'a, &'a Clie
         |client: &&Client| client.node.to_string(),
         |client| widgets::node(context, &client.node, ""),
     ));
-    columns.extend(work(|client: &&'a Client| client));
+    columns.extend(work(context, |client: &&'a Client| client));
     columns.push(connected(context, |client: &&'a Client| client));
     Table {
         id: "clients",
-        caption: "Consumers of this channel",
+        caption: "Connections of this channel's consumers",
         columns,
         key: Box::new(|client: &&Client| key(client)),
         searched: Box::new(|client: &&Client| searched(client)),
@@ -47,7 +48,7 @@ pub(crate) fn on_node<'a>(context: &'a PageContext<'_>) -> Table<'a, (&'a Channe
             div.muted.small { "of " (channel.topic_name) }
         },
     ));
-    columns.extend(work(client));
+    columns.extend(work(context, client));
     columns.push(connected(context, client));
     Table {
         id: "clients",
@@ -72,28 +73,23 @@ pub(crate) fn on_node<'a>(context: &'a PageContext<'_>) -> Table<'a, (&'a Channe
 pub(crate) fn publishers<'a>(context: &'a PageContext<'_>) -> Table<'a, &'a Client> {
     let mut columns = introduction(|client: &&'a Client| client);
     columns.push(
-        Column::text(
+        Column::ranked(
             "publishes",
             "Publishes to",
-            |client: &&Client| {
-                client
-                    .pub_counts
-                    .first()
-                    .map(|count| count.topic.clone())
-                    .unwrap_or_default()
-            },
+            |client: &&Client| wide_length(client.published().len()),
             |client| {
-                html! {
-                    @for published in &client.pub_counts {
-                        div.wrap-anywhere {
-                            a href=(context.links.topic(&published.topic)) { (published.topic) } " "
-                            span.muted { (published.count) }
-                        }
-                    }
-                }
+                let published = client.published().iter();
+                publishers::topics(context, published.map(|to| (to.topic.as_str(), to.count)))
             },
         )
-        .help("nsqd reports one of the topics that a publisher has published to"),
+        .help(publishers::TOPICS_HELP),
+    );
+    columns.push(
+        Column::summed("published", "Published", |client: &&Client| {
+            let counts = client.published().iter().map(|to| to.count);
+            counts.fold(0, i64::saturating_add)
+        })
+        .help("Messages since it connected"),
     );
     columns.push(connected(context, |client: &&'a Client| client));
     Table {
@@ -142,7 +138,11 @@ fn introduction<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Col
 }
 
 /// What it does.
-fn work<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, T>> {
+fn work<'a, T>(
+    context: &'a PageContext<'_>,
+    client: impl Fn(&T) -> &'a Client + Copy + 'a,
+) -> Vec<Column<'a, T>> {
+    let rate = move |row: &T| context.finish_rate(client(row));
     let count = |key, label, value: fn(&Client) -> i64| {
         Column::summed(key, label, move |row| value(client(row)))
     };
@@ -159,11 +159,30 @@ fn work<'a, T>(client: impl Fn(&T) -> &'a Client + Copy + 'a) -> Vec<Column<'a, 
             let ready = rows.iter().map(|row| client(row).ready_count);
             html! { (format::grouped_signed(ready.fold(0, i64::saturating_add))) }
         }),
-        count("finished", "Finished", |client| client.finish_count),
+        Column::rate("rate", "Finishes", rate).help("Messages finished per second at present"),
+        last_finish(context, move |row| client(row).last_finish_ts),
+        count("finished", "Finished", |client| client.finish_count).help("Since it connected"),
         count("requeued", "Requeued", |client| client.requeue_count),
         count("messages", "Messages", |client| client.message_count)
             .help("Delivered since it connected"),
     ]
+}
+
+/// When a consumer last finished a message, in Unix seconds; 0 is not known, or never.
+pub(crate) fn last_finish<'a, T>(
+    context: &'a PageContext<'_>,
+    at: impl Fn(&T) -> i64 + Copy + 'a,
+) -> Column<'a, T> {
+    Column::number(
+        "last-finish",
+        "Last finish",
+        move |row| Some(at(row)).filter(|at| *at > 0).map(wide),
+        move |row| match jiff::Timestamp::from_second(at(row)) {
+            Ok(moment) if at(row) > 0 => html! { span.nowrap { (widgets::ago(context, moment)) } },
+            _ => html! { span.muted title="None since it connected, or its nsqd does not report it" { "–" } },
+        },
+    )
+    .help("When it last finished a message")
 }
 
 fn ready(count: i64) -> Markup {
@@ -186,6 +205,10 @@ fn connected<'a, T>(
         move |row| Some(-wide(client(row).connect_ts)),
         move |row| widgets::since(context, client(row).connect_ts),
     )
+}
+
+fn wide_length(length: usize) -> f64 {
+    wide(i64::try_from(length).unwrap_or(i64::MAX))
 }
 
 fn key(client: &Client) -> String {

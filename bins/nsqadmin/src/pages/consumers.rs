@@ -1,4 +1,4 @@
-//! All consumers of the cluster, grouped by process: how much each holds, and how fast it finishes.
+//! Consumers grouped by process: how much each holds, and how fast it finishes. All of the cluster, or those of a channel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,13 +11,14 @@ use super::clients;
 use super::context::PageContext;
 use super::format;
 use super::layout::{Page, Section};
-use super::table::{Column, Heading, Order, Table, View, rate_cell, wide};
+use super::table::{Column, Heading, Order, Table, View, wide};
 use super::widgets;
 
 /// All connections of one program on one host that consume.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Process {
     pub(crate) name: String,
+    id: String,
     host: String,
     agent: String,
     connections: i64,
@@ -27,37 +28,57 @@ pub(crate) struct Process {
     in_flight: i64,
     ready: i64,
     finished: i64,
+    /// Messages finished per second at present, of the connections for which it is known.
+    rate: Option<f64>,
+    /// Unix seconds; 0 is not known, or never.
+    last_finish: i64,
     requeued: i64,
     /// The oldest connection, in Unix seconds.
     since: i64,
 }
 
-/// The consumers on these nodes by process.
-pub(crate) fn processes(nodes: &[Node]) -> Vec<Process> {
-    let mut found: BTreeMap<(String, String, String), Process> = BTreeMap::new();
-    let channels = nodes.iter().flat_map(|node| {
-        let topics = node.stats.topics.iter();
-        topics.flat_map(|topic| &topic.channels)
-    });
+/// What one process is told apart by.
+pub(crate) type Identity = (String, String, String);
+
+/// The name, the id, the host and the program of a client.
+pub(crate) fn identity(client: &Client) -> Identity {
+    let host = host_of(&client.remote_address);
+    (
+        clients::name(client),
+        client.client_id.clone(),
+        format!("{host} {}", client.user_agent),
+    )
+}
+
+/// The consumers of these channels by process. `rate` says how fast a connection finishes messages.
+pub(crate) fn processes<'a>(
+    channels: impl Iterator<Item = &'a Channel>,
+    rate: impl Fn(&Client) -> Option<f64>,
+) -> Vec<Process> {
+    let mut found: BTreeMap<Identity, Process> = BTreeMap::new();
     for channel in channels {
         for client in &channel.clients {
-            let host = host_of(&client.remote_address);
-            let key = (
-                clients::name(client),
-                client.client_id.clone(),
-                format!("{host} {}", client.user_agent),
-            );
-            found.entry(key).or_default().add(channel, client);
+            let process = found.entry(identity(client)).or_default();
+            process.add(channel, client, rate(client));
         }
     }
     found.into_values().collect()
 }
 
+/// All channels of these nodes, each on its node.
+pub(crate) fn channels_of(nodes: &[Node]) -> impl Iterator<Item = &Channel> {
+    let topics = nodes.iter().flat_map(|node| &node.stats.topics);
+    topics
+        .flat_map(|topic| &topic.channels)
+        .map(|channel| &**channel)
+}
+
 impl Process {
-    fn add(&mut self, channel: &Channel, client: &Client) {
+    fn add(&mut self, channel: &Channel, client: &Client, rate: Option<f64>) {
         if self.connections == 0 {
             self.name = clients::name(client);
             host_of(&client.remote_address).clone_into(&mut self.host);
+            self.id.clone_from(&client.client_id);
             self.agent.clone_from(&client.user_agent);
             self.since = client.connect_ts;
         }
@@ -69,6 +90,10 @@ impl Process {
         self.in_flight = self.in_flight.saturating_add(client.in_flight_count);
         self.ready = self.ready.saturating_add(client.ready_count);
         self.finished = self.finished.saturating_add(client.finish_count);
+        if let Some(rate) = rate {
+            *self.rate.get_or_insert_default() += rate;
+        }
+        self.last_finish = self.last_finish.max(client.last_finish_ts);
         self.requeued = self.requeued.saturating_add(client.requeue_count);
         self.since = self.since.min(client.connect_ts);
     }
@@ -77,103 +102,135 @@ impl Process {
     fn utilisation(&self) -> Option<f64> {
         (self.ready > 0).then(|| (wide(self.in_flight) / wide(self.ready)).min(1.0))
     }
-
-    /// Messages finished per second since it connected.
-    fn rate(&self, now: i64) -> Option<f64> {
-        let seconds = now.saturating_sub(self.since);
-        (seconds > 0 && self.since > 0).then(|| wide(self.finished) / wide(seconds))
-    }
 }
 
 /// `remote_address` without its port.
-fn host_of(remote_address: &str) -> &str {
+pub(crate) fn host_of(remote_address: &str) -> &str {
     let host = remote_address.rsplit_once(':');
     host.map_or(remote_address, |(host, _)| host)
 }
 
 pub(crate) fn page(context: &PageContext<'_>, snapshot: &Snapshot, nodes: &[Node]) -> Page {
-    let rows = processes(nodes);
+    let rows = processes(channels_of(nodes), |client| context.finish_rate(client));
     let view = View::main(&context.query).or_sorted_by("in-flight", Order::Descending);
-    let table = table(context);
+    let mut table = table(context);
+    table.columns.insert(
+        2,
+        Column::number(
+            "channels",
+            "Channels",
+            |row: &Process| Some(wide(count(row.channels.len()))),
+            |row| channels(context, row),
+        ),
+    );
     let heading = Heading::new("Processes", "consumers, channels and nodes", 0);
     let body = html! {
         header.page-head { div.titles { h1 { "Consumers" }
             p.muted { "All connections of a program on a host are one row." } } }
+        (tabs(context, "/consumers"))
         (table.panel(&rows, &view, &heading))
     };
-    let mut page = Page::new("Consumers", Section::Consumers, body);
+    let mut page = Page::new("Consumers", Section::Clients, body);
     page.warnings = widgets::warnings(&snapshot.overview.warnings);
     page
 }
 
+/// From consumers to publishers, and back.
+pub(crate) fn tabs(context: &PageContext<'_>, now: &str) -> Markup {
+    html! {
+        nav.tabs aria-label="Clients" {
+            @for (path, label) in [("/consumers", "Consumers"), ("/publishers", "Publishers")] {
+                a href=(context.links.fixed(path)) aria-current=[(path == now).then_some("page")] { (label) }
+            }
+        }
+    }
+}
+
+/// The consumers of one channel, in a panel.
+pub(crate) fn of_channel(context: &PageContext<'_>, channel: &Channel) -> Markup {
+    let rows = processes(std::iter::once(channel), |client| {
+        context.finish_rate(client)
+    });
+    let table = table(context);
+    let view = View::of("consumers", &context.query).or_sorted_by("in-flight", Order::Descending);
+    let heading = Heading::new("Consumers", "consumers", 9);
+    table.panel(&rows, &view, &heading)
+}
+
 fn table<'a>(context: &'a PageContext<'_>) -> Table<'a, Process> {
-    let now = context.now.as_second();
+    let mut columns = vec![
+        Column::name(
+            "consumer",
+            "Consumer",
+            |row: &Process| row.name.clone(),
+            |row| html! { div.client-cell { span.wrap-anywhere { (row.name) } div.muted.small { (row.host) } } },
+        ),
+        Column::text(
+            "agent",
+            "User agent",
+            |row: &Process| row.agent.clone(),
+            |row| html! { @if row.agent.is_empty() { span.muted { "–" } } @else { span.wrap-anywhere { (row.agent) } } },
+        ),
+    ];
+    columns.extend(work(context));
     Table {
         id: "consumers",
         caption: "Consumers by process",
-        columns: vec![
-            Column::name(
-                "consumer",
-                "Consumer",
-                |row: &Process| row.name.clone(),
-                |row| html! { div.client-cell { span.wrap-anywhere { (row.name) } div.muted.small { (row.host) } } },
-            ),
-            Column::text(
-                "agent",
-                "User agent",
-                |row: &Process| row.agent.clone(),
-                |row| html! { @if row.agent.is_empty() { span.muted { "–" } } @else { (row.agent) } },
-            ),
-            Column::number(
-                "channels",
-                "Channels",
-                |row: &Process| Some(wide(count(row.channels.len()))),
-                |row| channels(context, row),
-            ),
-            Column::summed("connections", "Connections", |row: &Process| row.connections),
-            Column::count("nodes", "Nodes", |row: &Process| count(row.nodes.len())),
-            Column::summed("in-flight", "In flight", |row: &Process| row.in_flight),
-            Column::summed("ready", "RDY", |row: &Process| row.ready)
-                .help("Ready count: how many messages the consumer accepts at once, over all connections"),
-            Column::number(
-                "utilisation",
-                "Utilisation",
-                Process::utilisation,
-                |row| html! {
-                    @match row.utilisation() {
-                        Some(share) => { (format!("{:.0} %", share * 100.0)) }
-                        None => span.badge.warn data-state="ready-zero" { span aria-hidden="true" { "▲" } "RDY 0" },
-                    }
-                },
-            )
-            .help("In flight as a share of RDY: at 100 % it cannot take more"),
-            Column::summed("finished", "Finished", |row: &Process| row.finished)
-                .help("Since it connected"),
-            Column::number(
-                "rate",
-                "Mean rate",
-                move |row: &Process| row.rate(now),
-                move |row| rate_cell(row.rate(now)),
-            )
-            .help("Messages finished per second since it connected"),
-            Column::summed("requeued", "Requeued", |row: &Process| row.requeued),
-            Column::number(
-                "connected",
-                "Connected for",
-                |row: &Process| Some(-wide(row.since)),
-                |row| widgets::since(context, row.since),
-            ),
-        ],
-        key: Box::new(|row| format!("{} {} {}", row.name, row.host, row.agent)),
+        columns,
+        key: Box::new(|row| format!("{} {} {} {}", row.name, row.id, row.host, row.agent)),
         searched: Box::new(|row| {
-            let channels = row.channels.iter().map(|(topic, channel)| format!("{topic} {channel}"));
+            let channels = row.channels.iter();
+            let channels = channels.map(|(topic, channel)| format!("{topic} {channel}"));
             let nodes = row.nodes.iter().cloned();
             let mut text = vec![row.name.clone(), row.host.clone(), row.agent.clone()];
             text.extend(channels.chain(nodes));
             text.join(" ")
         }),
-        empty: html! { strong { "No consumers" } span { "No client is subscribed to a channel." } },
+        empty: html! { strong { "No consumers" } span { "Messages wait until a client subscribes." } },
     }
+}
+
+/// What a process does.
+fn work<'a>(context: &'a PageContext<'_>) -> Vec<Column<'a, Process>> {
+    vec![
+        Column::summed("connections", "Connections", |row: &Process| {
+            row.connections
+        }),
+        Column::count("nodes", "Nodes", |row: &Process| count(row.nodes.len())),
+        Column::summed("in-flight", "In flight", |row: &Process| row.in_flight),
+        Column::summed("ready", "RDY", |row: &Process| row.ready).help(
+            "Ready count: how many messages the consumer accepts at once, over all connections",
+        ),
+        Column::number(
+            "utilisation",
+            "Utilisation",
+            Process::utilisation,
+            |row| html! {
+                @match row.utilisation() {
+                    Some(share) => { (format!("{:.0} %", share * 100.0)) }
+                    None => span.badge.warn data-state="ready-zero" { span aria-hidden="true" { "▲" } "RDY 0" },
+                }
+            },
+        )
+        .help("In flight as a share of RDY: at 100 % it cannot take more"),
+        Column::rate("rate", "Finishes", |row: &Process| row.rate)
+            .help("Messages finished per second at present")
+            .total_of(|rows| {
+                let known: Vec<f64> = rows.iter().filter_map(|row| row.rate).collect();
+                html! { @if !known.is_empty() { (format::short(known.iter().sum())) "/s" } }
+            }),
+        clients::last_finish(context, |row: &Process| row.last_finish),
+        Column::summed("finished", "Finished", |row: &Process| row.finished)
+            .help("Since it connected"),
+        Column::summed("requeued", "Requeued", |row: &Process| row.requeued)
+            .help("Since it connected"),
+        Column::number(
+            "connected",
+            "Connected for",
+            |row: &Process| Some(-wide(row.since)),
+            |row| widgets::since(context, row.since),
+        ),
+    ]
 }
 
 fn channels(context: &PageContext<'_>, row: &Process) -> Markup {
@@ -209,7 +266,7 @@ mod tests {
                 {"client_id":"w","hostname":"w","remote_address":"10.0.0.1:1","user_agent":"x/1","in_flight_count":2,"ready_count":4,"finish_count":10,"connect_ts":100},
                 {"client_id":"w","hostname":"w","remote_address":"10.0.0.2:1","user_agent":"x/1","connect_ts":100}]},
             {"channel_name":"d","clients":[
-                {"client_id":"w","hostname":"w","remote_address":"10.0.0.1:2","user_agent":"x/1","in_flight_count":4,"ready_count":4,"finish_count":20,"connect_ts":90}]}]}]}"#;
+                {"client_id":"w","hostname":"w","remote_address":"10.0.0.1:2","user_agent":"x/1","in_flight_count":4,"ready_count":4,"finish_count":20,"connect_ts":90,"last_finish_ts":115}]}]}]}"#;
         let mut stats: NodeStats = serde_json::from_str(stats).unwrap();
         let producer = Producer::default();
         stats.place(&"n:1".into(), &producer);
@@ -218,13 +275,14 @@ mod tests {
             producer,
             stats,
         };
-        let rows = processes(&[node]);
+        let rate = |client: &Client| (client.finish_count > 0).then_some(1.5);
+        let rows = processes(channels_of(std::slice::from_ref(&node)), rate);
         assert_eq!(rows.len(), 2, "{rows:?}");
         let first = rows.iter().find(|row| row.host == "10.0.0.1").unwrap();
         assert_eq!((first.connections, first.channels.len()), (2, 2));
         assert_eq!(first.utilisation(), Some(0.75));
-        assert_eq!(first.rate(120), Some(1.0));
+        assert_eq!((first.rate, first.last_finish), (Some(3.0), 115));
         let second = rows.iter().find(|row| row.host == "10.0.0.2").unwrap();
-        assert_eq!(second.utilisation(), None);
+        assert_eq!((second.utilisation(), second.rate), (None, None));
     }
 }

@@ -9,6 +9,7 @@ use nsq_daemon::http::{HeaderMap, Query, header};
 
 use crate::Nsqadmin;
 use crate::access::Viewer;
+use crate::cluster::Client;
 use crate::history::{Key, Metric, Range};
 
 use super::chart::{Moment, Point};
@@ -128,6 +129,12 @@ impl<'a> PageContext<'a> {
                 value: value.map(f64::from),
             })
             .collect()
+    }
+
+    /// Messages that a consumer finishes per second, from the second look at it on.
+    pub(crate) fn finish_rate(&self, client: &Client) -> Option<f64> {
+        let at = self.now.as_millisecond();
+        self.nsqadmin.finish_rates.rate(client, at)
     }
 
     /// Whether buttons that change something are shown.

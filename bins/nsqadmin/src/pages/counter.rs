@@ -4,24 +4,22 @@ use maud::html;
 
 use crate::cluster::Overview;
 use crate::history::Key;
+use crate::watch::Counted;
 
 use super::context::PageContext;
 use super::format;
 use super::layout::{Page, Section};
 use super::state::Trend;
+use super::topic::SINCE_START;
 use super::widgets::{self, Stat};
 
 pub(crate) fn page(context: &PageContext<'_>, overview: &Overview) -> Page {
     let trend = Trend::of(&context.nsqadmin.history, &Key::Cluster);
     let channels = || overview.topics.iter().flat_map(|topic| &topic.channels);
-    let delivered = channels()
-        .map(|channel| channel.message_count)
-        .fold(0, i64::saturating_add);
-    let published = overview
-        .topics
-        .iter()
-        .map(|topic| topic.message_count)
-        .fold(0, i64::saturating_add);
+    let Counted {
+        published,
+        received,
+    } = context.nsqadmin.watch.counted();
     let sum = |value: fn(&crate::cluster::Channel) -> i64| {
         channels()
             .map(|channel| value(channel))
@@ -33,11 +31,11 @@ pub(crate) fn page(context: &PageContext<'_>, overview: &Overview) -> Page {
         section.panel.centre aria-label="Message rate" {
             span.muted { "Messages published per second" }
             p.big-number data-test="rate" { (rate) }
-            span.muted { (format::grouped_signed(delivered)) " messages received by channels since the nodes started" }
+            span.muted title=(SINCE_START) { (format::grouped_signed(received)) " messages received by channels since the nodes started" }
         }
         (widgets::strip(&[
-            Stat::count("processed", "Messages processed", delivered).more(html! { "received by channels" }),
-            Stat::count("published", "Messages published", published),
+            Stat::count("processed", "Received by channels", received).help(SINCE_START).more(html! { "since the nodes started" }),
+            Stat::count("published", "Published", published).help(SINCE_START).more(html! { "since the nodes started" }),
             Stat::rate("done", "Finished", trend.finishes),
             Stat::rate("requeues", "Requeued", trend.requeues),
             Stat::rate("timeouts", "Timed out", trend.timeouts),

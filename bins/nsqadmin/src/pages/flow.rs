@@ -169,7 +169,7 @@ fn consumers(channel: &Block, finished: f64, source: &Channel) -> Block {
         height: BOX,
         title: super::state::consumers(source.client_count),
         more: format!("{} finished", Unit::PerSecond.short(finished)),
-        link: format!("{}#clients-title", channel.link),
+        link: format!("{}#consumers-title", channel.link),
         class: match (source.client_count, source.depth) {
             (0, 0) => "idle",
             (0, _) => "bad",

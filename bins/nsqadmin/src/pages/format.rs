@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use maud::{Markup, html};
 
 /// What a number counts, so that it is never shown without its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(crate) enum Unit {
     Bytes,
     /// Spans in nanoseconds.
     Nanos,
+    /// Spans in seconds.
+    Seconds,
 }
 
 impl Unit {
@@ -24,6 +27,7 @@ impl Unit {
             Self::PerSecond => format!("{}/s", short(value)),
             Self::Bytes => bytes(value),
             Self::Nanos => nanos(value),
+            Self::Seconds => nanos(value * 1e9),
         }
     }
 }
@@ -72,16 +76,18 @@ pub(crate) fn bytes(value: f64) -> String {
     scaled(value, 1024.0, &units)
 }
 
-/// `850 ns`, `12.3 ms`, `4.5 s`, `2.1 min`, `3 h`.
+/// `0`, `850 ns`, `12.3 ms`, `4.5 s`, `2.1 min`, `3 h`, `2 d`.
 pub(crate) fn nanos(value: f64) -> String {
     let size = value.abs();
     let (divisor, unit) = match size {
+        _ if size == 0.0 => return "0".to_owned(),
         _ if size < 1e3 => (1.0, "ns"),
         _ if size < 1e6 => (1e3, "µs"),
         _ if size < 1e9 => (1e6, "ms"),
         _ if size < 60e9 => (1e9, "s"),
         _ if size < 3600e9 => (60e9, "min"),
-        _ => (3600e9, "h"),
+        _ if size < 48.0 * 3600e9 => (3600e9, "h"),
+        _ => (86_400e9, "d"),
     };
     format!("{} {unit}", digits(value / divisor))
 }
@@ -102,6 +108,17 @@ pub(crate) fn span(seconds: u64) -> String {
         .map(|(_, (count, unit))| format!("{count} {unit}"))
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+/// A span whose numbers stay on one line with their units.
+pub(crate) fn unbroken(span: &str) -> Markup {
+    let words: Vec<&str> = span.split(' ').collect();
+    html! {
+        @for (index, pair) in words.chunks(2).enumerate() {
+            @if index > 0 { " " }
+            span.nowrap { (pair.join(" ")) }
+        }
+    }
 }
 
 /// A moment with its time zone: `2026-11-22 18:29:13 UTC`.

@@ -43,7 +43,7 @@ pub(crate) struct Page {
 pub(crate) enum Section {
     Topics,
     Nodes,
-    Consumers,
+    Clients,
     Lookup,
     Counter,
     Cluster,
@@ -198,9 +198,9 @@ fn bar(context: &PageContext<'_>, page: &Page) -> Markup {
         (Section::Topics, "topics", "Topics", links.topics()),
         (Section::Nodes, "nodes", "Nodes", links.nodes()),
         (
-            Section::Consumers,
+            Section::Clients,
             "consumers",
-            "Consumers",
+            "Clients",
             links.fixed("/consumers"),
         ),
         (Section::Lookup, "lookup", "Lookup", links.fixed("/lookup")),

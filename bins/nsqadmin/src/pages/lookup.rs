@@ -87,7 +87,7 @@ fn orphan_panel(context: &PageContext<'_>, snapshot: &Snapshot, orphans: &Orphan
         ),
     ];
     if context.may_act() {
-        columns.push(Column::plain("act", "", |(topic, _): &(&String, &List<String>)| html! {
+        columns.push(Column::plain("act", "Actions", |(topic, _): &(&String, &List<String>)| html! {
             span.actions {
                 a.button.tiny.danger href={ (context.links.topic(topic)) (widgets::action("delete", &[])) } data-dialog role="button"
                     data-test="delete" aria-label={ "Delete topic " (topic) } { "Delete topic…" }

@@ -14,13 +14,14 @@ use super::routes::WHOLE_BODY_BYTES;
 use super::state::messages;
 use super::widgets;
 
-/// What the viewer wants to see: `?look=1&look-text=&look-attempts=&look-age=&look-count=`.
+/// What the viewer wants to see: `?look=1&look-text=&look-attempts=&look-age=&look-order=&look-count=`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
     text: String,
     least_attempts: u32,
     /// Minutes since it was published, at least.
     least_age: i64,
+    newest_first: bool,
     count: usize,
 }
 
@@ -55,16 +56,18 @@ impl Wanted {
                 .collect(),
             least_attempts: number("look-attempts").unwrap_or(0),
             least_age: i64::from(number("look-age").unwrap_or(0)),
+            newest_first: given("look-order") == Some("newest"),
             count: count
                 .unwrap_or(COUNTS[0])
                 .clamp(1, COUNTS[COUNTS.len() - 1]),
         })
     }
 
-    /// How many messages of each kind to fetch from each node: with a filter, as many as there may be.
+    /// How many messages of each kind to fetch from each node, which gives the oldest ones: with a filter, or for the
+    /// newest, as many as there may be.
     pub(crate) fn fetched(&self) -> u32 {
         let has_filter = !self.text.is_empty() || self.least_attempts > 0 || self.least_age > 0;
-        let count = if has_filter {
+        let count = if has_filter || self.newest_first {
             COUNTS[COUNTS.len() - 1]
         } else {
             self.count
@@ -131,7 +134,13 @@ fn filter(wanted: &Wanted) -> Markup {
             label { "Show " select name="look-count" {
                 @for count in COUNTS { option value=(count) selected[count == wanted.count] { (count) } }
             } }
+            label { select name="look-order" aria-label="Order" {
+                option value="oldest" { "oldest first" }
+                option value="newest" selected[wanted.newest_first] { "newest first" }
+            } }
             button.button.tiny type="submit" data-test="reload-messages" { "Reload" }
+            button.button.tiny.js-only type="button" data-tail aria-pressed="false"
+                title="New messages appear at the top as they come. With more than 200 waiting on a node, the newest are not among them." { "Live" }
         }
     }
 }
@@ -147,6 +156,9 @@ fn list(
     let now = i64::try_from(context.now.as_nanosecond()).unwrap_or(i64::MAX);
     rows.retain(|row| wanted.takes(row, now));
     rows.sort_by_key(|row| row.message.timestamp);
+    if wanted.newest_first {
+        rows.reverse();
+    }
     let matching = rows.len();
     rows.truncate(wanted.count);
     let total =
@@ -157,10 +169,13 @@ fn list(
             (messages(total(|peek| peek.queued_total))) " waiting, "
             (format::grouped_signed(total(|peek| peek.in_flight_total))) " in flight, "
             (format::grouped_signed(total(|peek| peek.deferred_total))) " deferred. "
-            "Showing " (rows.len()) ", oldest first, of " (matching)
+            "Showing " (rows.len()) ", " (if wanted.newest_first { "newest" } else { "oldest" }) " first, of " (matching)
             @if matching < fetched { " that match among " (fetched) } " fetched."
         }
-        @for row in &rows { (message(context, owner, row)) }
+        p.panel-body.muted.tail-state hidden id="tail-state" role="status" {}
+        div id="message-list" data-most=(wanted.count) data-order=(if wanted.newest_first { "newest" } else { "oldest" }) {
+            @for row in &rows { (message(context, owner, row)) }
+        }
         @if rows.is_empty() { div.empty { span { "No messages to show." } } }
     }
 }
@@ -207,7 +222,7 @@ fn message(context: &PageContext<'_>, owner: Owner<'_>, row: &Row<'_>) -> Markup
         details.message data-key={ "m-" (row.node) "-" (message.id) } data-test="message" {
             summary.message-row {
                 span.nowrap { @match widgets::at_nanos(message.timestamp) { Some(at) => (widgets::ago(context, at)), None => "–" } }
-                span.nowrap { (row.state) }
+                span.nowrap.message-state { (row.state) }
                 span.nowrap { (format::counted(u64::from(message.attempts), "attempt", "attempts")) }
                 span.nowrap { (format::counted(message.body_size, "byte", "bytes")) }
                 span.preview.mono { (body::preview(row.body.as_deref())) }

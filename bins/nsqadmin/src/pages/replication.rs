@@ -237,7 +237,7 @@ fn members_panel(context: &PageContext<'_>, report: &ClusterReport) -> Markup {
                     thead { tr {
                         th scope="col" { "Node" } th scope="col" { "State" } th scope="col" { "Cluster address" }
                         th.number scope="col" { "Leads shards" } th scope="col" { "Version" }
-                        @if context.may_act() { th scope="col" data-column="act" { "" } }
+                        @if context.may_act() { th scope="col" data-column="act" { "Actions" } }
                     } }
                     tbody { @for member in &report.members {
                         tr data-key={ "member-" (member.id) } {

@@ -22,7 +22,7 @@ use super::notice::{Notice, Tone};
 use super::peek::{self, Wanted};
 use super::{
     assets, channel, consumers, counter, errors, jump, login, lookup, lost, node, nodes,
-    replication, topic, topics,
+    publishers, replication, topic, topics,
 };
 
 /// Adds the pages, their static files, and what their forms send, below what `path` makes of `/`.
@@ -61,6 +61,7 @@ pub(crate) fn add_routes(
         .route(Method::GET, &path("/nodes/:node"), show_node)
         .route(Method::POST, &path("/nodes/:node"), post)
         .route(Method::GET, &path("/consumers"), show_consumers)
+        .route(Method::GET, &path("/publishers"), show_publishers)
         .route(Method::GET, &path("/jump"), show_jump)
         .route(Method::GET, &path("/cluster"), show_cluster)
         .route(Method::POST, &path("/cluster"), post)
@@ -284,7 +285,23 @@ async fn show_consumers(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
             let nodes = asked.await;
             consumers::page(&context, &snapshot, &nodes).of_snapshot(&context, &snapshot)
         }
-        Err(error) => errors::page(&context, Section::Consumers, &error),
+        Err(error) => errors::page(&context, Section::Clients, &error),
+    };
+    Ok(layout::reply(&context, &page))
+}
+
+async fn show_publishers(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
+    let context = context(&nsqadmin, &request);
+    let page = match Snapshot::take(&nsqadmin).await {
+        Ok(snapshot) => {
+            let nodes = snapshot.responding();
+            let asked = nsqadmin
+                .cluster
+                .nodes_with_clients(nodes, snapshot.patience());
+            let nodes = asked.await;
+            publishers::page(&context, &snapshot, &nodes).of_snapshot(&context, &snapshot)
+        }
+        Err(error) => errors::page(&context, Section::Clients, &error),
     };
     Ok(layout::reply(&context, &page))
 }
@@ -299,7 +316,8 @@ async fn show_jump(nsqadmin: Arc<Nsqadmin>, request: Request) -> Answer {
                 let asked = nsqadmin
                     .cluster
                     .nodes_with_clients(nodes, snapshot.patience());
-                consumers::processes(&asked.await)
+                let nodes = asked.await;
+                consumers::processes(consumers::channels_of(&nodes), |_| None)
             } else {
                 Vec::new()
             };

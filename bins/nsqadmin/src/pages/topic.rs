@@ -218,14 +218,28 @@ fn summary(context: &PageContext<'_>, topic: &Topic) -> Markup {
             "Consumers",
             sum(|channel| channel.client_count),
         ),
-        Stat::count("messages", "Published since start", topic.message_count).more(html! {
-            @if topic.message_bytes > 0 {
-                (format::bytes(wide(topic.message_bytes)))
-                @if let Some(mean) = mean { ", " (format::bytes(mean)) " each" }
-            } @else { "since the nodes started" }
+        Stat::count(
+            "messages",
+            "Published since start",
+            published_since_start(context, topic),
+        )
+        .help(SINCE_START)
+        .more(html! {
+            @if let Some(mean) = mean { (format::bytes(mean)) " each" }
+            @else { "since the nodes started" }
         }),
     ])
 }
+
+/// What the nodes have counted, and what restarted and lost nodes had counted before.
+fn published_since_start(context: &PageContext<'_>, topic: &Topic) -> i64 {
+    let counted = context.nsqadmin.watch.published(&topic.topic_name);
+    counted.unwrap_or(topic.message_count)
+}
+
+/// What the number is made of.
+pub(super) const SINCE_START: &str = "Messages that the nodes have counted since they started. What a node had counted before it restarted or was lost stays \
+     in the sum, as far as nsqadmin has seen it.";
 
 fn charts(context: &PageContext<'_>, topic: &Topic) -> Markup {
     let key = Key::Topic(Arc::clone(&topic.topic_name));
@@ -240,9 +254,31 @@ fn charts(context: &PageContext<'_>, topic: &Topic) -> Markup {
                     ("deferred", &key, Metric::Deferred),
                 ]))
                 (widgets::rates_chart(context, &key, "published"))
+                (widgets::nodes_chart(context, node_metric(topic), &node_keys(topic)))
             }
         },
     )
+}
+
+/// Without a channel, messages wait at the topic itself.
+fn node_metric(topic: &Topic) -> Metric {
+    if topic.channels.is_empty() {
+        Metric::Depth
+    } else {
+        Metric::Backlog
+    }
+}
+
+/// The nodes with their series, those where most waits first.
+fn node_keys(topic: &Topic) -> Vec<(Arc<str>, Key)> {
+    let mut parts: Vec<&Arc<Topic>> = topic.nodes.iter().collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(state::waiting(part)));
+    let key =
+        |part: &Arc<Topic>| Key::TopicOnNode(Arc::clone(&topic.topic_name), Arc::clone(&part.node));
+    let keys = parts
+        .into_iter()
+        .map(|part| (Arc::clone(&part.node), key(part)));
+    keys.collect()
 }
 
 fn channels_panel<'a>(
@@ -418,6 +454,13 @@ fn nodes_panel<'a>(context: &'a PageContext<'_>, overview: &Overview, topic: &'a
             i64::try_from(row.part.channels.len()).unwrap_or(i64::MAX)
         }),
     ];
+    if rows.len() > 1 {
+        let bars = widgets::waiting_bars(topic.nodes.iter().map(|part| state::waiting(part)));
+        let share = move |row: &NodeRow<'_>| bars.of(state::waiting(row.part));
+        let share = Column::plain("share", "Share of waiting", share)
+            .help("At the topic and in its channels together");
+        columns.insert(4, share);
+    }
     if topic.backend_depth > 0 {
         let disk = Column::number(
             "memory",

@@ -368,7 +368,7 @@ fn table<'a>(context: &'a PageContext<'_>) -> Table<'a, Row> {
 pub(crate) fn age_cell(millis: Option<i64>) -> Markup {
     html! {
         @match millis {
-            Some(millis) if millis >= 1000 => span.nowrap.loud-warn[millis >= 60_000] { (age_words(millis)) },
+            Some(millis) if millis >= 1000 => span.loud-warn[millis >= 60_000] { (format::unbroken(&age_words(millis))) },
             Some(_) => span.zero { "0 s" },
             None => span.muted { "–" },
         }

@@ -1,5 +1,7 @@
 //! Small parts that several pages show.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use maud::{Markup, html};
 
@@ -12,6 +14,7 @@ use super::format::{self, Unit};
 use super::links::segment;
 use super::notice::{Notice, Tone};
 use super::state::is_ephemeral;
+use super::table::wide;
 
 /// One number with its name, in a strip of them.
 pub(crate) struct Stat {
@@ -20,6 +23,8 @@ pub(crate) struct Stat {
     pub(crate) value: Markup,
     pub(crate) more: Markup,
     pub(crate) tone: Option<Tone>,
+    /// What the number says when pointed at.
+    pub(crate) help: &'static str,
 }
 
 impl Stat {
@@ -30,6 +35,7 @@ impl Stat {
             value,
             more: html! {},
             tone: None,
+            help: "",
         }
     }
 
@@ -47,6 +53,11 @@ impl Stat {
         self
     }
 
+    pub(crate) fn help(mut self, help: &'static str) -> Self {
+        self.help = help;
+        self
+    }
+
     pub(crate) fn tone(mut self, tone: Option<Tone>) -> Self {
         self.tone = tone;
         self
@@ -58,7 +69,7 @@ pub(crate) fn strip(stats: &[Stat]) -> Markup {
         dl.stats {
             @for stat in stats {
                 div.stat.is-bad[stat.tone == Some(Tone::Bad)].is-warn[stat.tone == Some(Tone::Warn)]
-                    data-stat=(stat.id) {
+                    data-stat=(stat.id) title=[(!stat.help.is_empty()).then_some(stat.help)] {
                     dt { (stat.label) }
                     dd { (stat.value) div.more { (stat.more) } }
                 }
@@ -126,6 +137,69 @@ pub(crate) fn messages_chart(
     ];
     lines.extend_from_slice(more);
     chart(context, "waiting", "Messages", Unit::Count, &lines)
+}
+
+/// The chart of what waits on each node, or nothing for a single node. `nodes` begins with those where most waits.
+pub(crate) fn nodes_chart(
+    context: &PageContext<'_>,
+    metric: Metric,
+    nodes: &[(Arc<str>, Key)],
+) -> Markup {
+    if nodes.len() < 2 {
+        return html! {};
+    }
+    let lines: Vec<(&str, &Key, Metric)> = nodes
+        .iter()
+        .take(MOST_NODE_LINES)
+        .map(|(node, key)| (&**node, key, metric))
+        .collect();
+    let title = if nodes.len() > lines.len() {
+        format!(
+            "Waiting by node, the {} with most of {}",
+            lines.len(),
+            nodes.len()
+        )
+    } else {
+        "Waiting by node".to_owned()
+    };
+    chart(context, "nodes", &title, Unit::Count, &lines)
+}
+
+/// Bars of what waits on each of several nodes; the longest is the node where most waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct WaitingBars {
+    sum: i64,
+    largest: i64,
+}
+
+/// Bars of these numbers.
+pub(crate) fn waiting_bars(counts: impl Iterator<Item = i64>) -> WaitingBars {
+    counts.fold(WaitingBars { sum: 0, largest: 0 }, |bars, count| {
+        WaitingBars {
+            sum: bars.sum.saturating_add(count.max(0)),
+            largest: bars.largest.max(count),
+        }
+    })
+}
+
+impl WaitingBars {
+    /// The bar of one node, and its share of the sum in words.
+    pub(crate) fn of(self, count: i64) -> Markup {
+        if self.sum <= 0 {
+            return html! { span.zero { "–" } };
+        }
+        let share = format!("{:.0} %", wide(count.max(0)) / wide(self.sum) * 100.0);
+        let length = wide(count.max(0)) / wide(self.largest.max(1)) * 100.0;
+        html! {
+            span.nowrap {
+                svg.share-bar width="80" height="10" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
+                    rect.bar-ground x="0" y="0" width="100" height="10" {}
+                    rect.bar-load x="0" y="0" width=(format!("{length:.1}")) height="10" {}
+                }
+                " " (share)
+            }
+        }
+    }
 }
 
 /// A chart of some metrics of one key.
@@ -321,6 +395,8 @@ pub(crate) fn action(action: &str, more: &[(&str, &str)]) -> String {
         })
 }
 
+/// As many as a chart has colours.
+const MOST_NODE_LINES: usize = 6;
 /// Seconds.
 const SHORTEST_CHART: i64 = 120;
 

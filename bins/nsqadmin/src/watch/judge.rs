@@ -396,7 +396,39 @@ impl Judge {
     }
 }
 
+impl Severity {
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Fine => "ok",
+            Self::Info => "info",
+            Self::Warn => "warning",
+            Self::Bad => "critical",
+        }
+    }
+
+    /// All, the least first.
+    pub const ALL: [Self; 5] = [Self::Idle, Self::Fine, Self::Info, Self::Warn, Self::Bad];
+}
+
 impl Condition {
+    /// The name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Fine => "ok",
+            Self::Paused => "paused",
+            Self::CatchingUp => "catching_up",
+            Self::Backlog => "backlog",
+            Self::FallingBehind => "falling_behind",
+            Self::Slow => "nothing_finished",
+            Self::Stuck => "stuck",
+            Self::NotTaking => "not_taking_messages",
+            Self::NoConsumers => "no_consumers",
+        }
+    }
+
     /// Whether it is one of those that an operator wants to hear about.
     pub fn is_trouble(self) -> bool {
         !matches!(

@@ -83,6 +83,10 @@ fn look(watch: &Watch, seconds: i64, nodes: &[Node]) {
         .filter(|node| node.registered)
         .map(Node::report)
         .collect();
+    look_at(watch, seconds, nodes);
+}
+
+fn look_at(watch: &Watch, seconds: i64, nodes: Vec<NodeReport>) {
     let parts: Vec<Arc<Topic>> = nodes
         .iter()
         .filter_map(|node| node.stats.as_ref().ok())
@@ -261,4 +265,55 @@ fn an_idle_channel_is_no_trouble_and_a_stuck_one_is() {
     }
     assert_eq!(state(&watch).condition, Condition::Stuck);
     assert_eq!(watch.counts().critical, 1);
+}
+
+#[test]
+fn what_was_published_never_falls() {
+    let watch = Watch::default();
+    let (mut a, mut b) = (node("a:1", 100), node("b:1", 50));
+    let mut seconds = 0;
+    let mut published = |nodes: &[Node]| {
+        seconds += 5;
+        look(&watch, seconds, nodes);
+        let total = watch.counted();
+        assert_eq!(total.published, total.received, "each message once");
+        (watch.published("t"), total.published)
+    };
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(150), 150));
+    b.responds = false;
+    a.work(5, 1, 1);
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(155), 155));
+    // It was only slow.
+    b.responds = true;
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(155), 155));
+    // It has restarted, and counts from zero.
+    b.received = 7;
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(162), 162));
+    a.registered = false;
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(162), 162));
+    assert!(watch.dismiss("a:1"));
+    b.work(5, 1, 1);
+    assert_eq!(published(&[a.clone(), b.clone()]), (Some(167), 167));
+    // The topic is gone with its last node, but was published to.
+    b.registered = false;
+    published(&[b.clone()]);
+    assert!(watch.dismiss("b:1"));
+    assert_eq!(published(&[]), (None, 167));
+}
+
+#[test]
+fn a_restart_is_known_by_its_time_too() {
+    let watch = Watch::default();
+    let report = |start_time: i64, count: i64| {
+        let mut report = node("a:1", count).report();
+        let stats = Arc::get_mut(report.stats.as_mut().unwrap()).unwrap();
+        stats.start_time = start_time;
+        report
+    };
+    let mut seconds = 0;
+    for (start_time, count, published) in [(10, 5, 5), (20, 8, 13), (20, 9, 14)] {
+        seconds += 5;
+        look_at(&watch, seconds, vec![report(start_time, count)]);
+        assert_eq!(watch.published("t"), Some(published));
+    }
 }

@@ -119,4 +119,5 @@ pub(crate) fn add_consumer(sum: &mut ConsumerStats, other: &ConsumerStats) {
     sum.message_count += other.message_count;
     sum.finish_count += other.finish_count;
     sum.requeue_count += other.requeue_count;
+    sum.last_finish = sum.last_finish.max(other.last_finish);
 }

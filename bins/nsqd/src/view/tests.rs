@@ -221,6 +221,7 @@ fn a_client_of_both_brokers_is_one_client() {
         message_count: 2,
         finish_count: 1,
         requeue_count: 0,
+        last_finish: at(3).unix_nanos,
     };
     assert_eq!(alice, wanted);
 }

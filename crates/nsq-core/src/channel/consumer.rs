@@ -50,6 +50,8 @@ pub(crate) struct Consumer {
     pub(crate) message_count: u64,
     pub(crate) finish_count: u64,
     pub(crate) requeue_count: u64,
+    /// When it last finished a message, in Unix nanoseconds; 0 before the first.
+    pub(crate) last_finish: i64,
     waiting: Waiting,
     /// While it waits: the room that its wait queue counts for it.
     counted_room: usize,
@@ -161,6 +163,7 @@ impl Consumers {
             message_count: 0,
             finish_count: 0,
             requeue_count: 0,
+            last_finish: 0,
             waiting: Waiting::No,
             counted_room: 0,
             served_in: u64::MAX,

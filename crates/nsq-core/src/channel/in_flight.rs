@@ -24,6 +24,7 @@ impl Channel {
         if let Some(consumer) = self.consumers.get_mut(client) {
             consumer.in_flight = consumer.in_flight.saturating_sub(1);
             consumer.finish_count += 1;
+            consumer.last_finish = now.unix_nanos;
         }
         Ok(())
     }

@@ -138,6 +138,7 @@ impl Channel {
             message_count: consumer.message_count,
             finish_count: consumer.finish_count,
             requeue_count: consumer.requeue_count,
+            last_finish: consumer.last_finish,
         })
     }
 }

@@ -228,7 +228,7 @@ impl RemotePart {
     }
 
     /// The consumer has answered a message. Returns whether it held it, as one of another node.
-    pub(crate) fn act(&self, id: MessageId, act: Act) -> bool {
+    pub(crate) fn act(&self, id: MessageId, act: Act, now: Now) -> bool {
         let mut state = self.state();
         let node = match act {
             Act::Touch => state.held.get(&id.as_u64()).copied(),
@@ -238,7 +238,10 @@ impl RemotePart {
             return false;
         };
         match act {
-            Act::Finish => state.counts.finish_count += 1,
+            Act::Finish => {
+                state.counts.finish_count += 1;
+                state.counts.last_finish = now.unix_nanos;
+            }
             Act::Requeue(_) => state.counts.requeue_count += 1,
             Act::Touch | Act::Release => {}
         }

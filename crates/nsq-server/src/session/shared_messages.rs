@@ -36,7 +36,7 @@ impl<O: Observer> Session<O> {
         };
         self.publish_run(batch)?;
         let message = MessageId::from_hex(&id);
-        if !message.is_some_and(|message| remote.act(message, act)) {
+        if !message.is_some_and(|message| remote.act(message, act, batch.now)) {
             return Ok(false);
         }
         self.log_clamped_delay(command);

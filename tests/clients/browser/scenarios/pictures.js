@@ -12,6 +12,8 @@ module.exports = async ({visit, cluster, folder}) => {
     channel: '/topics/orders/billing?look=1',
     nodes: '/nodes',
     node: `/nodes/${cluster.first}`,
+    consumers: '/consumers',
+    publishers: '/publishers',
     lookup: '/lookup',
     counter: '/counter',
     confirm: '/topics/orders?action=delete',

@@ -8,6 +8,7 @@ module.exports = async ({visit, cluster}) => {
   const visitor = await visit()
   const {page} = visitor
   await lookup(visitor, cluster)
+  await chosen(visitor, cluster)
   await node(visitor, cluster)
 
   await visitor.open('/counter')
@@ -53,6 +54,22 @@ async function lookup(visitor, cluster) {
   await refused.locator('[data-go]').click()
   assert.ok(await name.evaluate((field) => field.matches(':invalid') && field === document.activeElement))
   assert.ok(!(await cluster.registeredTopics()).includes('no spaces'))
+}
+
+/** A topic on the nodes that are chosen, with its first message. */
+async function chosen(visitor, cluster) {
+  const {page} = visitor
+  const {first, second} = cluster
+  await visitor.open('/topics')
+  const create = await visitor.asked('create-topic')
+  await create.locator('input[name="topic"]').fill('on-one-node')
+  await create.locator(`input[name="on"][value="${second}"]`).check()
+  await create.locator('textarea[name="body"]').fill('the first message')
+  await visitor.agree(create)
+  const {message_count: count, message_bytes: bytes} = await cluster.topic(second, 'on-one-node')
+  assert.deepStrictEqual([count, bytes], [1, 'the first message'.length])
+  assert.strictEqual(await cluster.topic(first, 'on-one-node'), undefined, 'only on the chosen node')
+  await cluster.known('on-one-node', 1, 1)
 }
 
 async function node(visitor, cluster) {

@@ -113,8 +113,14 @@ pub(super) fn ratio(part: i64, whole: i64) -> f64 {
     }
 }
 
-/// The next 1, 2 or 5 times a power of the base at or above `value`.
+/// The next 1, 2 or 5 times a power of the base at or above `value`; of seconds, the next that is round on a clock.
 fn round_up(value: f64, unit: Unit) -> f64 {
+    if unit == Unit::Seconds
+        && value > 1.0
+        && let Some(step) = CLOCK_STEPS.into_iter().find(|step| *step >= value)
+    {
+        return step;
+    }
     let (base, factors): (f64, &[f64]) = match unit {
         Unit::Bytes => (
             1024.0,
@@ -133,6 +139,11 @@ fn round_up(value: f64, unit: Unit) -> f64 {
         .unwrap_or(value)
 }
 
+/// Seconds.
+const CLOCK_STEPS: [f64; 20] = [
+    1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0,
+    10_800.0, 21_600.0, 43_200.0, 86_400.0, 172_800.0, 604_800.0,
+];
 /// Less than this is drawn as nothing.
 const SMALLEST: f64 = 1e-9;
 /// More lines than these only make a chart grey.

@@ -208,6 +208,7 @@ fn unit_name(unit: Unit) -> &'static str {
         Unit::PerSecond => "per-second",
         Unit::Bytes => "bytes",
         Unit::Nanos => "nanos",
+        Unit::Seconds => "seconds",
     }
 }
 

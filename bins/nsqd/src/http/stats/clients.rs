@@ -38,6 +38,8 @@ pub(super) struct ClientReport {
     pub(super) topology_region: String,
     /// One topic it published to, and how many messages.
     pub(super) pub_count: Option<(TopicName, u64)>,
+    /// The topics it published to, by name; the first [`MOST_PUBLISHED`]. Empty where one topic was asked for.
+    pub(super) published: Vec<(TopicName, u64)>,
 }
 
 /// Every connection that `/stats` may show, in the order in which they came.
@@ -175,6 +177,10 @@ impl Connection {
             topology_zone: details.topology_zone.clone(),
             topology_region: details.topology_region.clone(),
             pub_count: shown_pub_count(&details.published, topic),
+            published: match topic {
+                Some(_) => Vec::new(),
+                None => by_name(&details.published),
+            },
         };
         let is_producer = !details.published.is_empty();
         let connection = Connection {
@@ -199,6 +205,18 @@ fn shown_pub_count(
     shown.map(|(name, count)| (name.clone(), *count))
 }
 
+/// The topics by name, the first [`MOST_PUBLISHED`].
+fn by_name(published: &HashMap<TopicName, u64>) -> Vec<(TopicName, u64)> {
+    let mut all: Vec<_> = published.iter().collect();
+    all.sort_unstable();
+    all.truncate(MOST_PUBLISHED);
+    let all = all.into_iter();
+    all.map(|(name, count)| (name.clone(), *count)).collect()
+}
+
+/// Topics of one publisher in `/stats`: some publish to a topic for each of their users.
+const MOST_PUBLISHED: usize = 1000;
+
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::a_consumer;
@@ -221,6 +239,15 @@ mod tests {
         assert_eq!(both.ready_count, alone.ready_count);
         assert_eq!(both.message_count, 2 * alone.message_count);
         assert_eq!(both.in_flight_count, 2 * alone.in_flight_count);
+    }
+
+    #[test]
+    fn the_topics_of_a_publisher_are_listed_by_name_and_bounded() {
+        let name = |number: usize| TopicName::parse(&format!("t{number:04}")).unwrap();
+        let published: HashMap<_, _> = (0..1002).map(|number| (name(number), 7)).collect();
+        let listed = by_name(&published);
+        assert_eq!(listed.len(), 1000);
+        assert_eq!((&listed[0], &listed[999]), (&(name(0), 7), &(name(999), 7)));
     }
 
     #[test]

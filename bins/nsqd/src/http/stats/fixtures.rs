@@ -84,6 +84,7 @@ pub(super) fn a_consumer(connected: Duration) -> ClientReport {
             message_count: 3,
             finish_count: 4,
             requeue_count: 5,
+            last_finish: 1_737_972_003_900_000_000,
         },
         connect_ts: 1_737_972_001,
         connected,
@@ -96,6 +97,7 @@ pub(super) fn a_consumer(connected: Duration) -> ClientReport {
         auth_identity_url: "http://who".to_owned(),
         topology_zone: "zone".to_owned(),
         topology_region: "region".to_owned(),
+        published: Vec::new(),
         pub_count: None,
     }
 }
@@ -122,6 +124,7 @@ pub(super) fn a_producer(connected: Duration) -> ClientReport {
         auth_identity_url: String::new(),
         topology_zone: String::new(),
         topology_region: String::new(),
+        published: vec![(TopicName::parse("t").unwrap(), 10)],
         pub_count: Some((TopicName::parse("t").unwrap(), 10)),
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use nsq_core::latency::{LatencyBuckets, LatencySummary};
 use nsq_daemon::http::Reply;
 use nsq_daemon::version::VERSION;
+use nsq_protocol::TopicName;
 use nsq_transport::Compression;
 use nsq_transport::tls::Session;
 use serde::Serialize;
@@ -199,6 +200,13 @@ struct ClientJson<'a> {
     tls_version: Cow<'static, str>,
     tls_negotiated_protocol: &'a str,
     tls_negotiated_protocol_is_mutual: bool,
+    // Not upstream's: after all of its keys.
+    /// Unix seconds; absent before its first FIN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_finish_ts: Option<i64>,
+    /// Every topic it published to, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    all_pub_counts: Vec<PubCount<'a>>,
 }
 
 #[derive(Serialize)]
@@ -232,21 +240,33 @@ impl<'a> ClientJson<'a> {
             auth_identity_url: &client.auth_identity_url,
             topology_zone: &client.topology_zone,
             topology_region: &client.topology_region,
-            pub_counts: pub_count.map(|(topic, count)| {
-                [PubCount {
-                    topic: topic.as_str(),
-                    count: *count,
-                }]
-            }),
+            pub_counts: pub_count.map(|published| [PubCount::of(published)]),
             tls: tls.is_some(),
             tls_cipher_suite: tls.map(Session::cipher_suite_name).unwrap_or_default(),
             tls_version: tls.map(Session::version_name).unwrap_or_default(),
             // No protocol is ever negotiated within TLS; Go calls that mutual.
             tls_negotiated_protocol: "",
             tls_negotiated_protocol_is_mutual: tls.is_some(),
+            last_finish_ts: Some(client.consumer.last_finish / NANOS_PER_SECOND)
+                .filter(|seconds| *seconds > 0),
+            all_pub_counts: match client.published.as_slice() {
+                [] | [_] => Vec::new(),
+                several => several.iter().map(PubCount::of).collect(),
+            },
         }
     }
 }
+
+impl<'a> PubCount<'a> {
+    fn of((topic, count): &'a (TopicName, u64)) -> Self {
+        Self {
+            topic: topic.as_str(),
+            count: *count,
+        }
+    }
+}
+
+const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -311,7 +331,8 @@ mod tests {
              \"sample_rate\":6,\"deflate\":false,\"snappy\":false,\"user_agent\":\"agent/1.0\",\
              \"authed\":true,\"auth_identity\":\"who\",\"auth_identity_url\":\"http://who\",\
              \"topology_zone\":\"zone\",\"topology_region\":\"region\",\"tls\":false,\"tls_cipher_suite\":\"\",\
-             \"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\"tls_negotiated_protocol_is_mutual\":false}],\
+             \"tls_version\":\"\",\"tls_negotiated_protocol\":\"\",\"tls_negotiated_protocol_is_mutual\":false,\
+             \"last_finish_ts\":1737972003}],\
              \"paused\":false,\"e2e_processing_latency\":{\"count\":0,\"percentiles\":null},\
              \"finish_count\":0,\"oldest_message_age\":0}],\
              \"depth\":1,\"backend_depth\":2,\"message_count\":3,\"message_bytes\":4,\"paused\":false,\
