@@ -26,6 +26,7 @@ pub use self::tls_words::{TlsMinVersion, TlsRequired};
 use std::ffi::OsString;
 use std::ops::Deref;
 
+use nsq_daemon::listen::join_host_port;
 use nsq_daemon::options::{ConfigValue, Given, Options as _, PutError};
 use nsq_daemon::reload::Configured;
 use nsq_daemon::resolve;
@@ -97,13 +98,7 @@ impl Settings {
         if options.statsd_prefix.is_empty() {
             return;
         }
-        let host = options.broadcast_address.as_str();
-        let port = options.broadcast_http_port;
-        let host_port = if host.contains(':') {
-            format!("[{host}]:{port}")
-        } else {
-            format!("{host}:{port}")
-        };
+        let host_port = join_host_port(&options.broadcast_address, options.broadcast_http_port);
         let host_key = host_port.replace(['.', ':'], "_");
         options.statsd_prefix = options.statsd_prefix.replace("%s", &host_key);
         if !options.statsd_prefix.ends_with('.') {

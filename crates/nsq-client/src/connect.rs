@@ -28,6 +28,8 @@ pub(crate) struct Connected {
     pub(crate) message_timeout: Duration,
     /// Who nsqd's authorization server says we are.
     pub(crate) authorized: Option<Authorized>,
+    /// The addresses of its cluster's nodes, if it was asked for them and is in a cluster.
+    pub(crate) cluster_nodes: Vec<String>,
 }
 
 /// The answer to AUTH.
@@ -47,6 +49,8 @@ pub(crate) struct Dialer {
     pub(crate) config: Config,
     /// Only if TLS is asked for.
     tls: Option<Connector>,
+    /// Whether to ask for the nodes of the cluster.
+    asks_for_nodes: bool,
 }
 
 impl Dialer {
@@ -57,7 +61,17 @@ impl Dialer {
             tracing::warn!("TLS options without tls_v1: connections to nsqd are not encrypted");
         }
         let tls = config.tls_v1.then(|| transport::tls(&config)).transpose()?;
-        Ok(Self { config, tls })
+        Ok(Self {
+            config,
+            tls,
+            asks_for_nodes: false,
+        })
+    }
+
+    /// From now on asks each nsqd for the nodes of its cluster.
+    pub(crate) fn asking_for_nodes(mut self) -> Self {
+        self.asks_for_nodes = true;
+        self
     }
 
     /// Connects to `address`, which is `host:port`.
@@ -69,7 +83,7 @@ impl Dialer {
             write: config.write_timeout,
         };
         let mut wire = Wire::new(Transport::plain(tcp), config.max_msg_size, timeouts);
-        let identified = identify(&mut wire, config).await?;
+        let identified = identify(&mut wire, &Identity::new(config, self.asks_for_nodes)).await?;
         self.upgrade(&mut wire, address, &identified).await?;
         let mut authorized = None;
         if identified.auth_required {
@@ -80,6 +94,7 @@ impl Dialer {
             max_rdy_count: identified.max_rdy_count,
             message_timeout: identified.message_timeout(),
             authorized,
+            cluster_nodes: identified.cluster_nodes,
         })
     }
 
@@ -190,10 +205,13 @@ struct Identity<'a> {
     topology_region: &'a str,
     topology_zone: &'a str,
     user_agent: &'a str,
+    /// Not go-nsq's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_nodes: Option<bool>,
 }
 
 impl<'a> Identity<'a> {
-    fn new(config: &'a Config) -> Self {
+    fn new(config: &'a Config, asks_for_nodes: bool) -> Self {
         // -1 turns a thing off.
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         Self {
@@ -214,6 +232,7 @@ impl<'a> Identity<'a> {
             topology_region: &config.topology_region,
             topology_zone: &config.topology_zone,
             user_agent: &config.user_agent,
+            cluster_nodes: asks_for_nodes.then_some(true),
         }
     }
 }
@@ -233,6 +252,7 @@ struct Identified {
     deflate: bool,
     snappy: bool,
     auth_required: bool,
+    cluster_nodes: Vec<String>,
 }
 
 impl Identified {
@@ -255,14 +275,14 @@ impl Default for Identified {
             deflate: false,
             snappy: false,
             auth_required: false,
+            cluster_nodes: Vec::new(),
         }
     }
 }
 
-async fn identify(wire: &mut Wire, config: &Config) -> Result<Identified, ConnectError> {
+async fn identify(wire: &mut Wire, identity: &Identity<'_>) -> Result<Identified, ConnectError> {
     let refused = |text: String| ConnectError::Identify { text };
-    let json =
-        serde_json::to_vec(&Identity::new(config)).map_err(|error| refused(error.to_string()))?;
+    let json = serde_json::to_vec(identity).map_err(|error| refused(error.to_string()))?;
     let mut hello = Vec::with_capacity(json.len() + 32);
     encode::magic_v2(&mut hello);
     encode::identify(&mut hello, &json);

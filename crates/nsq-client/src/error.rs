@@ -112,6 +112,9 @@ pub enum SetupError {
     /// The channel's name is not valid.
     #[error("invalid channel name")]
     Channel,
+    /// There is no address of an nsqd.
+    #[error("no address of an nsqd was given")]
+    NoAddress,
     /// The address of an nsqlookupd is neither `host:port` nor a URL with a port.
     #[error("{address}: {reason}")]
     LookupAddress {

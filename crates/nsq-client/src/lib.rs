@@ -84,6 +84,7 @@
 //! | hear of connections, backing off, messages given up | [`ConsumerBuilder::on_event`], [`ConsumerEvent`] |
 //! | know whether a failed publish may have arrived | [`PublishError::may_have_been_accepted`] |
 //! | publish to one of several nsqds | [`ProducerPool`], [`HostPool`] |
+//! | publish to a cluster, in order, while its nodes come and go | [`ClusterProducer`] |
 //!
 //! # Logging
 //!
@@ -100,6 +101,7 @@
 //! - It waits for nsqd to confirm a subscription, so that a refusal is an error of the connection.
 //! - If TLS is asked for and nsqd has none, there is no connection.
 
+mod cluster_producer;
 mod config;
 mod connect;
 mod consumer;
@@ -117,6 +119,7 @@ mod random;
 mod transport;
 mod wire;
 
+pub use cluster_producer::{ClusterProducer, ClusterProducerBuilder};
 pub use config::{BackoffStrategy, Config, ConfigError, Secret, TlsVersion};
 pub use consumer::{
     Answer, Consumer, ConsumerBuilder, ConsumerEvent, ConsumerStats, Delivery, Handler,

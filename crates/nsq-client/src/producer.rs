@@ -28,6 +28,9 @@ use crate::error::{ConnectError, SetupError};
 #[derive(Clone)]
 pub struct Producer(Arc<Inner>);
 
+/// One connection of a [`Producer`], for who must know that a publish goes by no other.
+pub(crate) struct Connection(Arc<Link>);
+
 /// What a [`Producer`] is made of.
 #[derive(Debug)]
 pub struct ProducerBuilder {
@@ -38,7 +41,7 @@ pub struct ProducerBuilder {
 
 struct Inner {
     address: String,
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     state: Mutex<State>,
     /// Held while a connection is being made.
     dialling: tokio::sync::Mutex<()>,
@@ -50,6 +53,8 @@ struct Inner {
 struct State {
     link: Option<Arc<Link>>,
     failure: Option<Failure>,
+    /// What the last nsqd that was connected to said of its cluster.
+    cluster_nodes: Vec<String>,
     is_stopped: bool,
 }
 
@@ -66,12 +71,18 @@ struct Failure {
 #[must_use = "whether nsqd has the message is known once this has been awaited"]
 pub struct Receipt(oneshot::Receiver<Result<(), PublishError>>);
 
+impl Receipt {
+    pub(crate) fn new(answer: oneshot::Receiver<Result<(), PublishError>>) -> Self {
+        Self(answer)
+    }
+}
+
 impl Future for Receipt {
     type Output = Result<(), PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context).map(|answer| {
-            // The connection's task was cut off, as when the runtime ends.
+            // The task that publishes was cut off, as when the runtime ends.
             let lost = || PublishError::Lost(Arc::new(ConnectError::Closed));
             answer.unwrap_or_else(|_| Err(lost()))
         })
@@ -99,16 +110,8 @@ impl ProducerBuilder {
     /// # Errors
     /// [`SetupError::Config`] for a configuration that does not hold together.
     pub fn build(self) -> Result<Producer, SetupError> {
-        let dialer = Dialer::new(self.config)?;
-        let permits = usize::try_from(self.max_pending_bytes).unwrap_or(usize::MAX);
-        Ok(Producer(Arc::new(Inner {
-            address: self.address,
-            dialer,
-            state: Mutex::default(),
-            dialling: tokio::sync::Mutex::default(),
-            room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-            max_pending_bytes: self.max_pending_bytes,
-        })))
+        let dialer = Arc::new(Dialer::new(self.config)?);
+        Ok(Producer::with(self.address, dialer, self.max_pending_bytes))
     }
 }
 
@@ -128,6 +131,18 @@ impl Producer {
     /// [`SetupError::Config`] for a configuration that does not hold together.
     pub fn new(address: &str, config: Config) -> Result<Self, SetupError> {
         Self::builder(address).config(config).build()
+    }
+
+    pub(crate) fn with(address: String, dialer: Arc<Dialer>, max_pending_bytes: u32) -> Self {
+        let permits = usize::try_from(max_pending_bytes).unwrap_or(usize::MAX);
+        Self(Arc::new(Inner {
+            address,
+            dialer,
+            state: Mutex::default(),
+            dialling: tokio::sync::Mutex::default(),
+            room: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+            max_pending_bytes,
+        }))
     }
 
     /// The nsqd's address, as given.
@@ -196,16 +211,7 @@ impl Producer {
         topic: &TopicName,
         bodies: &[B],
     ) -> Result<Receipt, PublishError> {
-        let mut total = 0;
-        for body in bodies {
-            total += check(body.as_ref())? + 4;
-        }
-        if bodies.is_empty() {
-            return Err(PublishError::Empty);
-        }
-        if total > MOST_BODY_BYTES {
-            return Err(PublishError::TooLong(total));
-        }
+        let total = check_many(bodies)?;
         self.start(total, |out| encode::publish_many(out, topic, bodies))
             .await
     }
@@ -255,6 +261,16 @@ impl Producer {
         }
     }
 
+    /// The connection, which is made if there is none.
+    pub(crate) async fn connection(&self) -> Result<Connection, PublishError> {
+        Ok(Connection(self.0.link().await?))
+    }
+
+    /// What the last nsqd that was connected to said of its cluster: its nodes, if it was asked.
+    pub(crate) fn cluster_nodes(&self) -> Vec<String> {
+        self.0.lock().cluster_nodes.clone()
+    }
+
     async fn start(
         &self,
         body_bytes: usize,
@@ -262,7 +278,7 @@ impl Producer {
     ) -> Result<Receipt, PublishError> {
         let permit = self.0.make_room(body_bytes).await?;
         let (sender, receiver) = oneshot::channel();
-        let mut pending = Pending::new(sender, permit);
+        let mut pending = Pending::new(sender, Some(permit));
         loop {
             let link = self.0.link().await?;
             match link.send(pending, &encode) {
@@ -271,6 +287,21 @@ impl Producer {
                 Err(unsent) => pending = unsent,
             }
         }
+    }
+}
+
+impl Connection {
+    /// Sends a whole command. `None` if the connection has ended: then nothing was sent.
+    pub(crate) fn start(&self, command: &[u8]) -> Option<Receipt> {
+        let (sender, receiver) = oneshot::channel();
+        let pending = Pending::new(sender, None);
+        let sent = self.0.send(pending, |out| out.extend_from_slice(command));
+        sent.is_ok().then_some(Receipt(receiver))
+    }
+
+    /// Ends the connection at once. Publishes that wait for an answer get none.
+    pub(crate) fn cut(&self) {
+        self.0.cut();
     }
 }
 
@@ -310,7 +341,8 @@ impl Inner {
                 if state.is_stopped {
                     return Err(PublishError::Stopped);
                 }
-                let link = Link::start(address, connected);
+                state.cluster_nodes = connected.cluster_nodes;
+                let link = Link::start(address, connected.wire);
                 state.link = Some(Arc::clone(&link));
                 state.failure = None;
                 Ok(link)
@@ -358,8 +390,23 @@ impl fmt::Debug for Producer {
     }
 }
 
+/// The length of a batch's bodies, if nsqd could take it at all.
+pub(crate) fn check_many<B: AsRef<[u8]>>(bodies: &[B]) -> Result<usize, PublishError> {
+    let mut total = 0;
+    for body in bodies {
+        total += check(body.as_ref())? + 4;
+    }
+    if bodies.is_empty() {
+        return Err(PublishError::Empty);
+    }
+    if total > MOST_BODY_BYTES {
+        return Err(PublishError::TooLong(total));
+    }
+    Ok(total)
+}
+
 /// A body's length, if nsqd could take it at all: a refusal there would end the connection for everyone.
-fn check(body: &[u8]) -> Result<usize, PublishError> {
+pub(crate) fn check(body: &[u8]) -> Result<usize, PublishError> {
     match body.len() {
         0 => Err(PublishError::Empty),
         bytes if bytes > MOST_BODY_BYTES => Err(PublishError::TooLong(bytes)),
@@ -371,9 +418,9 @@ fn check(body: &[u8]) -> Result<usize, PublishError> {
 const MOST_BODY_BYTES: usize = (1 << 31) - 16;
 
 /// A command's line, and what it takes to remember it.
-const COMMAND_BYTES: usize = 128;
+pub(crate) const COMMAND_BYTES: usize = 128;
 
-const DEFAULT_MAX_PENDING_BYTES: u32 = 64 * 1024 * 1024;
+pub(crate) const DEFAULT_MAX_PENDING_BYTES: u32 = 64 * 1024 * 1024;
 
 /// After a failure to connect, publishes fail at once for this long, then for twice as long, and so on.
 const FIRST_DELAY: Duration = Duration::from_millis(10);

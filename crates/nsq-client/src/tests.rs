@@ -1,5 +1,6 @@
 //! Consumers and producers against an nsqd that does as it is told.
 
+mod cluster;
 mod consuming;
 mod fake_nsqd;
 mod producing;

@@ -140,6 +140,15 @@ pub fn split_host_port(address: &str) -> Result<(&str, &str), HostPortError> {
     Ok((host, port))
 }
 
+/// The opposite of [`split_host_port`]: an IPv6 address gets its brackets.
+pub fn join_host_port(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
 /// Whether upstream would take this address for the path of a unix socket: whatever is no
 /// `host:port` is one.
 ///

@@ -21,6 +21,9 @@ pub trait Router: Send + Sync {
         now: Now,
         waiter: Arc<dyn TicketWaiter>,
     ) -> Result<Arc<Pending>, RouteError>;
+
+    /// Where clients reach the nodes of the cluster, this one included, as `host:port` each.
+    fn nodes(&self) -> Vec<String>;
 }
 
 /// Why a [`Router`] took no message.

@@ -130,6 +130,14 @@ impl Server {
         (!topic.ends_with(EPHEMERAL)).then_some(router)
     }
 
+    /// Where clients reach the nodes of the cluster, as `host:port` each; none without a cluster.
+    pub fn nodes(&self) -> Vec<String> {
+        self.router
+            .as_ref()
+            .map(|router| router.nodes())
+            .unwrap_or_default()
+    }
+
     /// From now on consumers of durable topics get messages of shards that other nodes lead, too.
     pub fn fetch_with(&mut self, fetcher: Arc<Fetcher>) {
         self.fetcher = Some(fetcher);

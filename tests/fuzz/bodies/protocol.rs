@@ -181,7 +181,8 @@ pub fn identify(bytes: &[u8]) {
     let Ok(Some(agreed)) = request.negotiate(&server) else {
         return;
     };
-    let answer = agreed.response(&settings, &server, &self::limits(), &limits);
+    let nodes = ["127.0.0.1:4150".to_owned()];
+    let answer = agreed.response(&settings, &server, &self::limits(), &limits, &nodes);
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("nsqd writes JSON");
     assert_eq!(answer["sample_rate"], settings.sample_rate);
     assert!((1..=6).contains(&answer["deflate_level"].as_u64().unwrap_or(0)));

@@ -10,5 +10,6 @@ mod maintenance;
 mod measure;
 mod members;
 mod network;
+mod producer;
 mod traffic;
 mod view;

@@ -20,6 +20,7 @@ use nsq_cluster::directory::{Change, Directory, Outcome, Refused};
 use nsq_cluster::group::{Group, Role};
 use nsq_cluster::{GroupId, NodeId};
 use nsq_core::broker;
+use nsq_daemon::listen::join_host_port;
 use nsq_daemon::metrics::Exposition;
 use nsq_protocol::{ChannelName, TopicName};
 use nsq_server::{Server, Shards};
@@ -380,10 +381,19 @@ impl Catalogue for Copy {
     }
 }
 
-impl route::Topics for Copy {
+impl route::Listed for Copy {
     fn created_at(&self, topic: &TopicName) -> Option<u64> {
         let directory = self.0.borrow();
         directory.topics.topic(topic).map(|topic| topic.created_at)
+    }
+
+    fn client_addresses(&self) -> Vec<String> {
+        let directory = self.0.borrow();
+        let infos = directory.members.values().map(|member| &member.info);
+        infos
+            .filter(|info| info.tcp_port != 0)
+            .map(|info| join_host_port(&info.broadcast_address, info.tcp_port))
+            .collect()
     }
 }
 

@@ -38,10 +38,13 @@ use self::queue::{Again, Held, Queue, Stuck};
 use super::local_shard::{LocalShard, Refusal, publish_once};
 use crate::clock;
 
-/// The durable topics of the cluster, as far as this node knows.
-pub(crate) trait Topics: Send + Sync + std::fmt::Debug {
+/// What the directory lists, as far as this node knows.
+pub(crate) trait Listed: Send + Sync + std::fmt::Debug {
     /// The directory index at which the topic was created, if it exists.
     fn created_at(&self, topic: &TopicName) -> Option<u64>;
+
+    /// Where clients reach the members, as `host:port` each. A member without a TCP port is left out.
+    fn client_addresses(&self) -> Vec<String>;
 }
 
 /// Who leads this node's own shard.
@@ -110,7 +113,7 @@ struct Shared {
     work: Notify,
     /// Counts the changes from one leader to another, for calls under way to the former one.
     leader_changes: watch::Sender<u64>,
-    topics: Arc<dyn Topics>,
+    listed: Arc<dyn Listed>,
     network: Arc<dyn Network>,
     limits: Limits,
     figures: Figures,
@@ -141,7 +144,7 @@ pub(crate) struct Figures {
 impl Router {
     /// A router without a target yet. [`run`](Self::run) moves what waits.
     pub(crate) fn new(
-        topics: Arc<dyn Topics>,
+        listed: Arc<dyn Listed>,
         network: Arc<dyn Network>,
         limits: Limits,
     ) -> Router {
@@ -157,7 +160,7 @@ impl Router {
             }),
             work: Notify::new(),
             leader_changes: watch::Sender::new(0),
-            topics,
+            listed,
             network,
             limits,
             figures: Figures::default(),
@@ -264,6 +267,10 @@ impl nsq_server::Router for Router {
         self.0.hold(topic, bodies, due, now, &pending)?;
         Ok(pending)
     }
+
+    fn nodes(&self) -> Vec<String> {
+        self.0.listed.client_addresses()
+    }
 }
 
 impl Shared {
@@ -280,7 +287,7 @@ impl Shared {
         let followed = shard.registry_index();
         followed >= self.directory_index.load(Ordering::Acquire)
             || self
-                .topics
+                .listed
                 .created_at(topic)
                 .is_some_and(|created_at| created_at <= followed)
     }
@@ -294,7 +301,7 @@ impl Shared {
         now: Now,
         pending: &Arc<Pending>,
     ) -> Result<(), RouteError> {
-        let created_at = self.topics.created_at(topic).ok_or(RouteError::NoTopic)?;
+        let created_at = self.listed.created_at(topic).ok_or(RouteError::NoTopic)?;
         let publish = Publish::new(topic.clone(), created_at, due, bodies);
         let size = publish.size();
         let mut state = self.state();
@@ -425,7 +432,7 @@ impl Shared {
                 let topic = &held.publish.topic;
                 let verdict = match publish_followed(shard, &held.publish, now, &held.pending) {
                     Ok(()) => Verdict::Done,
-                    Err(Refusal::NoTopic) if self.topics.created_at(topic).is_none() => {
+                    Err(Refusal::NoTopic) if self.listed.created_at(topic).is_none() => {
                         Verdict::Failed(DELETED.to_owned())
                     }
                     Err(Refusal::NoTopic) => Verdict::Again(NOT_FOLLOWED.to_owned()),
@@ -451,7 +458,7 @@ impl Shared {
         let retry_at = clock::tick().after(RETRY);
         let mut failed = Vec::new();
         let mut stored = Vec::new();
-        let verdicts = returned.verdicts(&*self.topics);
+        let verdicts = returned.verdicts(&*self.listed);
         for (held, verdict) in &verdicts {
             if let Verdict::Done = verdict {
                 stored.push(Arc::clone(&held.pending));

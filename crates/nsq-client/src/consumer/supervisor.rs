@@ -269,6 +269,7 @@ impl Supervisor {
             max_rdy_count,
             message_timeout,
             authorized,
+            cluster_nodes: _,
         } = connected;
         let label = &self.shared.label;
         if let Some(who) = authorized {

@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use nsq_protocol::{Frame, encode};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot, watch};
 
 use super::PublishError;
-use crate::connect::Connected;
 use crate::error::ConnectError;
 use crate::outbox::Outbox;
 use crate::wire::{Frames, HEARTBEAT, Turn, Wire, lossy};
@@ -17,6 +16,7 @@ pub(super) struct Link {
     address: String,
     outbox: Outbox<Publishes>,
     has_ended: watch::Sender<bool>,
+    is_cut: Notify,
 }
 
 /// Publishes without an answer, in the order of their commands.
@@ -35,14 +35,14 @@ pub(super) struct Pending {
     reply: oneshot::Sender<Result<(), PublishError>>,
     /// Where its command ends among all bytes.
     end: u64,
-    /// Its part of what may wait.
-    _room: OwnedSemaphorePermit,
+    /// Its part of what may wait, if that is bounded.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Pending {
     pub(super) fn new(
         reply: oneshot::Sender<Result<(), PublishError>>,
-        room: OwnedSemaphorePermit,
+        room: Option<OwnedSemaphorePermit>,
     ) -> Self {
         Self {
             reply,
@@ -59,14 +59,21 @@ impl Pending {
 
 impl Link {
     /// Has a task drive the connection.
-    pub(super) fn start(address: &str, connected: Connected) -> Arc<Self> {
+    pub(super) fn start(address: &str, wire: Wire) -> Arc<Self> {
         let link = Arc::new(Self {
             address: address.to_owned(),
             outbox: Outbox::new(Publishes::default()),
             has_ended: watch::Sender::new(false),
+            is_cut: Notify::new(),
         });
         let task = Arc::clone(&link);
-        tokio::spawn(async move { task.run(connected.wire).await });
+        tokio::spawn(async move {
+            let _end = End(&task);
+            tokio::select! {
+                () = task.run(wire) => {}
+                () = task.is_cut.notified() => {}
+            }
+        });
         link
     }
 
@@ -108,6 +115,11 @@ impl Link {
         });
     }
 
+    /// Ends the connection without waiting for answers.
+    pub(super) fn cut(&self) {
+        self.is_cut.notify_one();
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.outbox.lock().closed
     }
@@ -118,7 +130,6 @@ impl Link {
     }
 
     async fn run(&self, mut wire: Wire) {
-        let _end = End(self);
         let error = loop {
             let arrived = match wire.turn(&self.outbox).await {
                 Ok(Turn::Arrived) => wire.take_frames(),

@@ -1,6 +1,7 @@
 //! Why a publish failed, and what that says about the message.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::ConnectError;
 
@@ -29,6 +30,16 @@ pub enum PublishError {
     /// The connection was lost before the answer came: nsqd may have it.
     #[error("not connected (no answer: {0})")]
     Lost(Arc<ConnectError>),
+    /// No node of the cluster took it in time.
+    #[error("no node took it within {after:?}, the last one said: {last}")]
+    GivenUp {
+        /// How long it was tried.
+        after: Duration,
+        /// Why the last try failed.
+        last: Box<PublishError>,
+        /// Whether one of the tries may have succeeded without an answer.
+        may_have_been_accepted: bool,
+    },
 }
 
 impl PublishError {
@@ -36,6 +47,10 @@ impl PublishError {
     pub fn may_have_been_accepted(&self) -> bool {
         match self {
             Self::Lost(_) => true,
+            Self::GivenUp {
+                may_have_been_accepted,
+                ..
+            } => *may_have_been_accepted,
             Self::Stopped
             | Self::Connect(_)
             | Self::Empty
@@ -48,7 +63,7 @@ impl PublishError {
     /// Whether another nsqd may take what this one did not: the fault is not the message's.
     pub fn is_about_nsqd(&self) -> bool {
         match self {
-            Self::Connect(_) | Self::NotSent(_) | Self::Lost(_) => true,
+            Self::Connect(_) | Self::NotSent(_) | Self::Lost(_) | Self::GivenUp { .. } => true,
             // It shuts down, or cannot write.
             Self::Rejected(text) => {
                 let code = text.split(' ').next().unwrap_or_default();

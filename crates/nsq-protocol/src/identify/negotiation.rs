@@ -40,6 +40,8 @@ pub struct Negotiation {
     pub compression: Compression,
     /// Reported even without deflate.
     deflate_level: u8,
+    /// The client asks for the addresses of the cluster's nodes.
+    pub wants_cluster_nodes: bool,
 }
 
 /// How a connection's bytes are compressed.
@@ -87,12 +89,14 @@ impl IdentifyRequest {
             tls,
             compression,
             deflate_level,
+            wants_cluster_nodes: self.cluster_nodes,
         }))
     }
 }
 
 impl Negotiation {
-    /// The JSON that answers the IDENTIFY, to go out before the first layer is changed.
+    /// The JSON that answers the IDENTIFY, to go out before the first layer is changed. `nodes` are the addresses of the
+    /// cluster's nodes, `host:port` each; they are told only if the client asked, in a key that upstream does not have.
     ///
     /// Source: `IDENTIFY`, nsq 1.3.0, nsqd/protocol_v2.go: the order of the keys is upstream's.
     pub fn response(
@@ -101,6 +105,7 @@ impl Negotiation {
         server: &ServerFeatures,
         limits: &Limits,
         identify_limits: &IdentifyLimits,
+        nodes: &[String],
     ) -> String {
         let response = Response {
             max_rdy_count: limits.max_rdy_count,
@@ -118,6 +123,7 @@ impl Negotiation {
             output_buffer_timeout: settings.output_buffer_timeout.map_or(0, whole_millis),
             topology_region: &server.topology_region,
             topology_zone: &server.topology_zone,
+            cluster_nodes: (self.wants_cluster_nodes && !nodes.is_empty()).then_some(nodes),
         };
         escape_go_json(serde_json::to_string(&response).expect("texts, numbers and booleans only"))
     }
@@ -141,6 +147,8 @@ struct Response<'a> {
     output_buffer_timeout: i64,
     topology_region: &'a str,
     topology_zone: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster_nodes: Option<&'a [String]>,
 }
 
 const DEFAULT_DEFLATE_LEVEL: u8 = 6;
@@ -174,7 +182,23 @@ mod tests {
         let request = IdentifyRequest::parse(json.as_bytes()).unwrap();
         let settings = request.validate(&identify_limits).unwrap();
         let negotiation = request.negotiate(server).unwrap().unwrap();
-        negotiation.response(&settings, server, &limits, &identify_limits)
+        negotiation.response(&settings, server, &limits, &identify_limits, &nodes())
+    }
+
+    fn nodes() -> Vec<String> {
+        vec!["a:4150".to_owned(), "b:4150".to_owned()]
+    }
+
+    #[test]
+    fn the_nodes_of_the_cluster_are_told_to_clients_that_ask() {
+        let asked = r#"{"feature_negotiation":true,"cluster_nodes":true}"#;
+        let told = response(asked, &server());
+        assert!(
+            told.ends_with(r#","cluster_nodes":["a:4150","b:4150"]}"#),
+            "{told}"
+        );
+        let told = response(r#"{"feature_negotiation":true}"#, &server());
+        assert!(!told.contains("cluster_nodes"), "{told}");
     }
 
     #[test]

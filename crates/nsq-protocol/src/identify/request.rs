@@ -40,6 +40,8 @@ pub struct IdentifyRequest {
     pub topology_region: String,
     /// Where the client runs, more closely.
     pub topology_zone: String,
+    /// Asks for the addresses of all nodes of the cluster. Not upstream's: its nsqd ignores the key.
+    pub cluster_nodes: bool,
 }
 
 impl IdentifyRequest {
@@ -97,6 +99,7 @@ impl<'de> Visitor<'de> for RequestVisitor {
                 "deflate_level" => set(&mut map, &mut request.deflate_level)?,
                 "topology_region" => set(&mut map, &mut request.topology_region)?,
                 "topology_zone" => set(&mut map, &mut request.topology_zone)?,
+                "cluster_nodes" => set(&mut map, &mut request.cluster_nodes)?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -215,7 +218,7 @@ mod tests {
             r#"{"client_id":"c","hostname":"h","user_agent":"u","heartbeat_interval":1,
             "output_buffer_size":2,"output_buffer_timeout":3,"sample_rate":4,"msg_timeout":5,
             "feature_negotiation":true,"tls_v1":true,"snappy":true,"deflate":true,
-            "deflate_level":6,"topology_region":"r","topology_zone":"z"}"#,
+            "deflate_level":6,"topology_region":"r","topology_zone":"z","cluster_nodes":true}"#,
         );
         let expected = IdentifyRequest {
             client_id: "c".to_owned(),
@@ -233,6 +236,7 @@ mod tests {
             deflate_level: 6,
             topology_region: "r".to_owned(),
             topology_zone: "z".to_owned(),
+            cluster_nodes: true,
         };
         assert_eq!(request, expected);
     }

@@ -54,8 +54,18 @@ impl<O: Observer> Session<O> {
             None => "OK".to_owned(),
             Some(agreed) => {
                 self.layers.check(agreed)?;
-                let limits = (&server.limits, &server.identify_limits);
-                agreed.response(&self.settings, &server.features, limits.0, limits.1)
+                let nodes = if agreed.wants_cluster_nodes {
+                    self.server.nodes()
+                } else {
+                    Vec::new()
+                };
+                agreed.response(
+                    &self.settings,
+                    &server.features,
+                    &server.limits,
+                    &server.identify_limits,
+                    &nodes,
+                )
             }
         };
         self.answer(|out| frame::write_response(out, answer.as_bytes()));

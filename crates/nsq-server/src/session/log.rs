@@ -207,6 +207,8 @@ impl Display for GoStruct<'_> {
             deflate_level,
             topology_region,
             topology_zone,
+            // Not upstream's.
+            cluster_nodes: _,
         } = self.0;
         write!(
             f,

@@ -90,6 +90,10 @@ impl Router for TestCluster {
         });
         Ok(pending)
     }
+
+    fn nodes(&self) -> Vec<String> {
+        vec!["a:4150".to_owned(), "b:4150".to_owned()]
+    }
 }
 
 /// One node of a cluster.

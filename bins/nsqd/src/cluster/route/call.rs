@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use super::codec::{Outcome, decode_answer, encode_call};
 use super::queue::Held;
-use super::{DELETED, NO_LONGER, NOT_FOLLOWED, Shared, Topics, Verdict};
+use super::{DELETED, Listed, NO_LONGER, NOT_FOLLOWED, Shared, Verdict};
 use crate::cluster::calls::was_not_sent;
 
 /// For so long a leader that has been replaced may still answer. One that lost its leadership in good order answers within
@@ -103,7 +103,7 @@ fn outcome_of(answer: Result<Answer, CallError>) -> Result<Vec<Outcome>, Failure
 
 impl Returned {
     /// What becomes of each publish.
-    pub(super) fn verdicts(self, topics: &dyn Topics) -> Vec<(Held, Verdict)> {
+    pub(super) fn verdicts(self, listed: &dyn Listed) -> Vec<(Held, Verdict)> {
         let Returned {
             taken,
             node,
@@ -132,7 +132,7 @@ impl Returned {
             let verdict = match outcomes.next() {
                 Some(Outcome::Stored) => Verdict::Done,
                 Some(Outcome::NotLeading) => Verdict::Again(NO_LONGER.to_owned()),
-                Some(Outcome::NoTopic) if topics.created_at(&held.publish.topic).is_some() => {
+                Some(Outcome::NoTopic) if listed.created_at(&held.publish.topic).is_some() => {
                     Verdict::Again(NOT_FOLLOWED.to_owned())
                 }
                 Some(Outcome::NoTopic) => Verdict::Failed(DELETED.to_owned()),

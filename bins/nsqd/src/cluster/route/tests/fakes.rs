@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use crate::clock;
 use crate::cluster::local_shard::{LocalShard, Refusal};
 use crate::cluster::route::codec::{Outcome, Publish, decode_call, encode_answer};
-use crate::cluster::route::{Limits, Router, Target, Topics};
+use crate::cluster::route::{Limits, Listed, Router, Target};
 use crate::cluster::settled::Settled;
 
 /// A condition that does not come true within this time has failed.
@@ -172,9 +172,13 @@ impl LocalShard for FakeShard {
 #[derive(Debug, Default)]
 struct FakeTopics(Mutex<HashMap<TopicName, u64>>);
 
-impl Topics for FakeTopics {
+impl Listed for FakeTopics {
     fn created_at(&self, topic: &TopicName) -> Option<u64> {
         self.0.lock().unwrap().get(topic).copied()
+    }
+
+    fn client_addresses(&self) -> Vec<String> {
+        Vec::new()
     }
 }
 
@@ -243,7 +247,7 @@ impl Harness {
         let topics = Arc::new(FakeTopics::default());
         let (sender, calls) = mpsc::unbounded_channel();
         let network = Arc::new(FakeNetwork(sender));
-        let router = Router::new(Arc::clone(&topics) as Arc<dyn Topics>, network, limits);
+        let router = Router::new(Arc::clone(&topics) as Arc<dyn Listed>, network, limits);
         router.set_directory_index(1);
         let running = router.clone();
         let harness = Harness {
