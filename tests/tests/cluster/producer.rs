@@ -11,7 +11,7 @@ use crate::members::channel;
 const MESSAGES: usize = 3000;
 /// Publishes on their way at a time.
 const WINDOW: usize = 50;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 #[test]
 fn a_producer_that_knows_one_node_survives_its_loss_without_an_error() {
