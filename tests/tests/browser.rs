@@ -19,7 +19,15 @@ fn the_pages_work_in_a_browser() {
     );
 
     let lookupd = Lookupd::start();
-    let start = || Start::default().registering_with(&[lookupd.tcp()]).now();
+    // The consumer holds its messages for as long as the scenarios before take; with percentiles, tables are at their
+    // widest.
+    let start = || {
+        let start = Start::with(&[
+            "--msg-timeout=10m",
+            "--e2e-processing-latency-percentile=0.99",
+        ]);
+        start.registering_with(&[lookupd.tcp()]).now()
+    };
     let (first, mut second) = (start(), start());
     for (nsqd, count) in [(&first, 40), (&second, 15)] {
         nsqd.order("/topic/create?topic=orders");
@@ -104,4 +112,4 @@ fn the_pages_work_in_a_browser() {
 }
 
 /// Several times what it takes on a machine with nothing else to do.
-const LIMIT: Duration = Duration::from_mins(4);
+const LIMIT: Duration = Duration::from_mins(10);

@@ -6,17 +6,18 @@ const {DESKTOP, PHONE} = require('./visitor')
 
 const SOURCE = fs.readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
+// The colours of a phone are those of a desk.
+const LOOKS = [[DESKTOP, 'light'], [DESKTOP, 'dark'], [PHONE, 'light']]
+
 /** The rules that the page breaks, each with an element. */
 async function findings({page}, address) {
   const found = []
-  for (const [device, size] of Object.entries({desktop: DESKTOP, phone: PHONE})) {
+  for (const [size, colorScheme] of LOOKS) {
     await page.setViewportSize(size)
-    for (const colorScheme of ['light', 'dark']) {
-      await page.emulateMedia({colorScheme})
-      for (const violation of await violations(page)) {
-        const where = violation.nodes[0]
-        found.push(`${address} ${device} ${colorScheme}: ${violation.id} at ${where.target.join(' ')}: ${where.failureSummary}`)
-      }
+    await page.emulateMedia({colorScheme})
+    for (const violation of await violations(page)) {
+      const where = violation.nodes[0]
+      found.push(`${address} ${size.width} ${colorScheme}: ${violation.id} at ${where.target.join(' ')}: ${where.failureSummary}`)
     }
   }
   await page.setViewportSize(DESKTOP)

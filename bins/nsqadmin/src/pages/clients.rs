@@ -159,7 +159,7 @@ fn work<'a, T>(
             let ready = rows.iter().map(|row| client(row).ready_count);
             html! { (format::grouped_signed(ready.fold(0, i64::saturating_add))) }
         }),
-        Column::rate("rate", "Finishes", rate).help("Messages finished per second at present"),
+        Column::rate("rate", "Finish rate", rate).help("Messages finished per second at present"),
         last_finish(context, move |row| client(row).last_finish_ts),
         count("finished", "Finished", |client| client.finish_count).help("Since it connected"),
         count("requeued", "Requeued", |client| client.requeue_count),

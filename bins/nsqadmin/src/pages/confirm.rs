@@ -268,7 +268,7 @@ fn button(action: &Action) -> String {
 fn meaning(action: &Action, losses: &Losses) -> Markup {
     let words = match action {
         Action::CreateTopic => {
-            "With nsqlookupd the topic is registered there, and appears on a node with its first message; without nsqlookupd, every node creates it."
+            "Publishing or subscribing creates a topic too. Create it here if it has to exist before."
         }
         Action::CreateChannel { .. } => {
             "The channel gets every message published from now on, and the messages that wait at the topic."

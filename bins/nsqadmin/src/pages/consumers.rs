@@ -116,10 +116,10 @@ pub(crate) fn page(context: &PageContext<'_>, snapshot: &Snapshot, nodes: &[Node
     let mut table = table(context);
     table.columns.insert(
         2,
-        Column::number(
+        Column::ranked(
             "channels",
             "Channels",
-            |row: &Process| Some(wide(count(row.channels.len()))),
+            |row: &Process| wide(count(row.channels.len())),
             |row| channels(context, row),
         ),
     );
@@ -213,7 +213,7 @@ fn work<'a>(context: &'a PageContext<'_>) -> Vec<Column<'a, Process>> {
             },
         )
         .help("In flight as a share of RDY: at 100 % it cannot take more"),
-        Column::rate("rate", "Finishes", |row: &Process| row.rate)
+        Column::rate("rate", "Finish rate", |row: &Process| row.rate)
             .help("Messages finished per second at present")
             .total_of(|rows| {
                 let known: Vec<f64> = rows.iter().filter_map(|row| row.rate).collect();

@@ -68,7 +68,7 @@ pub(crate) fn picture(
         section.panel id="flow" aria-labelledby="flow-title" {
             div.panel-head { h2 id="flow-title" { "Flow" } span.muted { "Widths by message rate; red where messages jam" } }
             div.flow-scroll tabindex="0" role="region" aria-label="Flow of messages" {
-                svg.flow viewBox={ "0 0 1000 " (height) } width="1000" height=(height) role="group" aria-label="Flow of messages from nodes through the topic and its channels to consumers" {
+                svg.flow viewBox={ "-1 0 1002 " (height) } width="1002" height=(height) role="group" aria-label="Flow of messages from nodes through the topic and its channels to consumers" {
                     @for node in &nodes {
                         (stream(X[0] + WIDTH, node.y + BOX / 2.0, X[1], middle, width(node.rate), "plain"))
                     }

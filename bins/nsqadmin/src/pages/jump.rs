@@ -24,7 +24,7 @@ pub(crate) fn page(context: &PageContext<'_>, snapshot: &Snapshot, processes: &[
     let places = places(context, snapshot, processes, &query);
     let body = html! {
         header.page-head { div.titles { h1 { "Jump to" } } }
-        form.filter role="search" method="get" action="" {
+        form.filter.jump-search role="search" method="get" action="" {
             input type="search" name="q" value=(query) placeholder="Topic, channel, consumer or node" aria-label="Topic, channel, consumer or node" autofocus maxlength="200";
             button.button type="submit" { "Search" }
         }
@@ -47,7 +47,7 @@ fn list(places: &[Place], query: &str) -> Markup {
             @for place in places {
                 li { a href=(place.link) { span.jump-kind { (place.kind) } " " span.wrap-anywhere { (place.name) } } }
             }
-            @if places.is_empty() && !query.is_empty() { li.muted { "Nothing has “" (query) "” in its name." } }
+            @if places.is_empty() && !query.is_empty() { li.muted { "No name contains “" (query) "”." } }
         }
     }
 }

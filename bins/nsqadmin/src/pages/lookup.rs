@@ -113,8 +113,8 @@ fn orphan_panel(context: &PageContext<'_>, snapshot: &Snapshot, orphans: &Orphan
     html! {
         (table.panel(&rows, &view, &Heading::new("Topics without a node", "topics", 9)))
         p.muted.small {
-            "Registered with nsqlookupd, but on no nsqd now: created before its first message, or left over from nodes that are gone. \
-             Consumers that look such a topic up find no nsqd."
+            "These topics are registered with nsqlookupd, but no nsqd has them: they were created before their first message, or \
+             are left over from nodes that are gone. Consumers that look up such a topic find no nsqd."
         }
     }
 }

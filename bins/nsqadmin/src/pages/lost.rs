@@ -14,7 +14,7 @@ use super::format;
 use super::happened;
 use super::layout::{Page, Section};
 use super::state::{self, Mark, Severity, consumers, messages};
-use super::table::{Column, Heading, Table, View, wide};
+use super::table::{Column, Heading, Order, Table, View, wide};
 use super::widgets;
 
 /// `gone since 15:53`, `not responding since 15:53`.
@@ -103,7 +103,7 @@ pub(crate) fn page(context: &PageContext<'_>, node: &LostNode) -> Page {
             div.actions { (dismissal(context, node)) }
         }
         p.diagnosis.bad data-test="diagnosis" {
-            "This node is " (since(context, node)) ": " (what_was_there(node)) ". " (why)
+            "This node has been " (since(context, node)) ": " (what_was_there(node)) ". " (why)
             " Everything below is as of " (format::moment(seen, &context.zone)) "."
         }
         (topics(context, node))
@@ -160,7 +160,7 @@ fn topics(context: &PageContext<'_>, node: &LostNode) -> Markup {
         searched: Box::new(|topic| topic.topic_name.to_string()),
         empty: html! { strong { "No topics were on this node" } },
     };
-    let view = View::main(&context.query);
+    let view = View::main(&context.query).or_sorted_by("waiting", Order::Descending);
     table.panel(&rows, &view, &Heading::new("Topics", "topics", 2))
 }
 
@@ -170,7 +170,7 @@ pub(crate) fn of_topic(context: &PageContext<'_>, snapshot: &Snapshot, topic: &s
         @for node in snapshot.lost_with(topic) {
             @if let Some(part) = node.topic(topic) {
                 p.diagnosis.bad data-test="lost-node" {
-                    "Node " (widgets::node(context, &node.address, "")) " is " (since(context, node)) ": "
+                    "Node " (widgets::node(context, &node.address, "")) " has been " (since(context, node)) ": "
                     (messages(state::waiting(part))) " of this topic waiting there then."
                 }
             }

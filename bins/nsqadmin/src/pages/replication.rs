@@ -139,7 +139,7 @@ fn shards_panel(context: &PageContext<'_>, report: &ClusterReport) -> Markup {
 fn shard_marks(shard: &Shard) -> Vec<Mark> {
     let mut marks = Vec::new();
     if shard.leader.is_none() {
-        let why = "No replica reaches a majority: the shard takes and delivers no messages.";
+        let why = "No replica reaches a majority: the shard accepts and delivers no messages.";
         marks.push(Mark::new("no-leader", Severity::Bad, "no leader", why));
     }
     if shard.is_under_replicated {
@@ -179,7 +179,7 @@ fn cell(shard: &Shard, member: &Member) -> Markup {
                 (state::badges(&[replica_mark(replica)]))
                 @if let Some(lag) = replica.lag_entries.filter(|lag| *lag > 0) {
                     div.small.muted {
-                        (format::counted(lag, "entry", "entries")) " to go"
+                        (format::counted(lag, "entry", "entries")) " behind"
                         @if let Some(bytes) = replica.lag_bytes.filter(|bytes| *bytes > 0) { ", about " (format::bytes(lossy(bytes))) }
                     }
                 }
@@ -195,7 +195,7 @@ fn replica_mark(replica: &Replica) -> Mark {
             "catching-up",
             Severity::Warn,
             "catching up",
-            "It is being sent what it lacks.",
+            "It is receiving the entries that it does not have yet.",
         ),
         "leader" => (
             "leader",
@@ -215,7 +215,12 @@ fn replica_mark(replica: &Replica) -> Mark {
             "learner",
             "It receives the shard and does not vote yet.",
         ),
-        _ => ("planned", Severity::Info, "planned", "It is to get a copy."),
+        _ => (
+            "planned",
+            Severity::Info,
+            "planned",
+            "It will receive a copy.",
+        ),
     };
     Mark::new(id, severity, word, why)
 }

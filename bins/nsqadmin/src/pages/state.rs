@@ -115,7 +115,12 @@ pub(crate) fn of_channel(channel: &Channel, state: Option<&ChannelState>) -> Vec
         marks.push(missing_mark(&state.missing));
     }
     if let Some(rate) = state.timeouts {
-        let word = format!("timeouts {}", Unit::PerSecond.short(rate));
+        // They come in bursts, so that the last minute may have none.
+        let word = if rate < 0.005 {
+            "recent timeouts".to_owned()
+        } else {
+            format!("timeouts {}", Unit::PerSecond.short(rate))
+        };
         let why = "Consumers hold messages for longer than their timeout allows: they are delivered again.";
         marks.push(Mark::new("timeouts", Severity::Warn, word, why));
     }

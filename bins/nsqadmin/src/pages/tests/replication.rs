@@ -27,7 +27,7 @@ async fn a_cluster_is_shown_with_the_worst_shard_first_and_a_node_is_removed_by_
             .unwrap_or_else(|| panic!("{text}: {}", page.body))
     };
     assert!(place("data-key=\"shard-2\"") < place("data-key=\"shard-1\""));
-    assert!(page.body.contains("7 entries to go"));
+    assert!(page.body.contains("7 entries behind"));
     assert!(page.body.contains("It has not answered for 12 s."));
     assert!(!page.body.contains("<b>:4152"), "names are escaped");
     // From now on every page says how the cluster is.
