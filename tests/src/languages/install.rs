@@ -138,7 +138,8 @@ impl ClientLibrary {
         Some(language.library(program))
     }
 
-    /// playwright-core, which drives a Chromium. `None`, with a loud line, where there is none, or no Node that it runs on.
+    /// playwright-core, which drives a Chromium, and axe-core, which checks pages. `None`, with a loud line, where there is
+    /// no Chromium, or no Node that they run on.
     pub fn browser() -> Option<Self> {
         let chromium = CHROMIUMS
             .into_iter()

@@ -2,6 +2,7 @@
 
 mod contrast;
 mod hostile;
+mod metrics;
 mod replication;
 
 use std::ffi::OsString;
