@@ -11,6 +11,7 @@
 //!
 //! The leader alone keeps the message timeout. When messages are taken back from a subscriber, the other node is told.
 //! When the feed [ends](Feed::end), because the other node is gone or starts again, everything that was handed out is requeued.
+//! A node that starts again says first what its clients did and the last opening may not have brought here.
 
 mod subscriber;
 
@@ -289,11 +290,49 @@ impl Feed {
         self.left.retain_mut(Subscriber::holds_something);
     }
 
+    /// The way to the other node is lost, maybe for a moment only: nothing more is handed out, and what was stays in flight
+    /// until the feed ends. Meanwhile the other node can still [say](Self::hear_again) what its clients did.
+    pub fn hold(&mut self, now: Now) {
+        let mut budget = Budget {
+            messages: usize::MAX,
+            bytes: usize::MAX,
+        };
+        for (subscription, subscriber) in &mut self.subscribers {
+            subscriber.set_ready_count(0);
+            // It passes on for what it was woken.
+            subscriber.turn(&self.server, *subscription, &mut budget, now, &mut Unheard);
+        }
+    }
+
+    /// Takes what the other node's clients did before the way was lost out of the first orders of its next opening, and
+    /// carries it out: those are the orders before the first one that is not about a message. Those that were carried out
+    /// already change nothing.
+    pub fn hear_again(&mut self, orders: &mut Vec<Order>, now: Now) {
+        for order in orders.drain(..first_of_opening(orders)) {
+            self.carry_out(order, now, &mut Unheard);
+        }
+    }
+
     /// The other node is gone: everything that it has is requeued.
     pub fn end(self, now: Now) {
         let all = self.subscribers.into_values().chain(self.left);
         all.for_each(|subscriber| subscriber.end(&self.server, now));
     }
+}
+
+/// Where the orders begin that are about the opening itself: it has no messages yet.
+fn first_of_opening(orders: &[Order]) -> usize {
+    let is_other = |order: &Order| !matches!(order, Order::Message { .. });
+    orders.iter().position(is_other).unwrap_or(orders.len())
+}
+
+/// The other node has forgotten the subscriptions.
+struct Unheard;
+
+impl Sink for Unheard {
+    fn message(&mut self, _: u32, _: &Delivery<'_>) {}
+
+    fn event(&mut self, _: Event) {}
 }
 
 /// The subscribers that may have something to do.

@@ -6,8 +6,9 @@
 //!    └──────────────────── Events ◀───────────────── call ────────┘
 //! ```
 //! Orders are answered with the messages that are there at once; later ones are sent by a call in the other direction. Events
-//! are numbered, since an answer and a call may overtake each other. A call that fails ends the *opening*: the leader requeues
-//! what it has handed out, the other side forgets it, and both begin again.
+//! are numbered, since an answer and a call may overtake each other. A call that fails ends the *opening*: the other side
+//! forgets what it was handed, and begins again. Its first orders say what the leader may not have heard; what else was handed
+//! out is requeued then, or after a while.
 //!
 //! These are [`Request::Call`](nsq_cluster::codec::Request::Call)s to [`CONSUMERS`], which is the number of no group. A node that does not
 //! know them refuses, and is asked again now and then.

@@ -9,10 +9,14 @@ use futures_util::task::AtomicWaker;
 use nsq_core::Now;
 
 use super::{Fetcher, RemotePart};
-use crate::feed::{Event, Order};
+use crate::feed::{Act, Event, Order};
 
 /// Events that came before earlier ones and wait for them, at most. Far more than a sound feed has under way.
 const MAX_EARLY: usize = 64;
+
+/// What consumers did and a lost way may have swallowed, at most: all of it fits into the first call of the next opening. Of the
+/// rest, the messages come again.
+const MOST_SAID_AGAIN: usize = 4096;
 
 /// Events that do not belong to what this node has of the other: both have to begin again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +48,26 @@ struct Outgoing {
     opening: Option<u64>,
     orders: Vec<Order>,
     is_urgent: bool,
+    /// What consumers did with messages of the last opening, and the node may not know. The first orders of the next opening
+    /// say it again: the node then still holds what it had handed out.
+    again: Vec<Order>,
+}
+
+impl Outgoing {
+    fn keep(&mut self, orders: impl IntoIterator<Item = Order>) {
+        let deeds = orders.into_iter().filter(is_deed);
+        self.again.extend(deeds);
+        let excess = self.again.len().saturating_sub(MOST_SAID_AGAIN);
+        self.again.drain(..excess);
+    }
+}
+
+/// Whether a message is answered by it.
+fn is_deed(order: &Order) -> bool {
+    match order {
+        Order::Message { act, .. } => *act != Act::Touch,
+        Order::Subscribe { .. } | Order::Ready { .. } | Order::Unsubscribe { .. } => false,
+    }
 }
 
 /// Whether orders may wait for others, so that they are sent together.
@@ -72,7 +96,8 @@ impl Source {
         self.node
     }
 
-    /// There is a way to the node from now on. The first orders subscribe all consumers. `opening` is a number of no earlier
+    /// There is a way to the node from now on. The first orders say what it may not have [heard](Self::take_back) in the last
+    /// opening, and subscribe all consumers. `opening` is a number of no earlier
     /// opening.
     pub fn open(self: &Arc<Self>, opening: u64) {
         {
@@ -81,8 +106,10 @@ impl Source {
                 opening: Some(opening),
                 ..Incoming::default()
             };
-            *self.outgoing() = Outgoing {
+            let mut outgoing = self.outgoing();
+            *outgoing = Outgoing {
                 opening: Some(opening),
+                orders: std::mem::take(&mut outgoing.again),
                 ..Outgoing::default()
             };
         }
@@ -98,7 +125,15 @@ impl Source {
     pub fn close(self: &Arc<Self>) {
         let mut incoming = self.incoming();
         *incoming = Incoming::default();
-        *self.outgoing() = Outgoing::default();
+        {
+            let mut outgoing = self.outgoing();
+            let orders = std::mem::take(&mut outgoing.orders);
+            outgoing.keep(orders);
+            *outgoing = Outgoing {
+                again: std::mem::take(&mut outgoing.again),
+                ..Outgoing::default()
+            };
+        }
         let Some(fetcher) = self.fetcher.upgrade() else {
             return;
         };
@@ -174,6 +209,12 @@ impl Source {
         }
         outgoing.is_urgent = false;
         std::mem::take(&mut outgoing.orders)
+    }
+
+    /// The way to the node is lost, and it may not have had these orders, which were sent. To be called before the source is
+    /// [closed](Self::close).
+    pub fn take_back(&self, unanswered: impl IntoIterator<Item = Order>) {
+        self.outgoing().keep(unanswered);
     }
 
     // ---- events ----

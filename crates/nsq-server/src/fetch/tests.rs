@@ -276,6 +276,91 @@ fn everything_is_requeued_when_the_node_of_the_consumers_is_gone() {
     );
 }
 
+/// A consumer holds two messages, has sent FIN for one of them, and the way between the nodes is lost.
+fn lose_the_way_with_a_finish(carried: bool) -> (Wire, TestSession) {
+    let mut wire = Wire::new(&[]);
+    let mut consumer = wire.consumer(1, 10);
+    wire.leader.publish(2, &["a", "b"], at(1));
+    wire.run(at(1));
+    consumer.deliver(at(1));
+    let held = got(&mut consumer);
+    assert_eq!(held.len(), 2);
+    consumer.send(&commands("FIN", [&held[0].1], ""), at(2));
+    if carried {
+        // It may or may not have arrived.
+        let sent = wire.source.take_orders(usize::MAX);
+        assert!(!sent.is_empty());
+        wire.lose(sent, at(2));
+    } else {
+        wire.lose(Vec::new(), at(2));
+    }
+    assert_eq!(counts(&wire.leader), (0, 2, 0), "all of it is held");
+    (wire, consumer)
+}
+
+#[test]
+fn a_finish_that_a_lost_way_swallowed_is_said_again() {
+    for carried in [false, true] {
+        let (mut wire, mut consumer) = lose_the_way_with_a_finish(carried);
+        // It may take more than one try.
+        wire.lose(Vec::new(), at(3));
+        wire.reopen(at(3));
+        wire.run(at(3));
+        consumer.deliver(at(3));
+        assert_eq!(bodies(&mut consumer), ["b"]);
+        assert_eq!(counts(&wire.leader), (0, 1, 0));
+    }
+}
+
+#[test]
+fn a_finish_that_comes_after_the_leader_gave_up_changes_nothing() {
+    let (mut wire, mut consumer) = lose_the_way_with_a_finish(true);
+    wire.end_feed(at(3));
+    wire.reopen(at(3));
+    wire.run(at(3));
+    consumer.deliver(at(3));
+    assert_eq!(bodies(&mut consumer).len(), 2);
+    assert_eq!(counts(&wire.leader), (0, 2, 0));
+}
+
+#[test]
+fn a_finish_that_was_carried_out_may_be_said_again() {
+    let mut wire = Wire::new(&[]);
+    let mut consumer = wire.consumer(1, 1);
+    wire.leader.publish(2, &["a"], at(1));
+    wire.run(at(1));
+    consumer.deliver(at(1));
+    let held = got(&mut consumer);
+    consumer.send(&commands("FIN", [&held[0].1], ""), at(2));
+    let sent = wire.source.take_orders(usize::MAX);
+    wire.source.take_back(sent.clone());
+    wire.carry(sent, at(2));
+    assert_eq!(counts(&wire.leader), (0, 0, 0));
+    wire.reopen(at(3));
+    wire.run(at(3));
+    assert_eq!(counts(&wire.leader), (0, 0, 0));
+    assert_eq!(consumer.read().len(), 0, "no error");
+}
+
+#[test]
+fn a_feed_that_is_held_leaves_messages_to_others() {
+    let mut wire = Wire::new(&[]);
+    let mut far = wire.consumer(1, 10);
+    wire.lose(Vec::new(), at(1));
+    let mut near = wire.leader.consumer(2, 1);
+    near.deliver(at(1));
+    wire.leader.publish(2, &["a"], at(2));
+    near.deliver(at(2));
+    assert_eq!(bodies(&mut near), ["a"]);
+    wire.leader.publish(2, &["b"], at(3));
+    assert_eq!(wire.events(at(3)).len(), 0);
+    assert_eq!(counts(&wire.leader), (1, 1, 0));
+    wire.reopen(at(4));
+    wire.run(at(4));
+    far.deliver(at(4));
+    assert_eq!(bodies(&mut far), ["b"]);
+}
+
 #[test]
 fn a_client_that_leaves_keeps_what_it_holds_until_its_timeout_and_no_more() {
     let mut wire = Wire::new(&[]);

@@ -114,6 +114,8 @@ struct Opened {
     feed: Feed,
     ready: Arc<ReadyList>,
     heard: Instant,
+    /// The way to the other node was lost then, and why. What was handed out is held for [`GRACE`].
+    broken: Option<(Instant, String)>,
 }
 
 impl Task {
@@ -121,7 +123,11 @@ impl Task {
         let mut idle_since = Instant::now();
         loop {
             let may_send = self.calls.len() < MAX_CALLS;
-            let ready = self.opened.as_ref().map(|opened| Arc::clone(&opened.ready));
+            let sound = self
+                .opened
+                .as_ref()
+                .filter(|opened| opened.broken.is_none());
+            let ready = sound.map(|opened| Arc::clone(&opened.ready));
             let is_ready = async {
                 match ready {
                     Some(ready) if may_send => poll_fn(|cx| ready.poll_ready(cx)).await,
@@ -153,10 +159,13 @@ impl Task {
     }
 
     /// Carries out orders, and returns the answer.
-    fn carry_out(&mut self, orders: Orders) -> Bytes {
+    fn carry_out(&mut self, mut orders: Orders) -> Bytes {
         let now = clock::now();
         let is_newer = |opened: &Opened| opened.opening < orders.opening;
         if orders.number == 0 && self.opened.as_ref().is_none_or(is_newer) {
+            if let Some(former) = &mut self.opened {
+                former.feed.hear_again(&mut orders.list, now);
+            }
             self.end("it begins again");
             let ready = Arc::<ReadyList>::default();
             let server = Arc::clone(&self.server);
@@ -168,17 +177,18 @@ impl Task {
                 feed: Feed::new(server, peer, Arc::clone(&ready)),
                 ready,
                 heard: Instant::now(),
+                broken: None,
             });
         }
         let Some(opened) = self
             .opened
             .as_mut()
-            .filter(|opened| opened.opening == orders.opening)
+            .filter(|opened| opened.opening == orders.opening && opened.broken.is_none())
         else {
             return Bytes::from_static(UNKNOWN_OPENING);
         };
         if opened.next != orders.number {
-            self.end("orders are missing");
+            self.break_off("orders are missing");
             return Bytes::from_static(UNKNOWN_OPENING);
         }
         opened.next += 1;
@@ -231,9 +241,9 @@ impl Task {
         if is_current {
             match outcome {
                 Ok(Answer::Call(_)) => {}
-                Ok(Answer::Refused(why)) => self.end(&format!("it {why}")),
-                Ok(_) => self.end("its answer does not fit"),
-                Err(error) => self.end(&error.to_string()),
+                Ok(Answer::Refused(why)) => self.break_off(&format!("it {why}")),
+                Ok(_) => self.break_off("its answer does not fit"),
+                Err(error) => self.break_off(&error.to_string()),
             }
         }
     }
@@ -244,6 +254,11 @@ impl Task {
             opened.feed.tidy_up();
             if opened.heard.elapsed() > SILENCE {
                 self.end("it is silent");
+            } else if let Some((since, why)) = &opened.broken
+                && since.elapsed() > GRACE
+            {
+                let why = why.clone();
+                self.end(&why);
             }
         }
     }
@@ -254,6 +269,16 @@ impl Task {
         self.consumer_count
             .fetch_sub(self.counted, Ordering::Relaxed);
         self.counted = count;
+    }
+
+    /// Hands nothing out any more, and waits for the other node to begin again.
+    fn break_off(&mut self, why: &str) {
+        if let Some(opened) = &mut self.opened
+            && opened.broken.is_none()
+        {
+            opened.broken = Some((Instant::now(), why.to_owned()));
+            opened.feed.hold(clock::now());
+        }
     }
 
     /// Requeues what the other node has.
@@ -288,6 +313,9 @@ const MAX_BYTES: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A node that has not given an order for so long is gone; it gives one each half a second.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How long the other node has to begin again after the way to it was lost, before what it has is requeued. It learns of that
+/// with its next order.
+const GRACE: Duration = Duration::from_secs(1);
 /// A task without a feed ends after so long.
 const IDLE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(500);

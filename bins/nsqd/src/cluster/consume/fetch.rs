@@ -14,7 +14,7 @@ use nsq_cluster::network::CallError;
 use nsq_cluster::{Member, NodeId};
 use nsq_core::Tick;
 use nsq_server::feed::Order;
-use nsq_server::fetch::{Fetcher, Source, Urgency};
+use nsq_server::fetch::{Fetcher, Source, Stray, Urgency};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -118,8 +118,8 @@ enum End {
     Broken(String),
 }
 
-/// An answer on its way.
-type Calling = BoxFuture<'static, Result<Reply, CallError>>;
+/// An answer on its way to the orders of this number.
+type Calling = BoxFuture<'static, (u64, Result<Reply, CallError>)>;
 
 impl Link {
     async fn run(mut self) {
@@ -133,7 +133,9 @@ impl Link {
             let opened = Instant::now();
             let opening = u64::try_from(clock::unix_nanos()).unwrap_or_default();
             self.source.open(opening);
-            let end = self.exchange(opening).await;
+            let mut unanswered = BTreeMap::new();
+            let end = self.exchange(opening, &mut unanswered).await;
+            self.source.take_back(unanswered.into_values().flatten());
             self.source.close();
             match end {
                 End::Over => return,
@@ -156,8 +158,8 @@ impl Link {
         }
     }
 
-    /// Sends orders and receives events.
-    async fn exchange(&mut self, opening: u64) -> End {
+    /// Sends orders and receives events. `unanswered` has the orders under way, by number.
+    async fn exchange(&mut self, opening: u64, unanswered: &mut BTreeMap<u64, Vec<Order>>) -> End {
         let source = Arc::clone(&self.source);
         let mut calls: FuturesUnordered<Calling> = FuturesUnordered::new();
         let mut number = 0;
@@ -182,27 +184,43 @@ impl Link {
                     }
                     return End::Over;
                 }
-                Some(answered) = calls.next(), if !calls.is_empty() => {
-                    if let Err(why) = self.receive(answered) {
-                        return End::Broken(why);
+                Some((answered, answer)) = calls.next(), if !calls.is_empty() => {
+                    match self.receive(answer) {
+                        // Also where events are missing, the orders were carried out.
+                        Ok(outcome) => {
+                            unanswered.remove(&answered);
+                            if let Err(stray) = outcome {
+                                return End::Broken(stray.to_string());
+                            }
+                        }
+                        Err(why) => return End::Broken(why),
                     }
                 }
                 orders = orders => {
-                    calls.push(self.call(opening, number, orders, false));
+                    let (calling, orders) = self.call(opening, number, orders, false);
+                    calls.push(calling);
+                    unanswered.insert(number, orders);
                     (number, sent) = (number + 1, Instant::now());
                 }
                 () = tokio::time::sleep_until(sent + HEARTBEAT), if may_send => {
                     if poll_fn(|cx| Poll::Ready(source.poll_wanted(cx).is_pending())).await {
                         return End::Unwanted;
                     }
-                    calls.push(self.call(opening, number, Vec::new(), false));
+                    calls.push(self.call(opening, number, Vec::new(), false).0);
                     (number, sent) = (number + 1, Instant::now());
                 }
             }
         }
     }
 
-    fn call(&self, opening: u64, number: u64, orders: Vec<Order>, is_last: bool) -> Calling {
+    /// Sends orders; returns them too.
+    fn call(
+        &self,
+        opening: u64,
+        number: u64,
+        orders: Vec<Order>,
+        is_last: bool,
+    ) -> (Calling, Vec<Order>) {
         let orders = Orders {
             opening,
             number,
@@ -214,10 +232,13 @@ impl Link {
             body: orders.to_bytes(),
         };
         let network = self.node.network();
-        network.call(self.peer, &self.member, request, Some(PATIENCE))
+        let calling = network.call(self.peer, &self.member, request, Some(PATIENCE));
+        let calling: Calling = Box::pin(async move { (number, calling.await) });
+        (calling, orders.list)
     }
 
-    fn receive(&self, answered: Result<Reply, CallError>) -> Result<(), String> {
+    /// Fails where the orders may not have been carried out.
+    fn receive(&self, answered: Result<Reply, CallError>) -> Result<Result<(), Stray>, String> {
         let body = match answered {
             Ok(Reply::Call(body)) => body,
             Ok(Reply::Refused(why)) => return Err(format!("it {why}")),
@@ -225,13 +246,12 @@ impl Link {
             Err(error) => return Err(error.to_string()),
         };
         match Answer::from_bytes(body).map_err(|error| error.to_string())? {
-            Answer::Nothing => Ok(()),
+            Answer::Nothing => Ok(Ok(())),
             Answer::Unknown => Err("it has begun again".to_owned()),
             Answer::Events(events) => {
                 let now = clock::now();
-                self.source
-                    .receive(events.opening, events.number, events.list, now)
-                    .map_err(|stray| stray.to_string())
+                let source = &self.source;
+                Ok(source.receive(events.opening, events.number, events.list, now))
             }
         }
     }
@@ -240,7 +260,7 @@ impl Link {
     async fn say_farewell(&self, opening: u64, number: u64) {
         let source = &self.source;
         let orders = source.take_orders(usize::MAX);
-        let call = self.call(opening, number, orders, true);
+        let (call, _) = self.call(opening, number, orders, true);
         let _ = tokio::time::timeout(FAREWELL, call).await;
     }
 }

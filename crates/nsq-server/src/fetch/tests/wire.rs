@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use nsq_core::{Delivery, Now};
 
-use crate::feed::{Event, Feed, ReadyList, Sink};
+use crate::feed::{Event, Feed, Order, ReadyList, Sink};
 use crate::fetch::{Fetcher, Source};
 use crate::testing::{TestNode, TestSession, at};
 
@@ -63,16 +63,35 @@ impl Wire {
         wire
     }
 
+    /// The way between the nodes was lost with these orders on it.
+    pub(super) fn lose(&mut self, unanswered: Vec<Order>, now: Now) {
+        if let Some(feed) = &mut self.feed {
+            feed.hold(now);
+        }
+        self.source.take_back(unanswered);
+        self.source.close();
+    }
+
     /// The way between the nodes was lost, and there is another one.
     pub(super) fn reopen(&mut self, now: Now) {
         self.source.close();
-        self.end_feed(now);
         self.opening += 1;
         self.number = 0;
+        self.source.open(self.opening);
+        let mut orders = self.source.take_orders(usize::MAX);
+        if let Some(former) = &mut self.feed {
+            former.hear_again(&mut orders, now);
+        }
+        self.end_feed(now);
         let ready = Arc::<ReadyList>::default();
         let server = Arc::clone(&self.leader.server);
-        self.feed = Some(Feed::new(server, "a test".to_owned(), ready));
-        self.source.open(self.opening);
+        let mut feed = Feed::new(server, "a test".to_owned(), ready);
+        let mut events = Collected::default();
+        for order in orders {
+            feed.carry_out(order, now, &mut events);
+        }
+        assert!(events.0.is_empty(), "nothing is refused: {:?}", events.0);
+        self.feed = Some(feed);
     }
 
     pub(super) fn end_feed(&mut self, now: Now) {
@@ -91,8 +110,13 @@ impl Wire {
 
     /// Carries the orders there are. Returns the events that these come to at once.
     pub(super) fn carry_orders(&mut self, now: Now) -> Vec<Event> {
+        let orders = self.source.take_orders(usize::MAX);
+        self.carry(orders, now)
+    }
+
+    pub(super) fn carry(&mut self, orders: Vec<Order>, now: Now) -> Vec<Event> {
         let mut events = Collected::default();
-        for order in self.source.take_orders(usize::MAX) {
+        for order in orders {
             if let Some(feed) = &mut self.feed {
                 feed.carry_out(order, now, &mut events);
             }
