@@ -1,8 +1,11 @@
 //! `--check`: what is in the data path, and what is wrong with it, without a change to it.
 
+mod cluster;
+
 use std::io::{self, Write};
 use std::path::Path;
 
+use nsq_cluster::identity::IdentityError;
 use nsq_core::StoreError;
 use nsq_core::broker::OpenError;
 use nsq_core::inspect::{ChannelInspection, Finding, Inspection, LogInspection, TopicInspection};
@@ -10,6 +13,7 @@ use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_queue::LogError;
 use nsq_queue::diskqueue::{QueueFiles, QueueReader, Step};
 
+use crate::cluster::stopped::StoppedNode;
 use crate::settings::Settings;
 use crate::{clock, data_path};
 
@@ -22,6 +26,8 @@ pub(crate) enum CheckError {
     Open(#[from] OpenError),
     #[error("cannot read the data path: {0}")]
     Store(#[from] StoreError),
+    #[error("cannot read the folder cluster of the data path: {0}")]
+    Cluster(#[from] IdentityError),
     #[error("cannot write the report: {0}")]
     Report(#[from] io::Error),
 }
@@ -32,16 +38,7 @@ pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, 
     let _lock = DataPathLock::acquire_to_look(&data_path)?;
     let survey = Inspection::of(&data_path, true)?;
     writeln!(output, "data path {}", data_path.display())?;
-    for topic in &survey.topics {
-        report_topic(topic, output)?;
-    }
-    let mut damage_count = survey.damage_count();
-    for finding in &survey.findings {
-        match finding {
-            Finding::Damage(text) => writeln!(output, "DAMAGE: {text}")?,
-            Finding::Notice(text) => writeln!(output, "notice: {text}")?,
-        }
-    }
+    let mut damage_count = report_data(&survey, output)?;
     if survey.is_import_under_way {
         writeln!(
             output,
@@ -52,12 +49,29 @@ pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, 
     for queue in survey.upstream.iter().filter(|queue| queue.has_data()) {
         damage_count += report_upstream(&data_path, queue, settings, output)?;
     }
+    if let Some(node) = StoppedNode::at(&data_path)? {
+        damage_count += cluster::report(&node, &survey, output)?;
+    }
     match damage_count {
         0 => writeln!(output, "nothing is damaged")?,
         count => writeln!(output, "damaged in {count} places")?,
     }
     output.flush()?;
     Ok(damage_count == 0)
+}
+
+/// The topics of a data path, and what is wrong with them; in how many places something is damaged.
+fn report_data(survey: &Inspection, output: &mut impl Write) -> Result<usize, CheckError> {
+    for topic in &survey.topics {
+        report_topic(topic, output)?;
+    }
+    for finding in &survey.findings {
+        match finding {
+            Finding::Damage(text) => writeln!(output, "DAMAGE: {text}")?,
+            Finding::Notice(text) => writeln!(output, "notice: {text}")?,
+        }
+    }
+    Ok(survey.damage_count())
 }
 
 fn report_topic(topic: &TopicInspection, output: &mut impl Write) -> Result<(), CheckError> {

@@ -15,6 +15,7 @@
 //! registry   the topics and channels of a shard follow the directory
 //! ops        what operators and connections ask of the cluster
 //! status     what nodes say of their replicas
+//! stopped    the replicas of a node that is not running; recover: one that goes on without the others
 //! ```
 
 mod aside;
@@ -39,6 +40,7 @@ mod node;
 mod ops;
 pub(crate) mod platform;
 mod reconcile;
+pub(crate) mod recover;
 pub(crate) mod registry;
 mod replica;
 pub(crate) mod report;
@@ -46,6 +48,7 @@ pub(crate) mod route;
 mod settled;
 pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod stopped;
 pub(crate) mod this_node;
 
 pub(crate) use self::start::ClusterNode;

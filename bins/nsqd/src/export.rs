@@ -2,11 +2,15 @@
 //!
 //! The files are written into `<folder>.partial`, synced, and only then given their name, so what has the name is whole.
 
+mod replay;
+mod shards;
+
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use nsq_cluster::identity::IdentityError;
 use nsq_core::StoreError;
 use nsq_core::broker::OpenError;
 use nsq_core::inspect::{Finding, Inspection, Stored};
@@ -15,6 +19,7 @@ use nsq_daemon::data_path::{DataPathLock, LockError};
 use nsq_queue::diskqueue::{Message, Place, QueueFiles, QueueWriter};
 use nsq_queue::{FileError, LogError, private, sync_folder};
 
+use crate::cluster::stopped::StoppedNode;
 use crate::settings::Settings;
 use crate::{clock, data_path};
 
@@ -29,6 +34,10 @@ pub(crate) enum ExportError {
     Store(#[from] StoreError),
     #[error("cannot export: {0}")]
     Registry(#[from] MetadataError),
+    #[error("cannot read the folder cluster of the data path: {0}")]
+    Cluster(#[from] IdentityError),
+    #[error("cannot execute what is in the write-ahead log of shard {shard}: {why}")]
+    Replay { shard: u64, why: String },
     #[error("cannot write the report: {0}")]
     Report(#[from] io::Error),
     #[error("cannot export to {}: {why}", path.display())]
@@ -62,19 +71,47 @@ pub(crate) fn run(settings: &Settings, output: &mut impl Write) -> Result<bool, 
     if survey.is_import_under_way || survey.upstream.iter().any(QueueFiles::has_data) {
         return Err(ExportError::NotImported);
     }
+    let node = StoppedNode::at(&data_path)?;
     target.begin()?;
-    let max_file_bytes = u64::try_from(settings.max_bytes_per_file).unwrap_or(u64::MAX);
-    let written = write_all(&survey, &target.partial, max_file_bytes, output);
-    let tally = match written.and_then(|tally| target.finish().map(|()| tally)) {
-        Ok(tally) => tally,
+    let written = match &node {
+        None => export(&survey, settings, &target.partial, output),
+        Some(node) => shards::export_all(node, survey, settings, &target.partial, output),
+    };
+    let (tally, is_whole) = match written.and_then(|done| target.finish().map(|()| done)) {
+        Ok(done) => done,
         Err(error) => {
             // Whatever stays has a name that says what it is.
             let _ = fs::remove_dir_all(&target.partial);
             return Err(error);
         }
     };
-    report(&survey, &tally, settings, &target.folder, output)?;
-    Ok(survey.damage_count() == 0)
+    report(&tally, settings, &target.folder, output)?;
+    Ok(is_whole)
+}
+
+/// Exports one data path; whether nothing in it is damaged.
+fn export(
+    survey: &Inspection,
+    settings: &Settings,
+    folder: &Path,
+    output: &mut impl Write,
+) -> Result<(Tally, bool), ExportError> {
+    let max_file_bytes = u64::try_from(settings.max_bytes_per_file).unwrap_or(u64::MAX);
+    let tally = write_all(survey, folder, max_file_bytes, output)?;
+    for finding in &survey.findings {
+        if let Finding::Damage(text) = finding {
+            writeln!(output, "DAMAGE: {text}")?;
+        }
+    }
+    Ok((tally, survey.damage_count() == 0))
+}
+
+impl Tally {
+    fn add(&mut self, other: &Tally) {
+        self.messages += other.messages;
+        self.deferred += other.deferred;
+        self.largest_bytes = self.largest_bytes.max(other.largest_bytes);
+    }
 }
 
 fn write_all(
@@ -117,17 +154,11 @@ fn write_all(
 }
 
 fn report(
-    survey: &Inspection,
     tally: &Tally,
     settings: &Settings,
     folder: &Path,
     output: &mut impl Write,
 ) -> Result<(), ExportError> {
-    for finding in &survey.findings {
-        if let Finding::Damage(text) = finding {
-            writeln!(output, "DAMAGE: {text}")?;
-        }
-    }
     if tally.deferred > 0 {
         writeln!(
             output,

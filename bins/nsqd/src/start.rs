@@ -9,7 +9,7 @@ use nsq_daemon::stop::Stop;
 
 use crate::settings::{PROGRAM, Settings};
 use crate::workers::worker_count;
-use crate::{check, export, run};
+use crate::{check, cluster, export, run};
 
 /// Threads for what is not a connection: HTTP, timers, accepting.
 const CONTROL_THREADS: Threads = Threads {
@@ -41,13 +41,17 @@ fn load_and_run() -> Result<ExitCode, Stop> {
     if !settings.export_to.is_empty() {
         return Ok(look_only(export::run(&settings, &mut io::stdout().lock())));
     }
+    if !settings.cluster_recover.is_empty() {
+        let recovered = cluster::recover::run(&settings, &mut io::stdout().lock());
+        return Ok(look_only(recovered));
+    }
     start::serve(PROGRAM, CONTROL_THREADS, |shutdown| {
         run::run(settings, shutdown)
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The exit code of `--check` and `--export-to`: 0 when all is well, 1 when something is damaged, 2 when it could not
+/// The exit code of `--check`, `--export-to` and `--cluster-recover`: 0 when all is well, 1 when something is damaged, 2 when it could not
 /// be done.
 fn look_only(outcome: Result<bool, impl std::fmt::Display>) -> ExitCode {
     match outcome {

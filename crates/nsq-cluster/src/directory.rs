@@ -18,6 +18,7 @@ mod change_codec;
 pub(crate) mod codec;
 mod machine;
 mod outcome_codec;
+mod recover;
 mod registry;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::change::{Change, InvalidMember, Outcome, Refused};
 pub use self::machine::DirectoryMachine;
+pub use self::recover::{DirectoryLook, Recovery};
 pub use self::registry::{ShardTopics, Step, registry_steps};
 pub use self::tombstones::Tombstones;
 pub use self::topics::{TopicEntry, Topics};
@@ -63,6 +65,8 @@ pub struct ListedMember {
     pub info: MemberInfo,
     /// The random number of the process that joined: the same join proposed twice gives one member.
     pub token: u128,
+    /// Where it stands, as an operator has named it: what has the same zone may fail together. Empty if it was not named.
+    pub zone: String,
 }
 
 /// What a node says of itself.
@@ -205,6 +209,12 @@ impl Directory {
         formats.min().unwrap_or(0)
     }
 
+    /// Whether a member has a zone: then only nodes that know zones can be members.
+    pub fn has_zones(&self) -> bool {
+        let mut members = self.members.values();
+        members.any(|member| !member.zone.is_empty())
+    }
+
     /// The directory index at which the topic was deleted, if that is still known.
     pub fn topic_deleted_at(&self, topic: &TopicName) -> Option<u64> {
         self.topics.tombstones().topic(topic)
@@ -219,6 +229,10 @@ impl Directory {
 /// A host name has at most 253 bytes.
 pub(crate) const MAX_ADDRESS_BYTES: usize = 300;
 const MAX_VERSION_BYTES: usize = 100;
+/// The most bytes of a zone's name.
+pub const MAX_ZONE_BYTES: usize = 200;
+/// From this [format of entries](Directory::entry_format) on, members may have zones.
+pub const ZONES_FORMAT: u32 = 2;
 /// More nodes are beyond what one directory is meant for.
 pub const MAX_MEMBERS: usize = 1000;
 /// Shards of removed nodes may wait to be drained.

@@ -36,7 +36,7 @@ use crate::lane::Lane;
 use crate::network::{Network, Transfers};
 use crate::raft::Tokio;
 use crate::state_machine::StateMachine;
-use crate::wal::Wal;
+use crate::wal::{RecoverError, Wal, WalOptions};
 use crate::{GroupId, Member, NodeId};
 
 /// The members of a group as of the last entry that the replica in `folder` has applied; `None` if it has applied none. For a
@@ -46,6 +46,25 @@ use crate::{GroupId, Member, NodeId};
 /// [`std::io::ErrorKind::InvalidData`] when the file is damaged, otherwise what the operating system answered.
 pub fn stored_members(folder: &std::path::Path) -> std::io::Result<Option<Membership>> {
     crate::raft::stored_members(folder)
+}
+
+/// Makes `node` the only member of its group, for a replica that is not open; see [`RecoverError`] and
+/// `nsqd --cluster-recover`. `executed` is the last entry that the state machine has executed. With `has_checkpoint`, what it
+/// has on its disk does not follow from the entries: these are purged, so that others receive the state.
+///
+/// # Errors
+/// [`RecoverError`].
+pub fn recover(
+    (wal, folder): (&std::path::Path, &std::path::Path),
+    options: &WalOptions,
+    node: NodeId,
+    member: &Member,
+    executed: Option<LogId>,
+    has_checkpoint: bool,
+) -> Result<LogId, RecoverError> {
+    let id = crate::wal::recover(wal, options, node, member.clone(), executed, has_checkpoint)?;
+    crate::raft::store_members(folder, id, Membership::alone(node, member.clone()))?;
+    Ok(id)
 }
 
 /// What a replica is made of, besides its log and its state machine.

@@ -10,6 +10,8 @@
 //! There are two files: the readable one, and `identity.copy`, which has a checksum and is written first. Where they differ,
 //! the copy counts. So one damaged file does not take a node's number away, and no flipped bit gives it another one.
 
+mod recovery;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{self, File};
@@ -23,6 +25,8 @@ use crate::NodeId;
 use crate::codec::{DecodeError, Decoder, Wire, put_bytes};
 use crate::directory::MemberInfo;
 use crate::wal::small_file::{self, explain, sync_folder};
+
+pub use self::recovery::{Recovering, former_clusters};
 
 /// The random number of a cluster. Nodes of different clusters refuse each other. 0 stands for "none yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,6 +126,25 @@ impl Identity {
     /// # Errors
     /// When there is one and it cannot be read.
     pub fn load(folder: &Path) -> Result<Option<Self>, IdentityError> {
+        let Some((identity, is_whole)) = Self::find(folder)? else {
+            return Ok(None);
+        };
+        if !is_whole {
+            identity.restore(folder);
+        }
+        Ok(Some(identity))
+    }
+
+    /// As [`load`](Self::load), and without a change to either file.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn look(folder: &Path) -> Result<Option<Self>, IdentityError> {
+        Ok(Self::find(folder)?.map(|(identity, _)| identity))
+    }
+
+    /// The identity, and whether both files have it.
+    fn find(folder: &Path) -> Result<Option<(Self, bool)>, IdentityError> {
         let path = folder.join(FILE);
         let found = match fs::read(&path) {
             Ok(bytes) => Some(bytes),
@@ -139,20 +162,16 @@ impl Identity {
         match (copy, found) {
             (Some(copy), found) => {
                 let identity = Self::parse(&copy, &folder.join(COPY))?;
-                if found.as_ref() != Some(&copy) {
+                let is_whole = found.as_ref() == Some(&copy);
+                if !is_whole {
                     tracing::warn!(
-                        "cluster: {} is missing or damaged, and is written again from {COPY}",
+                        "cluster: {} is missing or damaged, and {COPY} is used",
                         path.display()
                     );
-                    identity.restore(folder);
                 }
-                Ok(Some(identity))
+                Ok(Some((identity, is_whole)))
             }
-            (None, Some(found)) => {
-                let identity = Self::parse(&found, &path)?;
-                identity.restore(folder);
-                Ok(Some(identity))
-            }
+            (None, Some(found)) => Ok(Some((Self::parse(&found, &path)?, false))),
             (None, None) => Ok(None),
         }
     }

@@ -2,6 +2,10 @@
 //!
 //! nsqd's is TCP; the simulation has its own, which loses, delays and reorders.
 
+mod pace;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
@@ -10,10 +14,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use self::pace::Pace;
 use crate::codec::{Answer, Refusal, Request};
 use crate::lane::Lane;
 use crate::state_machine::Checkpoint;
-use crate::{Member, NodeId};
+use crate::{GroupId, Member, NodeId};
 
 /// Carries requests to other nodes.
 pub trait Network: fmt::Debug + Send + Sync + 'static {
@@ -56,6 +63,10 @@ pub enum CallError {
 pub struct Transfers {
     offers: Mutex<HashMap<u64, Offer>>,
     next: AtomicU64,
+    /// How fast chunks leave, if that is limited.
+    pace: Option<Pace>,
+    /// With a limit, one shard is sent at a time: several would only all take longer.
+    turn: Semaphore,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +84,27 @@ impl Transfers {
         Self {
             offers: Mutex::default(),
             next: AtomicU64::new(first),
+            pace: None,
+            turn: Semaphore::new(1),
         }
+    }
+
+    /// As [`Transfers::new`], with a limit for all chunks together; 0 for none. It must be so high that the chunks which a
+    /// receiver asks for at the same time, 2 MiB, leave within seconds. Needs tokio's clock.
+    pub fn limited(first: u64, bytes_per_second: u64) -> Self {
+        Self {
+            pace: Pace::new(bytes_per_second),
+            ..Self::new(first)
+        }
+    }
+
+    /// Completes when a checkpoint of the group may be sent, until the permit is dropped. The directory never waits: it is small,
+    /// and a node that joins needs it first of all.
+    pub(crate) async fn turn(&self, group: GroupId) -> Option<SemaphorePermit<'_>> {
+        if self.pace.is_none() || group == GroupId::DIRECTORY {
+            return None;
+        }
+        self.turn.acquire().await.ok()
     }
 
     /// Offers a checkpoint until the returned value is dropped. Its files are read on `reader`.
@@ -104,6 +135,10 @@ impl Transfers {
             return Answer::Refused(Refusal::NoSuchTransfer);
         };
         offer.chunks.fetch_add(1, Ordering::Relaxed);
+        if let Some(pace) = &self.pace {
+            pace.wait_for(chunk_bytes(&offer.checkpoint, file, offset, bytes))
+                .await;
+        }
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let checkpoint = offer.checkpoint;
         offer.reader.submit(Box::new(move || {
@@ -124,8 +159,7 @@ fn read_chunk(checkpoint: &Checkpoint, file: u32, offset: u64, bytes: u32) -> An
     let Some(about) = checkpoint.manifest.files.get(file) else {
         return failed("there is no such file in the checkpoint");
     };
-    let left = about.bytes.saturating_sub(offset);
-    let bytes = u64::from(bytes.min(MAX_CHUNK_BYTES)).min(left);
+    let bytes = bytes_of(about.bytes, offset, bytes);
     let bytes = usize::try_from(bytes).expect("a chunk is small");
     match checkpoint.files.read(file, offset, bytes) {
         Ok(read) => Answer::Chunk {
@@ -134,6 +168,17 @@ fn read_chunk(checkpoint: &Checkpoint, file: u32, offset: u64, bytes: u32) -> An
         },
         Err(error) => failed(&error.to_string()),
     }
+}
+
+/// How many bytes a chunk has; 0 where there is no such file.
+fn chunk_bytes(checkpoint: &Checkpoint, file: u32, offset: u64, bytes: u32) -> u64 {
+    let about = checkpoint.manifest.files.get(file as usize);
+    about.map_or(0, |about| bytes_of(about.bytes, offset, bytes))
+}
+
+fn bytes_of(file_bytes: u64, offset: u64, bytes: u32) -> u64 {
+    let left = file_bytes.saturating_sub(offset);
+    u64::from(bytes.min(MAX_CHUNK_BYTES)).min(left)
 }
 
 fn failed(why: &str) -> Answer {

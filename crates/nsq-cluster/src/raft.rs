@@ -10,7 +10,7 @@ mod tests;
 mod types;
 
 pub(crate) use log_store::LogStore;
-pub(crate) use machine::{Machine, stored_members};
+pub(crate) use machine::{Machine, store_members, stored_members};
 pub(crate) use network::Links;
 #[cfg(test)]
 pub(crate) use pipeline::MAX_CALLS;

@@ -45,6 +45,7 @@ use crate::identity::ClusterId;
 use crate::network::{Calling, Network};
 use crate::{Member, NodeId};
 
+pub use self::handshake::RECOVERED;
 use self::links::Links;
 
 /// Answers the requests of other nodes.
@@ -155,6 +156,8 @@ pub struct TransportOptions {
     pub security: Security,
     /// Answers requests.
     pub handler: Arc<dyn Handler>,
+    /// The clusters that this node's was [recovered](crate::identity::former_clusters) from.
+    pub former: Vec<ClusterId>,
     /// Sizes and times.
     pub limits: TransportLimits,
 }
@@ -195,6 +198,7 @@ pub(crate) struct Shared {
     pub(crate) security: Security,
     pub(crate) limits: TransportLimits,
     introduction: RwLock<Introduction>,
+    pub(crate) former: Vec<ClusterId>,
     /// Turns true when everything is to end.
     stopping: watch::Sender<bool>,
     /// Where all connections run, also those that a call from another runtime makes.
@@ -232,6 +236,7 @@ impl Transport {
             listen,
             security,
             handler,
+            former,
             limits,
         } = options;
         if matches!(security, Security::Loopback) && !listen.ip().is_loopback() {
@@ -252,6 +257,7 @@ impl Transport {
             security,
             limits,
             introduction: RwLock::default(),
+            former,
             stopping: watch::Sender::new(false),
             runtime: Handle::current(),
         });

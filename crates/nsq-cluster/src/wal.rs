@@ -19,10 +19,12 @@
 mod boot;
 mod end_note;
 mod files;
+mod look;
 mod memory;
+mod recover;
 pub(crate) mod small_file;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,6 +37,9 @@ use nsq_queue::{LogOptions, SegmentPool};
 use tokio::sync::oneshot;
 
 pub use boot::{Distrust, Durability, current_boot_id};
+pub use look::LogLook;
+pub use recover::RecoverError;
+pub(crate) use recover::recover;
 
 use self::boot::{Marker, MarkerState};
 use self::files::{Crash, Files, OpenError, Reading};

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use nsq_protocol::MessageId;
-use nsq_queue::{ReadError, Reader, Writer};
+use nsq_queue::{Log, ReadError, Reader, Writer};
 
 /// Ids from here on are not of upstream's form: its are positive as signed numbers. Ours never come so far.
 pub(crate) const FIRST_FOREIGN_ID: u64 = 1 << 63;
@@ -73,7 +73,11 @@ impl IdGenerator {
 /// The highest id among the last records that can be read. After a machine crash the very last may be gone: then those
 /// before are asked, farther and farther back, since an id given twice costs the second message.
 pub(crate) fn last_id(writer: &Writer) -> Option<MessageId> {
-    let log = writer.log();
+    last_id_in(writer.log())
+}
+
+/// The same of a log that is only read.
+pub(crate) fn last_id_in(log: &Arc<Log>) -> Option<MessageId> {
     let (first, end) = (log.first_sequence(), log.end_sequence());
     if first == end {
         return None;

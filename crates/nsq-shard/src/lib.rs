@@ -21,6 +21,7 @@ mod codec;
 pub mod fuzz;
 mod gathering;
 mod leading;
+mod look;
 mod machine;
 mod meta;
 mod progress;
@@ -34,5 +35,6 @@ mod transfer;
 
 pub use codec::{CommandError, Item, ProposalReader};
 pub use leading::Refusal;
+pub use look::{PendingError, ShardLook};
 pub use machine::ShardMachine;
 pub use shard::{Shard, ShardError, ShardFigures, ShardOptions};

@@ -20,7 +20,7 @@ use nsq_core::metadata::{self, Metadata};
 use nsq_queue::{private, segment_bytes};
 
 use self::install::{REGISTRY, STAGED, TOPICS, install, remove_all, sync_folders};
-pub(crate) use self::install::{forget, resume};
+pub(crate) use self::install::{forget, is_interrupted, resume};
 use crate::meta::Meta;
 
 const NOTE_VERSION: u8 = 1;

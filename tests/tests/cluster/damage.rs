@@ -22,7 +22,7 @@ fn cut_short(path: &Path) {
 }
 
 /// The segment in a folder whose name begins like this, the last of several.
-fn file_in(folder: &Path, beginning: &str) -> PathBuf {
+pub(crate) fn file_in(folder: &Path, beginning: &str) -> PathBuf {
     let entries = fs::read_dir(folder).expect("the folder can be listed");
     let paths = entries.map(|entry| entry.expect("the folder can be listed").path());
     let mut paths: Vec<_> = paths
@@ -54,7 +54,7 @@ fn zero_tail(path: &Path, count: u64) {
 }
 
 /// Flips a bit of a file without a change of its length, also under a process that has it open.
-fn flip_bit_at(path: &Path, place: u64) {
+pub(crate) fn flip_bit_at(path: &Path, place: u64) {
     let file = fs::File::options().read(true).write(true).open(path);
     let file = file.expect("the file can be opened");
     let mut byte = [0];
@@ -65,7 +65,7 @@ fn flip_bit_at(path: &Path, place: u64) {
 }
 
 /// Where a text stands in a file.
-fn find(path: &Path, text: &str) -> u64 {
+pub(crate) fn find(path: &Path, text: &str) -> u64 {
     let bytes = fs::read(path).expect("the file can be read");
     let mut windows = bytes.windows(text.len());
     let place = windows.position(|window| window == text.as_bytes());

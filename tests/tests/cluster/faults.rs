@@ -121,7 +121,7 @@ fn a_node_that_returns_with_an_older_copy_of_its_disk_does_not_stop_the_others()
     );
 }
 
-fn copy(from: &str, to: &Path) {
+pub(crate) fn copy(from: &str, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.is_ok_and(|status| status.success()), "{from}");
 }

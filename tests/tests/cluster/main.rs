@@ -11,5 +11,7 @@ mod measure;
 mod members;
 mod network;
 mod producer;
+mod recovery;
+mod stopped;
 mod traffic;
 mod view;

@@ -13,6 +13,7 @@ use nsq_shard::{Shard, ShardOptions};
 
 use super::folders::Folders;
 use super::logs::{self, Logs, OpenLog};
+use super::member::REMOVED_FROM_IT;
 use super::node::{ENDED, Node, Phase};
 use super::replica::ShardReplica;
 use super::this_node::ThisNode;
@@ -38,7 +39,7 @@ pub(super) async fn run(node: Arc<Node>, mut logs: Logs) {
     while *phase.borrow_and_update() != Phase::Stopping {
         let newest = Arc::clone(&directory.borrow_and_update());
         if newest.is_former(node.me()) {
-            leave(&node).await;
+            leave(&node, REMOVED_FROM_IT).await;
             return;
         }
         let done = turn(&node, &newest).await;
@@ -308,18 +309,18 @@ async fn remove(node: &Arc<Node>, number: u64) -> Result<(), String> {
 }
 
 /// This node is no member any more.
-pub(super) async fn leave(node: &Arc<Node>) {
+pub(super) async fn leave(node: &Arc<Node>, why: &str) {
     if node.is(Phase::Stopping) {
         return;
     }
     let me: NodeId = node.me();
     tracing::error!(
-        "cluster: this node, number {me}, was removed from the cluster for good; it serves nothing any more. To have it join \
+        "cluster: this node, number {me}, {why}; it serves nothing any more. To have it join \
          again as a new node, stop it, empty its data path, and start it"
     );
     node.enter(Phase::Stopping);
     node.direct_publishes(super::route::Target::Unknown {
-        why: "this node was removed from the cluster".to_owned(),
+        why: format!("this node {why}"),
     });
     for replica in node.replicas() {
         close(node, &replica).await;

@@ -217,7 +217,13 @@ pub(super) fn folder_of(folders: &Folders, group: GroupId) -> PathBuf {
     }
 }
 
-fn wal_folder(folders: &Folders, group: GroupId) -> PathBuf {
+/// The folder of what a group's replica keeps besides its log and its data.
+pub(super) fn raft_folder(folders: &Folders, group: GroupId) -> PathBuf {
+    folder_of(folders, group).join("raft")
+}
+
+/// The folder of a group's write-ahead log.
+pub(super) fn wal_folder(folders: &Folders, group: GroupId) -> PathBuf {
     folder_of(folders, group).join("wal")
 }
 

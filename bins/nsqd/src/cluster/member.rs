@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use nsq_cluster::bootstrap::{Bootstrap, Call as MemberCall, CallAnswer, Done};
 use nsq_cluster::codec::{Answer, Request};
-use nsq_cluster::directory::{Change, Directory, DirectoryMachine, MemberInfo, Outcome};
+use nsq_cluster::directory::{
+    Change, Directory, DirectoryMachine, MemberInfo, Outcome, ZONES_FORMAT,
+};
 use nsq_cluster::group::{ChangeError, Group, Role};
 use nsq_cluster::identity::Identity;
-use nsq_cluster::{GroupId, Member};
+use nsq_cluster::transport::RECOVERED;
+use nsq_cluster::{ClusterId, GroupId, Member};
 
 use super::calls::{Call, NODE, REMOVED};
 use super::hold::{self, durability, start_group};
@@ -23,11 +26,15 @@ pub(super) struct Found {
     pub(super) logs: Logs,
     /// What has to happen first; `None` for a member that can trust its disk.
     pub(super) bootstrap: Option<Bootstrap>,
+    /// The clusters that this node's was recovered from.
+    pub(super) former: Vec<ClusterId>,
 }
 
 /// Becomes a member if the node is none yet, and starts everything that a member does.
 pub(super) async fn run(node: Arc<Node>, found: Found) {
-    let Found { logs, bootstrap } = found;
+    let Found {
+        logs, bootstrap, ..
+    } = found;
     let (logs, founders) = match bootstrap {
         None => (logs, None),
         Some(bootstrap) => {
@@ -180,37 +187,29 @@ async fn greet(node: Arc<Node>, group: Group) {
     }
 }
 
-/// Has the directory list this node as it is now: its version or its ports may have changed.
+/// Has the directory list this node as it is now: its version, its ports or its zone may have changed.
 async fn keep_listed(node: Arc<Node>) {
     let mut directory = node.directory();
-    let me = node.me();
     loop {
         let newest = Arc::clone(&directory.borrow_and_update());
         refuse_to_be_a_copy(&node, &newest).await;
-        if let Some(listed) = newest.members.get(&me) {
-            let info = MemberInfo {
-                joined: listed.info.joined,
-                ..node.greeter().info.clone()
-            };
-            if info != listed.info {
-                let change = Change::UpdateMember { node: me, info };
-                match node
-                    .around()
-                    .control
-                    .directory_client()
-                    .change(&change, true)
-                    .await
-                {
-                    Ok(Outcome::Refused(refused)) => {
-                        tracing::warn!(
-                            "cluster: the directory does not list this node as it is now: {refused}"
-                        );
-                    }
-                    Ok(_) => {}
-                    Err(_) => {
-                        tokio::time::sleep(RETRY).await;
-                        continue;
-                    }
+        if let Some(change) = difference(&node, &newest) {
+            match node
+                .around()
+                .control
+                .directory_client()
+                .change(&change, true)
+                .await
+            {
+                Ok(Outcome::Refused(refused)) => {
+                    tracing::warn!(
+                        "cluster: the directory does not list this node as it is now: {refused}"
+                    );
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    tokio::time::sleep(RETRY).await;
+                    continue;
                 }
             }
         }
@@ -218,6 +217,25 @@ async fn keep_listed(node: Arc<Node>) {
             return;
         }
     }
+}
+
+/// What the directory has to change about this node.
+fn difference(node: &Node, directory: &Directory) -> Option<Change> {
+    let me = node.me();
+    let listed = directory.members.get(&me)?;
+    let info = MemberInfo {
+        joined: listed.info.joined,
+        ..node.greeter().info.clone()
+    };
+    if info != listed.info {
+        return Some(Change::UpdateMember { node: me, info });
+    }
+    // Not before all members understand it.
+    let zone = &node.cluster.zone;
+    (*zone != listed.zone && directory.entry_format() >= ZONES_FORMAT).then(|| Change::SetZone {
+        node: me,
+        zone: zone.clone(),
+    })
 }
 
 /// Ends the process if another one runs where the directory lists this node: one of the two uses a copy of the other's data path,
@@ -249,8 +267,8 @@ async fn refuse_to_be_a_copy(node: &Node, directory: &Directory) {
     }
 }
 
-/// Asks one member after the other whether this node was removed: it may have been away then, and no leader of the directory
-/// turns to it any more.
+/// Asks one member after the other whether this node was removed, or its cluster recovered without it: it may have been away
+/// then, and no leader of the directory turns to it any more.
 async fn ask_whether_removed(node: Arc<Node>, group: Group) {
     let me = node.me();
     let mut phase = node.phase();
@@ -260,7 +278,7 @@ async fn ask_whether_removed(node: Arc<Node>, group: Group) {
         let others = directory.members.iter().filter(|(other, _)| **other != me);
         let others: Vec<_> = others.collect();
         let leads = group.standing().borrow().role == Role::Leader;
-        if !leads && !others.is_empty() {
+        if !others.is_empty() {
             turn += 1;
             let (other, listed) = others[turn % others.len()];
             let member = Member {
@@ -271,9 +289,16 @@ async fn ask_whether_removed(node: Arc<Node>, group: Group) {
                 body: Call::AmIRemoved.to_bytes(),
             };
             let calling = node.network().call(*other, &member, request, Some(RETRY));
-            if matches!(calling.await, Ok(Answer::Call(answer)) if answer == REMOVED) {
-                hold::leave(&node).await;
-                return;
+            match calling.await {
+                Ok(Answer::Call(answer)) if answer == REMOVED && !leads => {
+                    hold::leave(&node, REMOVED_FROM_IT).await;
+                    return;
+                }
+                Err(error) if error.to_string().contains(RECOVERED) => {
+                    hold::leave(&node, RECOVERED_WITHOUT_IT).await;
+                    return;
+                }
+                _ => {}
             }
         }
         tokio::select! {
@@ -283,6 +308,10 @@ async fn ask_whether_removed(node: Arc<Node>, group: Group) {
     }
 }
 
+/// Why a node serves nothing any more.
+pub(super) const REMOVED_FROM_IT: &str = "was removed from the cluster for good";
+const RECOVERED_WITHOUT_IT: &str = "belongs to a cluster that was recovered without it (--cluster-recover), and messages that only it has are lost unless they \
+     are saved with --export-to";
 /// Between two such questions.
 const ASKING: Duration = Duration::from_secs(3);
 const GREETING: Duration = Duration::from_millis(200);

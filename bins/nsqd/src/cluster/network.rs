@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use nsq_cluster::ClusterId;
 use nsq_cluster::transport::{
     Handler, Security, Transport, TransportError, TransportLimits, TransportOptions,
 };
@@ -15,6 +16,7 @@ use crate::settings::{ClusterSecurity, ClusterSettings};
 pub(super) fn listen(
     settings: &ClusterSettings,
     handler: Arc<dyn Handler>,
+    former: Vec<ClusterId>,
 ) -> Result<Transport, TransportError> {
     let security = match &settings.security {
         ClusterSecurity::Loopback => Security::Loopback,
@@ -31,6 +33,7 @@ pub(super) fn listen(
         listen: settings.listen,
         security,
         handler,
+        former,
         limits: TransportLimits::default(),
     })
 }

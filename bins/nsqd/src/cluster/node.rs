@@ -89,6 +89,7 @@ impl Node {
         first_transfer: u64,
         (runtime, raft): (Handle, Handle),
     ) -> Node {
+        let transfers = Transfers::limited(first_transfer, cluster.transfer_rate);
         Node {
             settings,
             cluster,
@@ -98,7 +99,7 @@ impl Node {
             updating: tokio::sync::Mutex::default(),
             network: OnceLock::new(),
             liveness: Heard::default(),
-            transfers: Arc::new(Transfers::new(first_transfer)),
+            transfers: Arc::new(transfers),
             set_aside: Mutex::default(),
             directory: watch::Sender::new(Arc::default()),
             directory_group: RwLock::default(),

@@ -38,7 +38,7 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
     /// When the threads cannot be had.
     fn runtime(&self, name: &str) -> io::Result<NodeRuntime>;
 
-    /// Listens for other nodes. Called in the runtime that is to serve them.
+    /// Listens for other nodes; those of the clusters `former` are told that theirs was recovered without them. Called in the runtime that is to serve them.
     ///
     /// # Errors
     /// When the address cannot be listened on.
@@ -46,6 +46,7 @@ pub trait Platform: fmt::Debug + Send + Sync + 'static {
         &self,
         settings: &ClusterSettings,
         handler: Arc<dyn Handler>,
+        former: Vec<ClusterId>,
     ) -> Result<Arc<dyn Port>, TransportError>;
 
     /// How write-ahead logs are kept.
@@ -133,8 +134,9 @@ impl Platform for Process {
         &self,
         settings: &ClusterSettings,
         handler: Arc<dyn Handler>,
+        former: Vec<ClusterId>,
     ) -> Result<Arc<dyn Port>, TransportError> {
-        Ok(Arc::new(network::listen(settings, handler)?))
+        Ok(Arc::new(network::listen(settings, handler, former)?))
     }
 
     fn wal_options(&self, durability: Durability) -> WalOptions {

@@ -73,6 +73,8 @@ pub(crate) struct MemberReport {
     tcp_port: u16,
     http_port: u16,
     version: String,
+    /// `--topology-region` and `--topology-zone`, as `region/zone`; empty without them.
+    pub(crate) zone: String,
     /// Whether it has answered during the last seconds.
     pub(crate) is_alive: bool,
     /// `null` if it has not answered since this node was started.
@@ -245,6 +247,7 @@ impl Snapshot {
             tcp_port: member.info.tcp_port,
             http_port: member.info.http_port,
             version: member.info.version.clone(),
+            zone: member.zone.clone(),
             is_alive: self.is_alive(*id),
             seconds_since_heard: if Some(*id) == self.node {
                 Some(0)

@@ -10,9 +10,9 @@ use nsq_cluster::blocking::run_blocking;
 use nsq_cluster::bootstrap::{
     Bootstrap, BootstrapError, BootstrapOptions, Greeter, Start, UntrustedNode, must_found,
 };
-use nsq_cluster::directory::{Directory, DirectoryMachine, MemberInfo};
+use nsq_cluster::directory::{Directory, DirectoryMachine, MemberInfo, ZONES_FORMAT};
 use nsq_cluster::group::{Role, Standing, stored_members};
-use nsq_cluster::identity::{Identity, IdentityError};
+use nsq_cluster::identity::{Identity, IdentityError, Recovering, former_clusters};
 use nsq_cluster::transport::TransportError;
 use nsq_cluster::wal::Durability;
 use nsq_cluster::{ClusterId, GroupId};
@@ -63,6 +63,12 @@ pub enum ClusterStartError {
          cluster"
     )]
     Upstream,
+    /// A recovery was interrupted.
+    #[error(
+        "--cluster-recover was interrupted, and only a part of the replicas is recovered: run it again, with \
+         --cluster-recover={0}"
+    )]
+    Recovering(ClusterId),
     /// The port for other nodes.
     #[error(transparent)]
     Listen(#[from] TransportError),
@@ -119,7 +125,11 @@ impl ClusterNode {
         let node = Arc::new(node);
         let port = {
             let _raft = raft.handle().enter();
-            platform.listen(&node.cluster, Arc::new(Answerer(Arc::clone(&node))))
+            platform.listen(
+                &node.cluster,
+                Arc::new(Answerer(Arc::clone(&node))),
+                found.former.clone(),
+            )
         };
         let port = match port {
             Ok(port) => port,
@@ -260,6 +270,10 @@ fn find(
 ) -> Result<(Found, Greeter), ClusterStartError> {
     let cluster = settings.cluster().expect("it is a node of a cluster");
     folders.prepare()?;
+    if let Some(begun) = Recovering::load(&folders.root())? {
+        return Err(ClusterStartError::Recovering(begun.from));
+    }
+    let former = former_clusters(&folders.root())?;
     let info = MemberInfo {
         address: cluster.broadcast_address.clone(),
         broadcast_address: settings.broadcast_address.clone(),
@@ -305,7 +319,12 @@ fn find(
                 greeter.has_entries = logs.has_directory_entries();
                 greeter.stored(identity);
                 let bootstrap = None;
-                return Ok((Found { logs, bootstrap }, greeter));
+                let found = Found {
+                    logs,
+                    bootstrap,
+                    former,
+                };
+                return Ok((found, greeter));
             }
         },
     };
@@ -319,7 +338,12 @@ fn find(
     };
     let (bootstrap, greeter) = Bootstrap::new(options)?;
     let bootstrap = Some(bootstrap);
-    Ok((Found { logs, bootstrap }, greeter))
+    let found = Found {
+        logs,
+        bootstrap,
+        former,
+    };
+    Ok((found, greeter))
 }
 
 /// Imports what an upstream nsqd left, before the data path is replicated.
@@ -392,7 +416,7 @@ fn random_wide(platform: &dyn Platform) -> io::Result<u128> {
 }
 
 /// The newest format of entries that this nsqd reads.
-const ENTRY_FORMAT: u32 = 1;
+const ENTRY_FORMAT: u32 = ZONES_FORMAT;
 /// How long a node that does not trust its disk waits for those that it would need.
 const PATIENCE: Duration = Duration::from_mins(5);
 const HANDING_OVER: Duration = Duration::from_secs(2);

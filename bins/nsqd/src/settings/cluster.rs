@@ -10,6 +10,7 @@ mod secret;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use nsq_cluster::directory::MAX_ZONE_BYTES;
 use nsq_daemon::options::Given;
 use nsq_transport::tls::TlsError;
 
@@ -21,8 +22,14 @@ use self::secret::SecretError;
 use super::byte_size::ByteSize;
 use super::table::NsqdOptions;
 
+/// The most bytes of a region or a zone; together they are a zone of the directory.
+const LONGEST_ZONE: usize = 99;
+const _: () = assert!(2 * LONGEST_ZONE < MAX_ZONE_BYTES);
 /// The least of `--cluster-max-log-bytes`: a log must hold some of the largest entries.
 const LEAST_MAX_LOG_BYTES: ByteSize = ByteSize(1 << 20);
+
+/// The least of `--cluster-transfer-rate`: chunks that wait for longer than their time-out would be asked for again.
+const LEAST_TRANSFER_RATE: ByteSize = ByteSize(1 << 20);
 
 /// The checked settings of a node of a cluster.
 #[derive(Debug, Clone)]
@@ -34,6 +41,8 @@ pub struct ClusterSettings {
     pub listen: SocketAddr,
     /// `--cluster-broadcast-address`: `host:port` by which the others reach this node, in the form of `peers`.
     pub broadcast_address: String,
+    /// Where this node stands: `--topology-region` and `--topology-zone` as `region/zone`, or the one that is given, or nothing.
+    pub zone: String,
     /// `--replicas`: how many members the Raft group of a shard has; at least 1.
     pub replicas: usize,
     /// `--cluster-replace-after`: how long a node may be away until its replicas are built elsewhere.
@@ -42,6 +51,8 @@ pub struct ClusterSettings {
     pub publish_timeout: Duration,
     /// `--cluster-max-log-bytes`: the most that a write-ahead log keeps for slow followers.
     pub max_log_bytes: u64,
+    /// `--cluster-transfer-rate`: the most bytes of whole replicas that this node sends in a second; 0 for no limit.
+    pub transfer_rate: u64,
     /// What a peer must prove.
     pub security: ClusterSecurity,
 }
@@ -93,13 +104,14 @@ pub(super) enum ClusterError {
 }
 
 /// The options that mean something in a cluster only.
-const CLUSTER_FLAGS: [&str; 10] = [
+const CLUSTER_FLAGS: [&str; 11] = [
     "cluster-address",
     "cluster-broadcast-address",
     "replicas",
     "cluster-replace-after",
     "cluster-publish-timeout",
     "cluster-max-log-bytes",
+    "cluster-transfer-rate",
     "cluster-secret-file",
     "cluster-tls-cert",
     "cluster-tls-key",
@@ -143,12 +155,33 @@ pub(super) fn load(
         peers,
         listen,
         broadcast_address: broadcast_address.to_string(),
+        zone: zone(options)?,
         replicas: usize::from(options.replicas),
         replace_after: options.cluster_replace_after,
         publish_timeout: options.cluster_publish_timeout,
         max_log_bytes: options.cluster_max_log_bytes.0,
+        transfer_rate: options.cluster_transfer_rate.0,
         security,
     }))
+}
+
+/// Zones of different regions may have the same name.
+fn zone(options: &NsqdOptions) -> Result<String, ClusterError> {
+    let (region, zone) = (&options.topology_region, &options.topology_zone);
+    for (flag, value) in [("topology-region", region), ("topology-zone", zone)] {
+        if value.len() > LONGEST_ZONE || value.contains(char::is_control) {
+            return Err(ClusterError::OutOfRange {
+                flag,
+                value: value.clone(),
+                rule: format!("must be a name of at most {LONGEST_ZONE} bytes in a cluster"),
+            });
+        }
+    }
+    Ok(match (region.is_empty(), zone.is_empty()) {
+        (false, false) => format!("{region}/{zone}"),
+        (true, _) => zone.clone(),
+        (false, true) => region.clone(),
+    })
 }
 
 fn parsed(flag: &'static str, value: &str) -> Result<Peer, ClusterError> {
@@ -200,6 +233,12 @@ fn check_ranges(options: &NsqdOptions) -> Result<(), ClusterError> {
     if max_log_bytes < LEAST_MAX_LOG_BYTES {
         let value = max_log_bytes.0.to_string();
         return out_of_range("cluster-max-log-bytes", value, "must be at least 1MiB");
+    }
+    let transfer_rate = options.cluster_transfer_rate;
+    if transfer_rate.0 > 0 && transfer_rate < LEAST_TRANSFER_RATE {
+        let value = transfer_rate.0.to_string();
+        let rule = "must be at least 1MiB, or 0 for no limit";
+        return out_of_range("cluster-transfer-rate", value, rule);
     }
     Ok(())
 }

@@ -77,7 +77,8 @@ nsq_daemon::options! {
         "drain-to" => drain_to: String = String::new(),
         /// region this node is in, of one or more zones; consumers nearby are preferred
         "topology-region" => topology_region: String = String::new(),
-        /// zone this node is in, within its region; consumers nearby are preferred
+        /// zone this node is in, within its region; consumers nearby are preferred. In a cluster, the replicas of a message are
+        /// spread over zones
         "topology-zone" => topology_zone: String = String::new(),
 
         /// cluster address, host:port, of a node of this cluster; makes this nsqd a node of a cluster, which keeps each message
@@ -97,6 +98,9 @@ nsq_daemon::options! {
         "cluster-publish-timeout" => cluster_publish_timeout: Duration = Duration::from_secs(5),
         /// most bytes of disk that a replica's write-ahead log takes to let nodes that are behind catch up
         "cluster-max-log-bytes" => cluster_max_log_bytes: ByteSize = ByteSize(1 << 30),
+        /// most bytes that this node sends in a second of whole replicas, to nodes that are new or far behind, one replica at a
+        /// time; 0 for no limit
+        "cluster-transfer-rate" => cluster_transfer_rate: ByteSize = ByteSize(0),
         /// path of the secret that all nodes of the cluster have, of at least 16 bytes; needed to listen on anything but the
         /// loopback interface, unless the nodes show certificates
         "cluster-secret-file" => cluster_secret_file: String = String::new(),
@@ -116,6 +120,10 @@ nsq_daemon::options! {
         /// do not serve: write all messages that are not finished into this directory, which must be new or
         /// empty, as files that upstream's nsqd starts on, and exit; --data-path stays as it is
         "export-to" (no key) => export_to: String = String::new(),
+        /// do not serve: make the node of a cluster in --data-path the only member of a new cluster, since the majority of its own
+        /// is lost for good, and exit. The value is the id of the cluster that is given up; any other value changes nothing and
+        /// says what would be lost
+        "cluster-recover" (no key) => cluster_recover: String = String::new(),
         /// messages an ephemeral topic or channel keeps; for all others, how much of the depth the
         /// statistics count as in memory before they call the rest backend_depth
         "mem-queue-size" => mem_queue_size: i64 = 10_000,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::call::{Introduction, Join};
 use crate::NodeId;
-use crate::directory::{Change, Directory};
+use crate::directory::{Change, Directory, ZONES_FORMAT};
 
 /// What the leader does with a [`Join`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +47,12 @@ pub fn admit(directory: &Directory, join: &Join, asked: &Asked) -> Admission {
     }
     if let Err(error) = join.info.check() {
         return Admission::Refuse(error.to_string());
+    }
+    if directory.has_zones() && join.info.entry_format < ZONES_FORMAT {
+        return Admission::Refuse(format!(
+            "the members of this cluster have zones (--topology-zone), which the nsqd {} of {address} does not know: upgrade it",
+            join.info.version
+        ));
     }
     let was = join.was.map(|(_, node)| node);
     let was = was.filter(|node| directory.members.contains_key(node));

@@ -17,6 +17,14 @@ pub struct Membership {
 }
 
 impl Membership {
+    /// A group of one.
+    pub(crate) fn alone(node: NodeId, member: Member) -> Self {
+        Self {
+            voters: vec![BTreeSet::from([node])],
+            nodes: BTreeMap::from([(node, member)]),
+        }
+    }
+
     /// Members that receive entries and have no vote.
     pub fn learners(&self) -> impl Iterator<Item = NodeId> {
         let is_voter = |node: &NodeId| self.voters.iter().any(|voters| voters.contains(node));

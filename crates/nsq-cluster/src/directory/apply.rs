@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Change, Directory, ListedMember, MAX_MEMBERS, MAX_REPLICAS, MAX_SHARDS, MemberInfo, Outcome,
-    Refused, ShardInfo,
+    Change, Directory, InvalidMember, ListedMember, MAX_MEMBERS, MAX_REPLICAS, MAX_SHARDS,
+    MAX_ZONE_BYTES, MemberInfo, Outcome, Refused, ShardInfo,
 };
 use crate::identity::Founders;
 use crate::{ClusterId, NodeId};
@@ -29,6 +29,7 @@ impl Directory {
                 replaces,
             } => self.add_member(info, *token, *replaces),
             Change::UpdateMember { node, info } => self.update_member(*node, info),
+            Change::SetZone { node, zone } => self.set_zone(*node, zone),
             Change::RemoveMember(node) => self.remove_member(*node),
             Change::CreateShard { owner } => self.create_shard(*owner),
             Change::PlaceShard { shard, replicas } => self.place_shard(*shard, replicas),
@@ -65,6 +66,7 @@ impl Directory {
             let member = ListedMember {
                 info: info.clone(),
                 token: 0,
+                zone: String::new(),
             };
             (*node, member)
         });
@@ -104,6 +106,7 @@ impl Directory {
         let member = ListedMember {
             info: info.clone(),
             token,
+            zone: String::new(),
         };
         self.members.insert(node, member);
         self.changed();
@@ -123,6 +126,19 @@ impl Directory {
             return Ok(Outcome::Done(index));
         }
         member.info = info;
+        Ok(self.changed())
+    }
+
+    fn set_zone(&mut self, node: NodeId, zone: &str) -> Result<Outcome, Refused> {
+        if zone.len() > MAX_ZONE_BYTES || zone.contains(char::is_control) {
+            return Err(InvalidMember::Zone(super::shortened(zone)).into());
+        }
+        let index = self.index;
+        let member = self.member(node)?;
+        if member.zone == zone {
+            return Ok(Outcome::Done(index));
+        }
+        zone.clone_into(&mut member.zone);
         Ok(self.changed())
     }
 

@@ -36,6 +36,13 @@ pub enum Change {
         /// What it says now; when it joined stays as it was.
         info: MemberInfo,
     },
+    /// A member stands in another zone than it did. Only once all members read [`ZONES_FORMAT`](super::ZONES_FORMAT).
+    SetZone {
+        /// The member.
+        node: NodeId,
+        /// Its zone; empty for none.
+        zone: String,
+    },
     /// Removes a member for good. Its shard has no owner from then on; a shard of which it was the only voter is given up.
     RemoveMember(NodeId),
     /// Creates a shard, which is placed on its owner alone at first.
@@ -92,6 +99,7 @@ impl Change {
             Self::Found { .. }
             | Self::AddMember { .. }
             | Self::UpdateMember { .. }
+            | Self::SetZone { .. }
             | Self::RemoveMember(_)
             | Self::CreateShard { .. }
             | Self::PlaceShard { .. }
@@ -202,4 +210,7 @@ pub enum InvalidMember {
     /// The version.
     #[error("{0:?} is no version of nsqd")]
     Version(String),
+    /// The zone.
+    #[error("{0:?} is no zone: see --topology-region and --topology-zone")]
+    Zone(String),
 }

@@ -3,8 +3,8 @@
 use nsq_protocol::{ChannelName, TopicName};
 
 use super::codec::{all, founders, nodes, put_all, put_founders, put_number, unknown, wide};
-use super::{Change, MemberInfo};
-use crate::codec::{DecodeError, Decoder, Wire, put_optional};
+use super::{Change, MAX_ZONE_BYTES, MemberInfo};
+use crate::codec::{DecodeError, Decoder, Wire, put_bytes, put_optional};
 use crate::{ClusterId, NodeId};
 
 impl Wire for Change {
@@ -30,6 +30,11 @@ impl Wire for Change {
                 to.push(UPDATE_MEMBER);
                 node.encode(to);
                 info.encode(to);
+            }
+            Self::SetZone { node, zone } => {
+                to.push(SET_ZONE);
+                node.encode(to);
+                put_bytes(to, zone.as_bytes());
             }
             Self::RemoveMember(node) => {
                 to.push(REMOVE_MEMBER);
@@ -96,6 +101,10 @@ impl Wire for Change {
                 node: NodeId::decode(from)?,
                 info: MemberInfo::decode(from)?,
             },
+            SET_ZONE => Self::SetZone {
+                node: NodeId::decode(from)?,
+                zone: from.text(MAX_ZONE_BYTES, "a zone")?,
+            },
             REMOVE_MEMBER => Self::RemoveMember(NodeId::decode(from)?),
             CREATE_SHARD => Self::CreateShard {
                 owner: NodeId::decode(from)?,
@@ -143,3 +152,4 @@ const CREATE_TOPIC: u8 = 9;
 const DELETE_TOPIC: u8 = 10;
 const CREATE_CHANNEL: u8 = 11;
 const DELETE_CHANNEL: u8 = 12;
+const SET_ZONE: u8 = 13;

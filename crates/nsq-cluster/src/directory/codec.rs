@@ -9,7 +9,8 @@ use nsq_protocol::{ChannelName, TopicName};
 
 use super::tombstones::Tombstones;
 use super::{
-    Directory, ListedMember, MAX_ADDRESS_BYTES, MemberInfo, ShardInfo, TopicEntry, Topics,
+    Directory, ListedMember, MAX_ADDRESS_BYTES, MAX_ZONE_BYTES, MemberInfo, ShardInfo, TopicEntry,
+    Topics,
 };
 use crate::codec::{DecodeError, Decoder, Wire, put_bytes, put_count, put_optional};
 use crate::identity::Founders;
@@ -93,7 +94,13 @@ pub(crate) fn founders(from: &mut Decoder) -> Result<Founders, DecodeError> {
 
 impl Wire for Directory {
     fn encode(&self, to: &mut Vec<u8>) {
-        to.push(DIRECTORY_VERSION);
+        // Nodes that do not know zones read what has none.
+        let has_zones = self.has_zones();
+        to.push(if has_zones {
+            DIRECTORY_VERSION
+        } else {
+            WITHOUT_ZONES
+        });
         self.cluster.encode(to);
         put_number(to, self.index);
         put_number(to, self.next_node);
@@ -103,6 +110,9 @@ impl Wire for Directory {
             node.encode(to);
             member.info.encode(to);
             to.extend_from_slice(&member.token.to_le_bytes());
+            if has_zones {
+                put_bytes(to, member.zone.as_bytes());
+            }
         }
         put_count(to, self.shards.len());
         for (number, shard) in &self.shards {
@@ -113,7 +123,10 @@ impl Wire for Directory {
     }
 
     fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        from.version(DIRECTORY_VERSION, "the version of a directory")?;
+        let version = match from.u8("the version of a directory")? {
+            version @ (WITHOUT_ZONES | DIRECTORY_VERSION) => version,
+            found => return Err(unknown("the version of a directory", found)),
+        };
         let mut directory = Self {
             cluster: ClusterId::decode(from)?,
             index: from.u64("a directory index")?,
@@ -126,6 +139,11 @@ impl Wire for Directory {
             let member = ListedMember {
                 info: MemberInfo::decode(from)?,
                 token: wide(from, "a member's token")?,
+                zone: if version == WITHOUT_ZONES {
+                    String::new()
+                } else {
+                    from.text(MAX_ZONE_BYTES, "a zone")?
+                },
             };
             directory.members.insert(node, member);
         }
@@ -276,7 +294,8 @@ pub(crate) fn unknown(what: &'static str, found: u8) -> DecodeError {
     }
 }
 
-const DIRECTORY_VERSION: u8 = 1;
+const DIRECTORY_VERSION: u8 = 2;
+const WITHOUT_ZONES: u8 = 1;
 const MEMBER_VERSION: u8 = 1;
 const MAX_NAME_BYTES: usize = 64;
 /// The version, three empty texts, two ports, a format and a time.

@@ -69,6 +69,29 @@ impl DirectoryMachine {
         }
     }
 
+    /// What is stored in `folder`, without a change to it: the last applied entry, and the table as of that.
+    ///
+    /// # Errors
+    /// As [`DirectoryMachine::open`].
+    pub fn look(folder: &Path) -> io::Result<(Option<LogId>, Arc<Directory>)> {
+        let stored = small_file::read::<Stored>(folder, FILE)?;
+        Ok(stored.map_or_else(Default::default, |stored| {
+            (stored.applied, stored.directory)
+        }))
+    }
+
+    /// Puts another table in the place of the one in `folder`, as of the entry `applied`. For a replica that is not open.
+    ///
+    /// # Errors
+    /// When the disk does not take it; the one before is still there then.
+    pub(super) fn replace(folder: &Path, applied: LogId, directory: Directory) -> io::Result<()> {
+        let stored = Stored {
+            applied: Some(applied),
+            directory: Arc::new(directory),
+        };
+        small_file::replace(folder, FILE, &stored)
+    }
+
     fn store(&mut self, stored: &Stored) -> io::Result<()> {
         small_file::replace(&self.folder, FILE, stored)?;
         self.unstored = 0;

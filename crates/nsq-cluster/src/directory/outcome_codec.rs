@@ -151,6 +151,7 @@ impl Wire for InvalidMember {
             Self::Address(what) => (0, what),
             Self::BroadcastAddress(what) => (1, what),
             Self::Version(what) => (2, what),
+            Self::Zone(what) => (3, what),
         };
         to.push(kind);
         put_text(to, what);
@@ -163,6 +164,7 @@ impl Wire for InvalidMember {
             0 => Self::Address(what),
             1 => Self::BroadcastAddress(what),
             2 => Self::Version(what),
+            3 => Self::Zone(what),
             found => return Err(unknown("what is wrong with a member", found)),
         })
     }

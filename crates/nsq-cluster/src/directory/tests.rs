@@ -149,6 +149,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => found.prop_map(|members| Change::Found { cluster: ClusterId(9), members }),
         3 => member.prop_map(|(info, token, replaces)| Change::AddMember { info, token, replaces }),
         1 => (node(), member_info()).prop_map(|(node, info)| Change::UpdateMember { node, info }),
+        1 => (node(), "[ab]?").prop_map(|(node, zone)| Change::SetZone { node, zone }),
         1 => node().prop_map(Change::RemoveMember),
         3 => node().prop_map(|owner| Change::CreateShard { owner }),
         3 => (shard(), nodes()).prop_map(|(shard, replicas)| Change::PlaceShard { shard, replicas }),

@@ -96,8 +96,8 @@ pub fn next_step(wanted: &Wanted, group: &GroupState<'_>) -> Option<MembershipSt
 }
 
 /// Who is to belong to the directory's group: every member, up to five of them as voters. An odd number of voters is
-/// preferred, since one more would only make majorities larger. Voters stay voters for as long as they are not away for too
-/// long.
+/// preferred, since one more would only make majorities larger. They are spread over zones as evenly as there are members for;
+/// besides, voters stay voters for as long as they are not away for too long.
 pub fn directory_voters(
     directory: &Directory,
     voters: &BTreeSet<NodeId>,
@@ -111,21 +111,32 @@ pub fn directory_voters(
         _ => MAX_DIRECTORY_VOTERS,
     };
     let away_for = |node: &NodeId| liveness.get(node).and_then(|liveness| liveness.away_for);
-    let rank = |node: &NodeId| {
-        let is_voter = voters.contains(node);
-        match away_for(node) {
-            Some(away_for) if away_for >= options.replace_after => 3 + u8::from(!is_voter),
-            _ if is_voter => 0,
-            None => 1,
-            Some(_) => 2,
-        }
+    let is_gone = |node: &NodeId| {
+        let away_for = away_for(node);
+        away_for.is_some_and(|away_for| away_for >= options.replace_after)
     };
-    let mut members: Vec<_> = directory.members.keys().copied().collect();
-    members.sort_by_key(|node| (rank(node), *node));
-    let learners = members.split_off(count);
+    let zone = |node: &NodeId| directory.members.get(node).map(|member| &member.zone);
+    let mut learners: BTreeSet<_> = directory.members.keys().copied().collect();
+    let mut chosen = BTreeSet::new();
+    while chosen.len() < count {
+        let next = learners.iter().min_by_key(|node| {
+            let in_zone = chosen.iter().filter(|other| zone(other) == zone(node));
+            let is_away = away_for(node).is_some();
+            (
+                is_gone(node),
+                in_zone.count(),
+                !voters.contains(node),
+                is_away,
+                **node,
+            )
+        });
+        let Some(next) = next.copied() else { break };
+        learners.remove(&next);
+        chosen.insert(next);
+    }
     Wanted {
-        voters: members.into_iter().collect(),
-        learners: learners.into_iter().collect(),
+        voters: chosen,
+        learners,
     }
 }
 

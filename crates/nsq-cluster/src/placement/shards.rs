@@ -30,6 +30,8 @@ pub struct PlanOptions {
 /// - A replica on a member that has been away for too long moves to another member, if there is one. Otherwise it stays: a
 ///   group with a voter less has no advantage.
 /// - An owner that is back gets its replica back, and the replica that is then too many goes.
+/// - The replicas of a shard are spread over zones as evenly as there are members for. Where that can be better, one replica at
+///   a time moves, and only while all replicas of the shard are present. Members without a zone count as one more zone.
 ///
 /// A member that `liveness` does not list counts as present. The same arguments give the same plan.
 pub fn plan(
@@ -123,25 +125,33 @@ impl<'a> Planner<'a> {
                 self.add(&mut replicas, spare);
             }
         }
+        if replicas == shard.replicas
+            && let Some((from, to)) = self.better_zone(&replicas, shard.owner)
+        {
+            self.remove(&mut replicas, from);
+            self.add(&mut replicas, to);
+        }
         // As the directory orders them.
         replicas.sort_by_key(|replica| shard.owner != Some(*replica));
         (replicas != shard.replicas && !replicas.is_empty()).then_some(replicas)
     }
 
-    /// The present member with the fewest replicas that holds none of this shard, on a host that holds none if there is such a
-    /// one; among several the next one after the owner, in a circle: the shards of neighbours then do not all choose the same one.
+    /// The present member with the fewest replicas that holds none of this shard, on a host that holds none and in the zone that
+    /// holds the fewest, if there is such a one; among several the next one after the owner, in a circle: the shards of neighbours then do not all choose the same one.
     fn spare(&self, replicas: &[NodeId], owner: Option<NodeId>) -> Option<NodeId> {
         let members = self.load.iter();
         members
             .filter(|(node, _)| self.is_present(**node) && !replicas.contains(node))
             .min_by_key(|(node, load)| {
                 let is_crowded = self.shares_host(**node, replicas);
-                (is_crowded, **load, Some(**node) <= owner, **node)
+                let in_zone = self.count_in_zone(**node, replicas);
+                (is_crowded, in_zone, **load, Some(**node) <= owner, **node)
             })
             .map(|(node, _)| *node)
     }
 
-    /// The replica to give up first: one that is away, otherwise the one with the most replicas; never the owner while it is
+    /// The replica to give up first: one that is away, otherwise one that shares its host or its zone with the most others, or the
+    /// one with the most replicas; never the owner while it is
     /// present.
     fn worst(&self, replicas: &[NodeId], owner: Option<NodeId>) -> Option<NodeId> {
         let kept = |node: NodeId| Some(node) == owner && self.is_present(node);
@@ -149,7 +159,8 @@ impl<'a> Planner<'a> {
         candidates.max_by_key(|node| {
             let load = self.load.get(node).copied().unwrap_or_default();
             let is_crowded = self.shares_host(*node, replicas);
-            (!self.is_present(*node), is_crowded, load, *node)
+            let in_zone = self.count_in_zone(*node, replicas);
+            (!self.is_present(*node), is_crowded, in_zone, load, *node)
         })
     }
 
@@ -161,6 +172,37 @@ impl<'a> Planner<'a> {
         };
         let others = others.iter().filter(|other| **other != node);
         host(node).is_some_and(|own| others.clone().any(|other| host(*other) == Some(own)))
+    }
+
+    /// How many of these nodes are in the node's zone, without the node itself.
+    fn count_in_zone(&self, node: NodeId, others: &[NodeId]) -> usize {
+        let own = self.zone(node);
+        let others = others.iter().filter(|other| **other != node);
+        others.filter(|other| self.zone(**other) == own).count()
+    }
+
+    fn zone(&self, node: NodeId) -> &str {
+        let member = self.directory.members.get(&node);
+        member.map_or("", |member| member.zone.as_str())
+    }
+
+    /// A replica that is to move, and where to, so that the zones hold more equal numbers of this shard's replicas. Each such
+    /// move makes the sum of the squares of these numbers smaller, so moving comes to an end.
+    fn better_zone(&self, replicas: &[NodeId], owner: Option<NodeId>) -> Option<(NodeId, NodeId)> {
+        if !replicas.iter().all(|replica| self.is_present(*replica)) {
+            return None;
+        }
+        let movable = replicas.iter().copied().filter(|node| Some(*node) != owner);
+        let from = movable.max_by_key(|node| {
+            let load = self.load.get(node).copied().unwrap_or_default();
+            (self.count_in_zone(*node, replicas), load, *node)
+        })?;
+        let mut rest = replicas.to_vec();
+        rest.retain(|replica| *replica != from);
+        let before = self.count_in_zone(from, &rest);
+        let to = self.spare(&rest, owner).filter(|to| *to != from)?;
+        let is_no_more_crowded = !self.shares_host(to, &rest) || self.shares_host(from, &rest);
+        (self.count_in_zone(to, &rest) < before && is_no_more_crowded).then_some((from, to))
     }
 
     fn add(&mut self, replicas: &mut Vec<NodeId>, node: NodeId) {

@@ -357,6 +357,23 @@ pub(crate) fn stored_members(folder: &Path) -> io::Result<Option<codec::Membersh
     Ok(members.map(|members| members.membership))
 }
 
+/// Puts the members as of the entry `id` in the place of those in `folder`. For a replica that is not open.
+///
+/// # Errors
+/// When the disk does not take it; those before are still there then.
+pub(crate) fn store_members(
+    folder: &Path,
+    id: codec::LogId,
+    membership: codec::Membership,
+) -> io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let members = Members {
+        id: Some(id),
+        membership,
+    };
+    small_file::replace(folder, MEMBERS_FILE, &members)
+}
+
 /// The file `members`.
 struct Members {
     id: Option<codec::LogId>,

@@ -233,6 +233,13 @@ impl<C: Types> RaftNetworkV2<C> for Link<C> {
         let Snapshot::Outgoing(checkpoint) = snapshot.snapshot else {
             return Err(ReplicationClosed::new("a received checkpoint cannot be sent on").into());
         };
+        let mut cancel = std::pin::pin!(cancel);
+        let transfers = Arc::clone(&self.links.transfers);
+        let turn = transfers.turn(self.links.group);
+        let _turn = match C::select2(turn, &mut cancel).await {
+            openraft::async_runtime::Select2::First(turn) => turn,
+            openraft::async_runtime::Select2::Second(closed) => return Err(closed.into()),
+        };
         let manifest = checkpoint.manifest.clone();
         let reader = Arc::clone(&self.links.reader);
         let offer = self.links.transfers.offer(checkpoint, reader);

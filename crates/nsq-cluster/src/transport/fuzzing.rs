@@ -30,6 +30,6 @@ pub(crate) async fn handshake(stream: &[u8], has_secret: bool) -> bool {
         node: Some(NodeId(2)),
     };
     let mut stream = tokio::io::join(stream, tokio::io::sink());
-    let greeted = handshake::answer(&mut stream, &security, own).await;
-    greeted.is_ok_and(|greeted| greeted.caller.objection(own).is_none())
+    let greeted = handshake::answer(&mut stream, &security, own, &[]).await;
+    greeted.is_ok_and(|greeted| greeted.caller.objection(own, &[]).is_none())
 }

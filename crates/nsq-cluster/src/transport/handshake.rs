@@ -33,6 +33,9 @@ const MAX_HELLO_BYTES: usize = 1024;
 const WELCOME_BYTES: usize = 8 + 2 + 16 + 8 + 32 + 32;
 const MAX_WORDS: usize = 1024;
 
+/// Part of the answer to a node whose cluster went on without it.
+pub const RECOVERED: &str = "was recovered without the caller";
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Lane {
@@ -80,13 +83,19 @@ impl Caller {
         self.node.filter(|_| is_member)
     }
 
-    /// What is wrong with it.
-    pub(crate) fn objection(self, own: Introduction) -> Option<String> {
+    /// What is wrong with it. `former` are the clusters that the one of this node was recovered from.
+    pub(crate) fn objection(self, own: Introduction, former: &[ClusterId]) -> Option<String> {
         if let (Some(theirs), Some(ours)) = (self.cluster, own.cluster)
             && theirs != ours
         {
+            if former.contains(&theirs) {
+                return Some(format!(
+                    "the caller belongs to cluster {theirs}, which {RECOVERED} as cluster {ours}"
+                ));
+            }
             return Some(format!(
-                "the caller belongs to cluster {theirs}, and the node here to cluster {ours}; is --cluster-peer right?"
+                "the caller belongs to cluster {theirs}, and the node here to cluster {ours}; is --cluster-peer right? If one of \
+                 them was recovered with --cluster-recover, a node of the other one has to start with an empty --data-path"
             ));
         }
         if let Some(wanted) = self.wanted
@@ -305,6 +314,7 @@ pub(crate) async fn answer(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     security: &Security,
     own: Introduction,
+    former: &[ClusterId],
 ) -> Result<Greeted, HandshakeError> {
     let mut transcript = vec![0; HEAD_BYTES];
     read_magic(stream, &mut transcript).await?;
@@ -341,7 +351,7 @@ pub(crate) async fn answer(
     let wanted_proof = proof_of(security, "proof of the caller", &transcript);
     let caller = hello.caller();
     let verdict = if is_same(&its_proof, &wanted_proof) {
-        caller.objection(own)
+        caller.objection(own, former)
     } else {
         Some(WRONG_SECRET.to_owned())
     };

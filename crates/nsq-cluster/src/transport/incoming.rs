@@ -121,7 +121,8 @@ impl Incoming {
     {
         let own = self.shared.introduction();
         let limit = self.shared.limits.handshake_timeout;
-        let greeting = handshake::answer(&mut stream, &self.shared.security, own);
+        let greeting =
+            handshake::answer(&mut stream, &self.shared.security, own, &self.shared.former);
         let greeted = match tokio::time::timeout(limit, greeting).await {
             Ok(Ok(greeted)) => greeted,
             Ok(Err(error)) => return self.log.note(Some(self.address), &error),
@@ -169,7 +170,7 @@ impl Incoming {
                 let Some(frame) = frame else { return Ok(()) };
                 // Who the caller is for this node changes when this node becomes a member.
                 let own = self.shared.introduction();
-                if let Some(why) = caller.objection(own) {
+                if let Some(why) = caller.objection(own, &self.shared.former) {
                     return Err(io::Error::other(why));
                 }
                 let peer = Peer {

@@ -77,6 +77,7 @@ fn start_with(
         listen: loopback(),
         security,
         handler,
+        former: Vec::new(),
         limits,
     };
     let transport = Transport::start(options).unwrap();
@@ -293,6 +294,7 @@ async fn without_protection_only_loopback_is_listened_on() {
         listen: (Ipv4Addr::UNSPECIFIED, 0).into(),
         security: Security::Loopback,
         handler: Arc::new(Echo),
+        former: Vec::new(),
         limits: TransportLimits::default(),
     };
     let error = Transport::start(options).unwrap_err();

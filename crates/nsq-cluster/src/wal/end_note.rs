@@ -30,14 +30,7 @@ impl EndNote {
         let file = options
             .open(&path)
             .map_err(|error| explain(&error, "open", &path))?;
-        let bytes = fs::read(&path).map_err(|error| explain(&error, "read", &path))?;
-        let noted = match bytes.as_slice() {
-            [] => 0,
-            bytes => decode(bytes).ok_or_else(|| {
-                let why = format!("{} is damaged", path.display());
-                io::Error::new(io::ErrorKind::InvalidData, why)
-            })?,
-        };
+        let noted = read(folder)?;
         Ok((Self { file, noted }, noted))
     }
 
@@ -69,6 +62,25 @@ impl EndNote {
     pub(super) fn sync(&self) -> io::Result<()> {
         self.file.sync_all()
     }
+}
+
+/// The noted end in `folder`; 0 where there is none.
+///
+/// # Errors
+/// As [`EndNote::open`].
+pub(super) fn read(folder: &Path) -> io::Result<u64> {
+    let path = folder.join(FILE);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        read => read.map_err(|error| explain(&error, "read", &path))?,
+    };
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    decode(&bytes).ok_or_else(|| {
+        let why = format!("{} is damaged", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, why)
+    })
 }
 
 fn encode(end: u64) -> [u8; BYTES] {

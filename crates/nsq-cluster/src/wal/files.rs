@@ -51,12 +51,12 @@ pub(super) struct Files {
 
 /// What the file `place` holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Place {
-    generation: u64,
-    offset: u64,
-    purged: Option<LogId>,
+pub(super) struct Place {
+    pub(super) generation: u64,
+    pub(super) offset: u64,
+    pub(super) purged: Option<LogId>,
     /// All entries below this index were synced; updated when the log enters a segment.
-    synced_end: u64,
+    pub(super) synced_end: u64,
 }
 
 /// Where entries are read: one generation's log.
@@ -471,6 +471,10 @@ impl Files {
 }
 
 impl View {
+    pub(super) fn new(log: Arc<Log>, offset: u64) -> Self {
+        Self { log, offset }
+    }
+
     /// Bytes that the log's files take.
     pub(super) fn disk_bytes(&self) -> u64 {
         self.log.disk_bytes()
@@ -563,12 +567,12 @@ impl Wire for Place {
     }
 }
 
-fn log_name(generation: u64) -> String {
+pub(super) fn log_name(generation: u64) -> String {
     format!("{LOG_PREFIX}{generation}")
 }
 
 /// The files of all generations' logs.
-fn log_files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
+pub(super) fn log_files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     let mut files = Vec::new();
     let listing =
         fs::read_dir(folder).map_err(|error| small_file::explain(&error, "list", folder))?;
@@ -587,8 +591,8 @@ fn log_files(folder: &Path) -> io::Result<Vec<(PathBuf, u64)>> {
     Ok(files)
 }
 
-const PLACE_FILE: &str = "place";
-const VOTE_FILE: &str = "vote";
+pub(super) const PLACE_FILE: &str = "place";
+pub(super) const VOTE_FILE: &str = "vote";
 const LOG_PREFIX: &str = "wal-";
 const FREE_FOLDER: &str = "free";
 /// The largest buffer that is kept from one append to the next.

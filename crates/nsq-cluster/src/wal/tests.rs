@@ -1,5 +1,6 @@
 //! The write-ahead log as a replica uses it: appended, cut, freed, closed, killed, damaged.
 
+mod look;
 mod model;
 
 use std::sync::Arc;
@@ -80,6 +81,20 @@ fn append(wal: &Wal, entries: Vec<Entry>) {
 
 async fn all(wal: &Wal) -> Vec<Entry> {
     wal.read(0..u64::MAX, usize::MAX).await.unwrap()
+}
+
+/// Writes a log that a killed process has left.
+pub(crate) fn write(folder: &Path, options: &WalOptions, entries: &[Entry]) {
+    let opened = Files::open(
+        folder,
+        options.log_options(),
+        options.pool_bytes(),
+        Crash::None,
+    );
+    let (mut files, _) = opened.unwrap();
+    files.append(entries.iter()).unwrap();
+    files.note_end().unwrap();
+    Wal::mark_open(folder, options).unwrap();
 }
 
 fn vote(term: u64) -> Vote {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use nsq_protocol::{ChannelName, TopicName};
+use nsq_protocol::{ChannelName, MessageId, TopicName};
 use nsq_queue::{Damage, FinishedSet, Log, ReadError, Reader, Record};
 
 use super::channel::{ChannelInspection, Offer};
 use super::{Finding, Stored};
+use crate::change::LogKind;
 use crate::channel::has_log;
 use crate::error::StoreError;
+use crate::ids::last_id_in;
 use crate::topic::{DEFERRED_OFFERED, MAIN_OFFERED};
 
 /// What a log takes.
@@ -95,6 +97,15 @@ impl TopicInspection {
             deferred,
             offer,
         })
+    }
+
+    /// The highest id of a message in that log; 0 in an empty one. A publish that is executed again skips messages up to it.
+    pub fn last_id(&self, log: LogKind) -> u64 {
+        let log = match log {
+            LogKind::Deferred => self.deferred.as_ref(),
+            LogKind::Main | LogKind::Private | LogKind::Inherited => Some(&self.main),
+        };
+        log.and_then(last_id_in).map_or(0, MessageId::as_u64)
     }
 
     /// Calls `visit` with every message that no channel was offered yet, in order; those published with a deferral

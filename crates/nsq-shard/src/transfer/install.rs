@@ -39,6 +39,13 @@ pub(crate) fn resume(folder: &Path, data_path: &Path) -> io::Result<bool> {
     Ok(is_forgetting || is_installing)
 }
 
+/// Whether a process was killed while it replaced or removed the replica in this folder.
+pub(crate) fn is_interrupted(folder: &Path) -> bool {
+    [INSTALLING, FORGETTING]
+        .iter()
+        .any(|name| folder.join(name).exists())
+}
+
 /// Puts what was received, and is synced, in the place of what the replica has.
 pub(super) fn install(folder: &Path, data_path: &Path) -> io::Result<()> {
     step()?;

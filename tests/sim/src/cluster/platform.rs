@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nsq_cluster::ClusterId;
 use nsq_cluster::blocking::Blocking;
 use nsq_cluster::lane::{Job, Lane};
 use nsq_cluster::transport::{Handler, TransportError};
@@ -44,6 +45,7 @@ impl Platform for SimPlatform {
         &self,
         _: &ClusterSettings,
         handler: Arc<dyn Handler>,
+        _: Vec<ClusterId>,
     ) -> Result<Arc<dyn Port>, TransportError> {
         Ok(Arc::new(SimPort::open(&self.world, self.host, handler)))
     }

@@ -53,6 +53,14 @@ fn secret_file(content: &[u8], mode: u32) -> tempfile::NamedTempFile {
 }
 
 #[test]
+fn a_zone_is_told_with_its_region() {
+    let zone = |args: &[&str]| cluster(args).zone;
+    assert_eq!(zone(&["--topology-zone=a"]), "a");
+    assert_eq!(zone(&["--topology-region=eu"]), "eu");
+    assert_eq!(zone(&["--topology-zone=a", "--topology-region=eu"]), "eu/a");
+}
+
+#[test]
 fn without_a_peer_there_is_no_cluster() {
     assert!(load(&[], &[]).unwrap().cluster().is_none());
 }
@@ -67,6 +75,7 @@ fn defaults_follow_from_the_other_addresses() {
     assert_eq!(cluster.replace_after, Duration::from_mins(5));
     assert_eq!(cluster.publish_timeout, Duration::from_secs(5));
     assert_eq!(cluster.max_log_bytes, 1 << 30);
+    assert_eq!((cluster.transfer_rate, cluster.zone.as_str()), (0, ""));
     assert!(matches!(cluster.security, ClusterSecurity::Loopback));
 }
 
@@ -89,7 +98,7 @@ fn a_cluster_option_without_a_peer_is_refused() {
         let value = match flag {
             "replicas" => "3",
             "cluster-replace-after" | "cluster-publish-timeout" => "5m",
-            "cluster-max-log-bytes" => "1GiB",
+            "cluster-max-log-bytes" | "cluster-transfer-rate" => "1GiB",
             _ => "127.0.0.1:4152",
         };
         let text = format!(
@@ -110,6 +119,14 @@ fn values_that_no_node_can_use_are_refused_with_their_flag() {
         (
             "--cluster-publish-timeout=0",
             "--cluster-publish-timeout=0s: must be more than 0",
+        ),
+        (
+            "--cluster-transfer-rate=1000KiB",
+            "--cluster-transfer-rate=1024000: must be at least 1MiB, or 0 for no limit",
+        ),
+        (
+            "--topology-zone=a\u{7}",
+            "--topology-zone=a\u{7}: must be a name of at most 99 bytes in a cluster",
         ),
         (
             "--cluster-max-log-bytes=1000KiB",

@@ -1,7 +1,7 @@
 //! What the directory's leader answers to a node that wants to join.
 
 use super::*;
-use crate::directory::{Change, Directory, Outcome};
+use crate::directory::{Change, Directory, Outcome, ZONES_FORMAT};
 
 const ABC: [&str; 3] = ["a:1", "b:1", "c:1"];
 
@@ -128,4 +128,23 @@ fn the_same_process_gets_the_same_number_again() {
 fn a_directory_that_is_not_founded_admits_no_one_yet() {
     let admission = admit(&Directory::default(), &join("x:1", None), &Asked::new());
     assert!(matches!(admission, Admission::Later(_)));
+}
+
+#[test]
+fn a_node_that_does_not_know_zones_is_refused_where_members_have_them() {
+    let mut directory = directory();
+    let mut joining = join("x:1", None);
+    let refuses = |directory: &Directory, join: &Join| {
+        matches!(admit(directory, join, &Asked::new()), Admission::Refuse(_))
+    };
+    joining.info.entry_format = ZONES_FORMAT - 1;
+    assert!(!refuses(&directory, &joining));
+    let named = Change::SetZone {
+        node: NodeId(1),
+        zone: "a".to_owned(),
+    };
+    directory.apply(&named);
+    assert!(refuses(&directory, &joining));
+    joining.info.entry_format = ZONES_FORMAT;
+    assert!(!refuses(&directory, &joining));
 }

@@ -321,3 +321,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_directory_without_zones_is_written_as_nodes_read_it_that_do_not_know_zones() {
+    let mut directory = founded(3);
+    let version = |directory: &Directory| directory.to_bytes()[0];
+    assert_eq!(version(&directory), 1);
+    let node = *directory.members.first_key_value().unwrap().0;
+    let set = |zone: &str| Change::SetZone {
+        node,
+        zone: zone.to_owned(),
+    };
+    let (named, unnamed, too_long) = (set("a"), set(""), set(&"z".repeat(201)));
+    directory.apply(&named);
+    assert!(directory.has_zones());
+    assert_eq!(version(&directory), 2);
+    assert_eq!(
+        Directory::from_bytes(directory.to_bytes()),
+        Ok(directory.clone())
+    );
+    let index = directory.index;
+    assert_eq!(directory.apply(&named), Outcome::Done(index), "again");
+    assert!(matches!(
+        directory.apply(&too_long),
+        Outcome::Refused(Refused::InvalidMember(_))
+    ));
+    directory.apply(&unnamed);
+    assert_eq!(version(&directory), 1);
+}

@@ -48,6 +48,7 @@ async fn node(number: NodeId) -> Node {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         security: Security::Secret(b"the secret of this test".to_vec()),
         handler: Arc::new(Handed(Arc::clone(&group))),
+        former: Vec::new(),
         limits: TransportLimits::default(),
     });
     let transport = transport.unwrap();

@@ -199,3 +199,29 @@ fn every_wanted_membership_is_reached_by_single_steps() {
         assert_eq!(group.recorded, Some(nodes(&wanted)), "seed {seed}");
     }
 }
+
+#[test]
+fn the_voters_of_the_directory_are_spread_over_zones_and_then_stay() {
+    let mut directory = founded(9);
+    for (node, zone) in (1..=9).zip(["a", "a", "a", "a", "a", "b", "b", "c", "c"]) {
+        let (node, zone) = (NodeId(node), zone.to_owned());
+        directory.apply(&Change::SetZone { node, zone });
+    }
+    let nobody_away = BTreeMap::new();
+    let voters = |now: &BTreeSet<NodeId>, liveness: &BTreeMap<NodeId, Liveness>| {
+        directory_voters(&directory, now, liveness, OPTIONS).voters
+    };
+    let first: BTreeSet<_> = (1..=5).map(NodeId).collect();
+    let spread = voters(&first, &nobody_away);
+    let in_zone = |wanted: &str| {
+        let of_zone = |node: &&NodeId| directory.members[node].zone == wanted;
+        spread.iter().filter(of_zone).count()
+    };
+    assert_eq!([in_zone("a"), in_zone("b"), in_zone("c")], [2, 2, 1]);
+    assert_eq!(voters(&spread, &nobody_away), spread);
+    // A zone that is lost for long enough is replaced by what is left.
+    let lost = away(&[(6, 400), (7, 400)]);
+    let then = voters(&spread, &lost);
+    assert!(!then.contains(&NodeId(6)) && !then.contains(&NodeId(7)));
+    assert_eq!(then.len(), 5);
+}

@@ -167,3 +167,136 @@ fn replicas_of_a_shard_are_on_different_hosts_if_there_are_enough() {
         assert_eq!(replicas.len(), 3, "two hosts are better than two replicas");
     }
 }
+
+/// Sets the zones of the members, in their order.
+fn set_zones(directory: &mut Directory, zones: &[&str]) {
+    let members: Vec<_> = directory.members.keys().copied().collect();
+    for (node, zone) in members.into_iter().zip(zones) {
+        let zone = (*zone).to_owned();
+        directory.apply(&Change::SetZone { node, zone });
+    }
+}
+
+/// For each shard, how many replicas are in each zone.
+fn spread(directory: &Directory) -> Vec<BTreeMap<String, usize>> {
+    let shards = directory.shards.values();
+    shards
+        .map(|shard| {
+            let mut zones = BTreeMap::new();
+            for replica in &shard.replicas {
+                let zone = directory.members[replica].zone.clone();
+                *zones.entry(zone).or_default() += 1;
+            }
+            zones
+        })
+        .collect()
+}
+
+#[test]
+fn replicas_of_a_shard_are_in_different_zones_also_when_zones_are_told_later() {
+    let mut directory = settled(6);
+    set_zones(&mut directory, &["a", "a", "b", "b", "c", "c"]);
+    for _ in 0..20 {
+        settle_slowly(&mut directory, &BTreeMap::new());
+    }
+    for zones in spread(&directory) {
+        assert_eq!(zones.len(), 3, "{zones:?}");
+    }
+    for (number, shard) in &directory.shards {
+        assert_eq!(shard.replicas[0].0, *number, "owners keep their replicas");
+    }
+    // A zone that is lost leaves two replicas of each shard, which are joined by a third.
+    let lost = away(&[(3, 400), (4, 400)]);
+    settle_slowly(&mut directory, &lost);
+    for shard in directory.shards.values() {
+        assert_eq!(shard.replicas.len(), 3);
+        assert!(!shard.replicas.iter().any(|node| [3, 4].contains(&node.0)));
+    }
+}
+
+#[test]
+fn nothing_moves_for_a_zone_while_a_replica_is_away_or_without_zones() {
+    let mut directory = settled(6);
+    let before = directory.clone();
+    settle(&mut directory, &BTreeMap::new());
+    assert_eq!(directory, before, "no zones, no moves");
+    set_zones(&mut directory, &["a", "a", "b", "b", "c", "c"]);
+    let everyone_but_one: Vec<_> = (1..=6).map(|node| (node, 10)).collect();
+    assert_eq!(plan(&directory, &away(&everyone_but_one), OPTIONS), []);
+}
+
+/// As [`settle`], for plans that move one replica of a shard at a time.
+fn settle_slowly(directory: &mut Directory, liveness: &BTreeMap<NodeId, Liveness>) {
+    for _ in 0..64 {
+        let changes = plan(directory, liveness, OPTIONS);
+        if changes.is_empty() {
+            return;
+        }
+        for change in changes {
+            directory.apply(&change);
+        }
+    }
+    panic!("the plan does not come to rest");
+}
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever zones the members are in, and whatever was planned before these were known.
+        #[test]
+        fn plans_come_to_rest_with_replicas_spread_as_evenly_as_possible(
+            zones in prop::collection::vec("[abcd]?", 1..10),
+            later in prop::collection::vec("[abcd]?", 1..10),
+        ) {
+            let count = zones.len() as u64;
+            let mut directory = on_own_hosts(count);
+            let named: Vec<_> = zones.iter().map(String::as_str).collect();
+            settle_slowly(&mut directory, &BTreeMap::new());
+            set_zones(&mut directory, &named);
+            settle_slowly(&mut directory, &BTreeMap::new());
+            check_spread(&directory);
+            let named: Vec<_> = later.iter().map(String::as_str).collect();
+            set_zones(&mut directory, &named);
+            settle_slowly(&mut directory, &BTreeMap::new());
+            check_spread(&directory);
+        }
+    }
+
+    fn on_own_hosts(count: u64) -> Directory {
+        let members = (1..=count).map(|node| {
+            let info = MemberInfo {
+                broadcast_address: format!("host{node}"),
+                ..info(node)
+            };
+            (NodeId(node), info)
+        });
+        let mut directory = Directory::default();
+        directory.apply(&Change::Found {
+            cluster: ClusterId(1),
+            members: members.collect(),
+        });
+        directory
+    }
+
+    fn check_spread(directory: &Directory) {
+        let mut sizes: BTreeMap<&str, usize> = BTreeMap::new();
+        for member in directory.members.values() {
+            *sizes.entry(&member.zone).or_default() += 1;
+        }
+        let wanted = OPTIONS.replicas.min(directory.members.len());
+        for (shard, zones) in directory.shards.values().zip(spread(directory)) {
+            assert_eq!(shard.replicas.len(), wanted);
+            let unique: BTreeSet<_> = shard.replicas.iter().collect();
+            assert_eq!(unique.len(), wanted);
+            assert_eq!(shard.owner, Some(shard.replicas[0]));
+            assert_eq!(
+                zones.len(),
+                wanted.min(sizes.len()),
+                "{zones:?} of {sizes:?}"
+            );
+        }
+    }
+}

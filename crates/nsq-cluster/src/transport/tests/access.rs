@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::proxy::Proxy;
 use super::*;
+use crate::transport::RECOVERED;
 
 /// A cluster's authority, with the files it has written.
 struct Authority {
@@ -144,6 +145,7 @@ async fn a_short_secret_is_no_secret() {
         listen: loopback(),
         security: secret("fifteen bytes.."),
         handler: Arc::new(Echo),
+        former: Vec::new(),
         limits: TransportLimits::default(),
     };
     let error = Transport::start(options).unwrap_err().to_string();
@@ -172,4 +174,23 @@ async fn a_node_that_becomes_a_member_takes_its_connections_along() {
     assert_eq!(under_way.1, Ok(echo(0, b"slow")));
     assert_eq!(ask(&member_of, (0, &to), b"x").await, Ok(echo(1, b"x")));
     assert_eq!(ask(&joining, (1, &back), b"x").await, Ok(echo(2, b"x")));
+}
+
+#[tokio::test]
+async fn a_node_of_a_cluster_that_was_recovered_without_it_is_told_so() {
+    let options = TransportOptions {
+        listen: loopback(),
+        security: Security::Loopback,
+        handler: Arc::new(Echo),
+        former: vec![ClusterId(7)],
+        limits: TransportLimits::default(),
+    };
+    let recovered = Transport::start(options).unwrap();
+    recovered.introduce(ClusterId(8), NodeId(2));
+    let left_behind = start(Security::Loopback, Some(1));
+    let to = member(&recovered);
+    check_refused(ask(&left_behind, (2, &to), b"x").await, RECOVERED);
+    left_behind.introduce(ClusterId(9), NodeId(1));
+    let stranger = ask(&left_behind, (2, &to), b"x").await;
+    check_refused(stranger, "is --cluster-peer right?");
 }
