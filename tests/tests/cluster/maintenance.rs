@@ -92,3 +92,20 @@ fn a_planned_restart_costs_publishers_a_moment() {
     ));
     assert!(traffic.longest_publish() < Duration::from_secs(5));
 }
+
+/// The shard that a node leads follows a creation a moment after the node has learned of it.
+#[test]
+fn a_new_topic_can_be_paused_at_once_on_every_node_that_knows_it() {
+    let cluster = Cluster::start(3, &[]);
+    for number in 0..30 {
+        let topic = format!("t{number}");
+        cluster[0].order(&format!("/topic/create?topic={topic}"));
+        for node in 0..3 {
+            wait_until("the node knows the topic", PATIENCE, || {
+                let reply = cluster[node].post(&format!("/topic/pause?topic={topic}"), b"");
+                assert_ne!(reply.status, 503, "{}", reply.text());
+                reply.status == 200
+            });
+        }
+    }
+}

@@ -11,9 +11,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use nsq_cluster::directory::{Change, Outcome, Refused};
-use nsq_core::Broker;
+use nsq_cluster::group::Role;
 use nsq_core::command::Command;
+use nsq_core::{Broker, Pending};
 use nsq_protocol::{ChannelName, TopicName};
+use tokio::time::Instant;
 
 use super::directory_client::Changes;
 use super::local_shard::{LocalShard, Refusal};
@@ -204,15 +206,41 @@ impl Operations {
         .await
     }
 
-    /// Does the same in every shard that this node leads and that has the topic, or that channel of it.
+    /// Does the same in every shard that this node leads and that has the topic, or that channel of it. Waits for a leadership
+    /// that is on its way to this node, and for a shard that has not followed the creation yet.
     async fn in_shards_with(
         &self,
         topic: &TopicName,
         channel: Option<&ChannelName>,
-        work: impl Fn(&dyn LocalShard, &Broker, &Settled) -> Result<Arc<nsq_core::Pending>, Refusal>,
+        work: impl Fn(&dyn LocalShard, &Broker, &Settled) -> Result<Arc<Pending>, Refusal>,
     ) -> Result<(), ClusterError> {
         self.must_exist(topic, channel)?;
         let settled = Settled::default();
+        let deadline = Instant::now() + FOLLOWING;
+        let pendings = loop {
+            let pendings = self.submit_in_shards(topic, channel, &settled, &work)?;
+            if !pendings.is_empty() {
+                break pendings;
+            }
+            if !self.is_about_to_have(topic, channel) || Instant::now() >= deadline {
+                return Err(ClusterError::NotLeading);
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        for pending in pendings {
+            let outcome = settled.outcome(&pending).await;
+            outcome.map_err(ClusterError::Unavailable)?;
+        }
+        Ok(())
+    }
+
+    fn submit_in_shards(
+        &self,
+        topic: &TopicName,
+        channel: Option<&ChannelName>,
+        settled: &Settled,
+        work: &impl Fn(&dyn LocalShard, &Broker, &Settled) -> Result<Arc<Pending>, Refusal>,
+    ) -> Result<Vec<Arc<Pending>>, ClusterError> {
         let mut pendings = Vec::new();
         for held in self.node.shards() {
             let Some(broker) = held.shard.broker() else {
@@ -224,7 +252,7 @@ impl Operations {
             if !has_it {
                 continue;
             }
-            match work(&*held.shard, &broker, &settled) {
+            match work(&*held.shard, &broker, settled) {
                 Ok(pending) => pendings.push(pending),
                 // It has lost the leadership, or the topic, a moment ago.
                 Err(Refusal::NotLeading | Refusal::NoTopic) => {}
@@ -234,14 +262,24 @@ impl Operations {
                 }
             }
         }
-        if pendings.is_empty() {
-            return Err(ClusterError::NotLeading);
-        }
-        for pending in pendings {
-            let outcome = settled.outcome(&pending).await;
-            outcome.map_err(ClusterError::Unavailable)?;
-        }
-        Ok(())
+        Ok(pendings)
+    }
+
+    /// Whether a shard that this node leads, or is about to lead, will have the topic or channel soon. A group without a leader
+    /// elects one, which may be this node.
+    fn is_about_to_have(&self, topic: &TopicName, channel: Option<&ChannelName>) -> bool {
+        let channels: Vec<_> = channel.into_iter().cloned().collect();
+        let Some(index) = self.listed_since(topic, &channels) else {
+            return false;
+        };
+        self.node.shards().iter().any(|held| {
+            if held.shard.broker().is_some() {
+                return held.shard.registry_index() < index;
+            }
+            let standing = held.group.standing();
+            let standing = standing.borrow();
+            standing.role == Role::Leader || standing.leader.is_none()
+        })
     }
 
     fn must_exist(
