@@ -7,6 +7,8 @@
 # make cluster-sim  the simulation of whole clusters: SEEDS=200 of them, or SEED=7 alone, with the log lines of all nodes
 # make kills  the release build killed under load: KILLS=500 times in each of three modes, and ended by SIGTERM as often
 # make cluster-faults  the release build of three replicated nsqd under FAULTS=200 random faults; SEED=7 repeats a run
+# make cluster-drill  all 24 steps of the operations drill on the release build: joins, restarts, kills, lost disks, a lost zone,
+#             a lost majority, under load; prints a table
 # make cluster-bench   kills of leaders (CLUSTER_KILLS=50), slow links, topics, a node that is behind: how long, and what it costs
 # make soak   the release build under mixed traffic for SOAK_MINUTES=30, with its memory, handles and disk every 10 seconds
 # make leaks  a million connects and subscribes to the release build, and what it holds before and after
@@ -22,7 +24,7 @@
 # make instructions        the core's main loops in callgrind: fails where one takes 10% more than its table says
 # make instructions-write  the same, and writes that table again
 
-.PHONY: up up-cluster build-up cluster-faults cluster-bench test build lint sim cluster-sim kills soak leaks bench instructions instructions-write reference dist clean deny text pictures aarch64 aarch64-test fuzz fuzz-minimize
+.PHONY: up up-cluster build-up cluster-faults cluster-drill cluster-bench test build lint sim cluster-sim kills soak leaks bench instructions instructions-write reference dist clean deny text pictures aarch64 aarch64-test fuzz fuzz-minimize
 
 CARGO ?= cargo
 
@@ -92,6 +94,10 @@ FAULTS ?= 200
 cluster-faults: build
 	CLUSTER_FAULTS=$(FAULTS) SEED=$(SEED) NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test cluster \
 	    random_faults -- --nocapture
+
+cluster-drill: build
+	CLUSTER_DRILL=full NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test cluster \
+	    operations_drill -- --nocapture
 
 # One measurement after the other; each prints its lines.
 CLUSTER_KILLS ?= 50

@@ -48,6 +48,57 @@ impl Cluster {
         }
     }
 
+    /// Nodes on loopback of which the first `founders` begin the cluster, and the others may join it. Each has the flags that
+    /// `flags` names for its number, and listens for clients where `clients` says. None is running yet.
+    pub fn with_spares(
+        founders: usize,
+        clients: &[SocketAddr],
+        flags: impl Fn(usize) -> Vec<String>,
+    ) -> Self {
+        let addresses: Vec<_> = clients.iter().map(|_| free_port()).collect();
+        let nodes = clients.iter().enumerate().map(|(number, tcp)| {
+            let mut own = vec!["--broadcast-address=127.0.0.1".to_owned()];
+            own.extend(peer_flags(&addresses[..founders], addresses[number]));
+            own.extend(flags(number));
+            let all: Vec<_> = own.iter().map(String::as_str).collect();
+            Start::with(&all).on_ports(*tcp, free_port()).later()
+        });
+        Self {
+            nodes: nodes.collect(),
+            cluster_addresses: addresses,
+        }
+    }
+
+    /// Waits until all of these nodes answer that they are the whole cluster, every shard has all its replicas and is led by its
+    /// owner, and no replica lags.
+    #[track_caller]
+    pub fn wait_until_whole(&self, nodes: &[usize]) {
+        let mut last = Vec::new();
+        let deadline = std::time::Instant::now() + CLUSTER_PATIENCE;
+        loop {
+            last.clear();
+            last.extend(nodes.iter().map(|node| self.report(*node)));
+            let is_whole = |report: &Value| {
+                let members = report["members"].as_array().map_or(0, Vec::len);
+                is_ok(report) && members == nodes.len()
+            };
+            if last
+                .iter()
+                .all(|report| report.as_ref().is_some_and(is_whole))
+            {
+                return;
+            }
+            if std::time::Instant::now() > deadline {
+                for (node, report) in nodes.iter().zip(&last) {
+                    let log = self.nodes[*node].log().tail();
+                    eprintln!("{report:#?}\n--- log of node {node} ---\n{log}");
+                }
+                panic!("waited {CLUSTER_PATIENCE:?} in vain: nodes {nodes:?} are a whole cluster");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// As [`Cluster::start`], with links between the nodes that take so long in each direction.
     #[track_caller]
     pub fn with_delay(count: usize, delay: Duration, flags: &[&str]) -> Self {

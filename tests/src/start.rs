@@ -37,6 +37,13 @@ impl Start {
         self
     }
 
+    /// On these TCP and HTTP ports, which are known before it is started.
+    #[must_use]
+    pub fn on_ports(mut self, tcp: SocketAddr, http: SocketAddr) -> Self {
+        self.kept_ports = Some([tcp, http]);
+        self
+    }
+
     /// On a host of this network: the daemon listens on the host's address and broadcasts it.
     #[must_use]
     pub fn on_host(mut self, network: &Network, host: u8) -> Self {

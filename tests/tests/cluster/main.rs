@@ -4,6 +4,7 @@ mod campaign;
 mod consume;
 mod crashes;
 mod damage;
+mod drill;
 mod faults;
 mod full_disk;
 mod maintenance;

@@ -27,6 +27,10 @@ pub(crate) struct Traffic {
     consumers: Vec<usize>,
     ready_count: u32,
     is_publishing: AtomicBool,
+    /// Publishers are to rest between two messages.
+    is_resting: AtomicBool,
+    /// Publishers whose message is not acknowledged yet.
+    busy_count: AtomicUsize,
     /// Publishers that have not ended yet.
     publisher_count: AtomicUsize,
     is_consuming: AtomicBool,
@@ -43,6 +47,20 @@ struct Books {
     longest_publish: Duration,
     last_delivery: Option<Instant>,
     longest_silence: Duration,
+    steps: Vec<StepFigures>,
+}
+
+/// What happened during one part of a test.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct StepFigures {
+    pub(crate) name: String,
+    pub(crate) acknowledged: usize,
+    /// Of the acknowledged ones, those that never came.
+    pub(crate) lost: usize,
+    /// Messages that came again.
+    pub(crate) repeated: usize,
+    pub(crate) longest_publish: Duration,
+    pub(crate) longest_silence: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +69,8 @@ struct Message {
     /// A try may have been stored without an answer, so that the message may be there more than once.
     is_unsure: bool,
     came: usize,
+    /// The step in which it was acknowledged.
+    step: usize,
 }
 
 impl Traffic {
@@ -62,6 +82,8 @@ impl Traffic {
             ready_count: 50,
             addresses,
             is_publishing: AtomicBool::new(true),
+            is_resting: AtomicBool::new(false),
+            busy_count: AtomicUsize::new(0),
             is_consuming: AtomicBool::new(true),
             books: Mutex::default(),
         }
@@ -74,9 +96,53 @@ impl Traffic {
         self
     }
 
+    /// With fewer publishers than there are nodes.
+    pub(crate) fn with_publishers(mut self, count: usize) -> Traffic {
+        self.publisher_count = AtomicUsize::new(count);
+        self
+    }
+
+    /// Counts by itself what happens from now on.
+    pub(crate) fn begin_step(&self, name: &str) {
+        let mut books = self.books();
+        books.steps.push(StepFigures {
+            name: name.to_owned(),
+            ..StepFigures::default()
+        });
+    }
+
+    /// Has publishers rest, and waits until everything that they published is acknowledged and received.
+    #[track_caller]
+    pub(crate) fn rest(&self) {
+        self.is_resting.store(true, Relaxed);
+        nsq_tests::wait_until("everything has arrived", LAST_PATIENCE, || {
+            self.busy_count.load(Relaxed) == 0 && self.lost_count() == 0
+        });
+    }
+
+    pub(crate) fn resume(&self) {
+        self.books().last_delivery = None;
+        self.is_resting.store(false, Relaxed);
+    }
+
+    /// What happened in each step. To be called at the end.
+    pub(crate) fn steps(&self) -> Vec<StepFigures> {
+        let books = self.books();
+        let mut steps = books.steps.clone();
+        for message in books.messages.values() {
+            if message.is_acknowledged
+                && message.came == 0
+                && let Some(step) = steps.get_mut(message.step)
+            {
+                step.lost += 1;
+            }
+        }
+        steps
+    }
+
     /// Starts one publisher for each node, and the consumers.
     pub(crate) fn start<'scope, 'env>(&'env self, scope: &'scope Scope<'scope, 'env>) {
-        for number in 0..self.addresses.len() {
+        for number in 0..self.publisher_count.load(Relaxed) {
             scope.spawn(move || {
                 self.publish(number);
                 self.publisher_count.fetch_sub(1, Relaxed);
@@ -155,21 +221,30 @@ impl Traffic {
         let mut client = None;
         let mut serial = 0;
         while self.is_publishing.load(Relaxed) {
+            if self.is_resting.load(Relaxed) {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            // Counted before the next look, so that no publisher begins after all were seen to rest.
+            self.busy_count.fetch_add(1, Relaxed);
+            if self.is_resting.load(Relaxed) {
+                self.busy_count.fetch_sub(1, Relaxed);
+                continue;
+            }
             let body = format!("{number}-{serial}");
             let began = Instant::now();
             while self.is_publishing.load(Relaxed) {
                 let address = self.addresses[node % self.addresses.len()];
                 if self.try_publish(&mut client, address, &body) {
                     let mut books = self.books();
-                    books.acknowledged += 1;
-                    books.messages.entry(body).or_default().is_acknowledged = true;
-                    books.longest_publish = books.longest_publish.max(began.elapsed());
+                    books.note_acknowledged(body, began.elapsed());
                     break;
                 }
                 client = None;
                 node += 1;
                 std::thread::sleep(Duration::from_millis(20));
             }
+            self.busy_count.fetch_sub(1, Relaxed);
             serial += 1;
             std::thread::sleep(PAUSE);
         }
@@ -243,12 +318,32 @@ impl Traffic {
 
     fn receive(&self, body: String) {
         let mut books = self.books();
-        books.messages.entry(body).or_default().came += 1;
+        let message = books.messages.entry(body).or_default();
+        message.came += 1;
+        let is_repeated = message.came > 1;
         let now = Instant::now();
-        if let Some(last) = books.last_delivery.replace(now)
-            && self.is_publishing.load(Relaxed)
-        {
-            books.longest_silence = books.longest_silence.max(now - last);
+        let silence = books.last_delivery.replace(now).map(|last| now - last);
+        let is_publishing = self.is_publishing.load(Relaxed) && !self.is_resting.load(Relaxed);
+        let silence = silence.filter(|_| is_publishing).unwrap_or_default();
+        books.longest_silence = books.longest_silence.max(silence);
+        if let Some(step) = books.steps.last_mut() {
+            step.repeated += usize::from(is_repeated);
+            step.longest_silence = step.longest_silence.max(silence);
+        }
+    }
+}
+
+impl Books {
+    fn note_acknowledged(&mut self, body: String, took: Duration) {
+        self.acknowledged += 1;
+        self.longest_publish = self.longest_publish.max(took);
+        let step = self.steps.len().saturating_sub(1);
+        let message = self.messages.entry(body).or_default();
+        message.is_acknowledged = true;
+        message.step = step;
+        if let Some(step) = self.steps.last_mut() {
+            step.acknowledged += 1;
+            step.longest_publish = step.longest_publish.max(took);
         }
     }
 }
