@@ -8,6 +8,7 @@
 //! ```
 //! It holds no bodies: it knows where the record of each message lies that is in flight, deferred or requeued.
 
+mod again;
 mod compaction;
 mod consumer;
 mod delivery;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use nsq_protocol::{ChannelName, MessageId};
 use nsq_queue::{Log, LogOptions, SegmentPool};
 
+pub use again::Again;
 use compaction::Copies;
 use consumer::Consumers;
 pub use consumer::Subscription;

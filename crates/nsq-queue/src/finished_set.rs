@@ -285,6 +285,21 @@ impl FinishedSet {
         self.end_of_run(sequence.max(self.floor))
     }
 
+    /// The first record at or above `sequence` that is finished, of those above the floor.
+    pub fn next_finished(&self, sequence: u64) -> Option<u64> {
+        let start = sequence.max(self.floor);
+        let end = self.floor / BLOCK_BITS + self.bit_words();
+        let mut skipped = start % BLOCK_BITS;
+        for block in start / BLOCK_BITS..end {
+            let left = self.bits_of(block) >> skipped;
+            if left != 0 {
+                return Some(block * BLOCK_BITS + skipped + u64::from(left.trailing_zeros()));
+            }
+            skipped = 0;
+        }
+        None
+    }
+
     /// How many of these records are finished.
     pub fn count_finished(&self, range: Range<u64>) -> u64 {
         let below = self.floor.min(range.end).saturating_sub(range.start);

@@ -27,6 +27,8 @@ pub(crate) struct Proposal {
     pub(crate) waiting: Vec<Arc<Pending>>,
     /// The changes of topics and channels in it.
     pub(crate) changes: Counted,
+    /// Pieces of progress in it.
+    pub(crate) progress: usize,
     /// When the first part of it was accepted.
     pub(crate) since: Instant,
 }
@@ -36,6 +38,7 @@ struct Collecting {
     bytes: Vec<u8>,
     waiting: Vec<Arc<Pending>>,
     changes: Counted,
+    progress: usize,
     since: Instant,
     run: Option<Run>,
 }
@@ -57,6 +60,7 @@ impl Collecting {
             bytes,
             waiting: Vec::new(),
             changes: Counted::default(),
+            progress: 0,
             since: Instant::now(),
             run: None,
         }
@@ -213,15 +217,7 @@ impl Accumulator {
 
     /// Accepts commands that are encoded already, and belong into one proposal.
     pub(crate) fn append(&mut self, commands: &[u8], pending: Option<&Arc<Pending>>) {
-        let waiting = self.collecting.as_ref();
-        let size = waiting.map_or(0, |collecting| collecting.bytes.len()) + commands.len();
-        if size > self.max_proposal_bytes {
-            self.close();
-        }
-        let (term, room) = (self.term, self.room);
-        let collecting = self
-            .collecting
-            .get_or_insert_with(|| Collecting::new(term, room));
+        let collecting = self.with_room_for(commands.len());
         collecting.run = None;
         collecting.bytes.extend_from_slice(commands);
         collecting.waiting.extend(pending.cloned());
@@ -236,16 +232,26 @@ impl Accumulator {
         pending: Option<&Arc<Pending>>,
         count: impl FnOnce(&mut Counted),
     ) {
-        let size = self.collecting.as_ref().map_or(0, |now| now.bytes.len()) + command.len();
+        count(&mut self.with_room_for(command.len()).changes);
+        self.append(command, pending);
+    }
+
+    /// As [`append`](Self::append), for a piece of progress.
+    pub(crate) fn append_progress(&mut self, commands: &[u8]) {
+        let collecting = self.with_room_for(commands.len());
+        collecting.progress += 1;
+        self.append(commands, None);
+    }
+
+    /// What is being collected, of which there is room for so many bytes more in a proposal.
+    fn with_room_for(&mut self, bytes: usize) -> &mut Collecting {
+        let size = self.collecting.as_ref().map_or(0, |now| now.bytes.len()) + bytes;
         if size > self.max_proposal_bytes {
             self.close();
         }
         let (term, room) = (self.term, self.room);
-        let collecting = self
-            .collecting
-            .get_or_insert_with(|| Collecting::new(term, room));
-        count(&mut collecting.changes);
-        self.append(command, pending);
+        self.collecting
+            .get_or_insert_with(|| Collecting::new(term, room))
     }
 
     fn close_if_full(&mut self) {
@@ -262,6 +268,7 @@ impl Accumulator {
                 bytes: collecting.bytes.into(),
                 waiting: collecting.waiting,
                 changes: collecting.changes,
+                progress: collecting.progress,
                 since: collecting.since,
             });
         }

@@ -9,6 +9,7 @@ use nsq_protocol::{ChannelName, TopicName};
 use tokio::sync::Notify;
 
 use crate::accumulator::{Accumulator, Proposal};
+use crate::behind::Behind;
 use crate::changes::{Change, Changes, Counted, Deleted};
 use crate::gathering::Enough;
 use crate::progress::Progress;
@@ -35,6 +36,8 @@ pub(crate) struct Leading {
     pub(crate) term: u64,
     pub(crate) broker: Arc<Broker>,
     pub(crate) progress: Arc<Progress>,
+    /// What of the progress the others may lack.
+    pub(crate) behind: Behind,
     accepting: Mutex<Accepting>,
     /// There is something to propose, or leadership is over.
     changed: Notify,
@@ -83,6 +86,7 @@ impl Leading {
         term: u64,
         broker: Arc<Broker>,
         progress: Arc<Progress>,
+        behind: Behind,
         accumulator: Accumulator,
     ) -> Leading {
         let mut accepting = Accepting {
@@ -96,6 +100,7 @@ impl Leading {
             term,
             broker,
             progress,
+            behind,
             accepting: Mutex::new(accepting),
             changed: Notify::new(),
         }
@@ -160,7 +165,8 @@ impl Leading {
         // Progress that was recorded first stays first: it is taken with the line locked.
         let mut accepting = self.accept()?;
         for piece in self.progress.take() {
-            accepting.accumulator.append(&piece, None);
+            self.behind.note_piece();
+            accepting.accumulator.append_progress(&piece);
         }
         if pending.is_some() {
             accepting.accumulator.append(&[], pending);
@@ -253,6 +259,16 @@ impl Leading {
         }
     }
 
+    /// A proposal with pieces of progress was executed here, or failed.
+    pub(crate) fn note_progress(&self, pieces: usize, is_executed: bool) {
+        self.behind.note_outcome(pieces, is_executed);
+    }
+
+    /// Whether the others know everything that was recorded here.
+    pub(crate) fn is_all_known(&self) -> bool {
+        self.progress.is_empty() && self.behind.is_all_known()
+    }
+
     /// A topic or channel was deleted: forgets what is noted of it. No change that follows the deletion is in line yet.
     pub(crate) fn forget(&self, topic: &TopicName, channel: Option<&ChannelName>) {
         let _in_line = self.accepting();
@@ -275,6 +291,7 @@ impl Leading {
             refused.extend(held.into_iter().map(|change| change.pending));
         }
         self.changed.notify_one();
+        self.behind.end();
         for pending in refused {
             pending.settle(Err(format!(
                 "this node no longer leads shard {number}; the message was not stored"

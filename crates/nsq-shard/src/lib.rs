@@ -11,6 +11,8 @@
 //! A [`Shard`] is what nsqd holds of one replica, and a [`ShardMachine`] is the same replica as the Raft group sees it.
 
 mod accumulator;
+mod ahead;
+mod behind;
 #[cfg(test)]
 mod bench;
 mod changes;
@@ -26,6 +28,7 @@ mod machine;
 mod meta;
 mod progress;
 mod pump;
+mod repeating;
 #[cfg(test)]
 mod replicas;
 mod shard;

@@ -20,6 +20,7 @@ use nsq_cluster::codec::{Batch, LogId, Manifest};
 use nsq_cluster::state_machine::{Checkpoint, Staging, StateMachine};
 use nsq_core::command::Command;
 
+use crate::ahead;
 use crate::codec::{Item, ProposalReader};
 use crate::shard::{Held, Mode, Shard, ShardError};
 use crate::transfer::{self, Staged};
@@ -126,6 +127,8 @@ impl StateMachine for ShardMachine {
         if let Mode::Leading(_) = held.mode {
             self.shard.stop_leading(&mut held)?;
         }
+        // A leader's files have what it has not proposed yet.
+        ahead::note(&self.shard.options.folder)?;
         // Should it break off, the replica is opened when it is needed, which goes on or gives up first.
         held.mode = Mode::Closed("it is being replaced".to_owned());
         let meta = (*staged).install(&self.shard.options.data_path, applied)?;

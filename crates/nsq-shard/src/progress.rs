@@ -13,7 +13,7 @@ use crate::codec::{self, CommandError, FinishedHead, Item};
 /// With so many bytes, progress is proposed at once.
 const LARGE_BYTES: usize = 64 << 10;
 /// Finished messages, or messages that came back, of one command, at most.
-const MOST_OF_COMMAND: usize = 1024;
+pub(crate) const MOST_OF_COMMAND: usize = 1024;
 
 /// Takes note of progress as the broker records it.
 #[derive(Debug, Default)]

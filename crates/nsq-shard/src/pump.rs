@@ -36,6 +36,8 @@ struct Sent {
     begun: Instant,
     until: Instant,
     changes: Counted,
+    /// Pieces of progress in it.
+    progress: usize,
     publishes: usize,
     /// Those who still wait for it.
     waiting: Mutex<Vec<Arc<Pending>>>,
@@ -162,6 +164,7 @@ impl Pump<'_> {
             begun: Instant::now(),
             until: proposal.since + self.shard.options.publish_timeout,
             changes: proposal.changes,
+            progress: proposal.progress,
             publishes: proposal.waiting.len(),
             waiting: Mutex::new(proposal.waiting),
         };
@@ -244,6 +247,7 @@ impl Pump<'_> {
 
     fn answer(&self, sent: &Sent, outcome: &Result<(), String>) {
         self.leading.note_changes(&sent.changes, outcome);
+        self.leading.note_progress(sent.progress, outcome.is_ok());
         sent.settle(outcome);
     }
 

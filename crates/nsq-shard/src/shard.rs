@@ -18,6 +18,8 @@ use nsq_protocol::TopicName;
 
 pub use self::options::{ShardError, ShardFigures, ShardOptions};
 use crate::accumulator::Accumulator;
+use crate::ahead;
+use crate::behind::Behind;
 use crate::leading::Leading;
 use crate::machine::ShardMachine;
 use crate::meta::Meta;
@@ -213,6 +215,12 @@ impl Shard {
             is_replicated: true,
             ..options.core.clone()
         };
+        // Without the note, a kill would have the others lack forever what was finished just before it. Leading is more urgent.
+        let is_ahead = ahead::note(&options.folder).unwrap_or_else(|error| {
+            let number = options.number;
+            tracing::error!("cluster: shard {number}: finished messages may come back: {error}");
+            true
+        });
         let progress = Arc::new(Progress::default());
         let sink = Arc::clone(&progress) as Arc<dyn nsq_core::change::ChangeSink>;
         let host = Arc::clone(&options.host);
@@ -223,7 +231,8 @@ impl Shard {
             options.max_pending_bytes,
             options.max_entry_bytes,
         );
-        let leading = Leading::new(term, Arc::new(broker), progress, accumulator);
+        let behind = Behind::new(is_ahead);
+        let leading = Leading::new(term, Arc::new(broker), progress, behind, accumulator);
         Ok(Arc::new(leading))
     }
 
@@ -254,12 +263,23 @@ impl Shard {
             self.highest_id
                 .fetch_max(leading.highest_id(), Ordering::AcqRel);
             leading.broker.resign(self.now());
+            if leading.is_all_known() {
+                self.note_level();
+            }
         }
         self.open_replica(held)?;
         if let Mode::Following(replica) = &mut held.mode {
             replica.note_unsynced();
         }
         Ok(())
+    }
+
+    /// The replica knows no more finished messages than the others, or must not pass them on.
+    fn note_level(&self) {
+        if let Err(error) = ahead::remove(&self.options.folder) {
+            // The next leadership repeats what the others know.
+            tracing::warn!("cluster: shard {}: {error}", self.options.number);
+        }
     }
 
     /// The replica has something else than before, up to there.
@@ -276,6 +296,8 @@ impl Shard {
     }
 
     pub(crate) fn note_damage(&self, why: String) {
+        // Before a kill can have the next start take the damage for something that was finished.
+        self.note_level();
         let damage = self.damage.lock();
         damage
             .unwrap_or_else(PoisonError::into_inner)

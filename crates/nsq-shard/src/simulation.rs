@@ -19,6 +19,7 @@ use self::node::{NOON, Node};
 use crate::accumulator::Proposal;
 use crate::gathering::Enough;
 use crate::leading::Leading;
+use crate::repeating::Walk;
 
 pub(crate) struct Nothing;
 
@@ -134,7 +135,8 @@ impl Simulation {
             94..96 => self.change_leader(),
             96 => self.lead_again(),
             97 => self.kill(),
-            98 => self.restore(),
+            98 if self.dice.percent(50) => self.restore(),
+            98 => self.fail_proposal(),
             _ => self.maintain_topics(),
         }
     }
@@ -193,6 +195,7 @@ impl Simulation {
             executed
                 .by
                 .note_changes(&executed.proposal.changes, &Ok(()));
+            executed.by.note_progress(executed.proposal.progress, true);
             for pending in executed.proposal.waiting {
                 pending.settle(Ok(()));
             }
@@ -214,6 +217,7 @@ impl Simulation {
     /// All replicas apply everything, and hold the same.
     fn settle(&mut self) {
         self.note_executed();
+        self.repeat();
         loop {
             self.flush();
             if self.proposed.is_empty() {
@@ -227,6 +231,20 @@ impl Simulation {
             self.nodes[node].shard.follow().unwrap();
             self.nodes[node].shard.maintain().unwrap();
             self.nodes[node].check(&self.model);
+        }
+        for node in 0..3 {
+            self.nodes[node].check_against(&self.nodes[self.leader]);
+        }
+    }
+
+    /// The leader repeats what it knows, if the others may lack something.
+    fn repeat(&mut self) {
+        let leading = self.leading();
+        if leading.behind.try_begin() {
+            trace(&"repeat");
+            let mut walk = Walk::of(&leading.broker);
+            while !walk.go_on(&leading, self.now) {}
+            leading.behind.finish(true);
         }
     }
 }

@@ -206,6 +206,9 @@ async fn begin(node: &Arc<Node>, replica: &Arc<ShardReplica>, term: u64) -> Begu
     // It ends by itself once leadership is over.
     let pump = Arc::clone(&replica.shard).pump(replica.group.clone());
     drop(node.raft.spawn(pump));
+    let repeating = Arc::clone(&replica.shard).repeat_progress(node.platform.blocking());
+    // It may have to wait for a disk.
+    drop(around.runtime.spawn(repeating));
     Begun::Serves(Served {
         term,
         broker,

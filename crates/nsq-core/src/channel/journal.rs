@@ -51,7 +51,7 @@ impl JournalEntry {
     }
 
     /// The entry as a follower gets it, which finds the place by itself.
-    fn to_record(self) -> Journaled {
+    pub(super) fn to_record(self) -> Journaled {
         Journaled {
             id: self.id,
             log: self.log,

@@ -94,7 +94,7 @@ impl ChannelLog {
 }
 
 #[cold]
-fn log_unfinished(error: &LogError) {
+pub(super) fn log_unfinished(error: &LogError) {
     tracing::error!("a finished message may come back after a restart: {error}");
 }
 

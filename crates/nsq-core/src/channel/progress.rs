@@ -56,8 +56,12 @@ impl Progress {
         self.set.finish(sequence)
     }
 
-    /// As [`FinishedSet::finish`], for a record that cannot be read here. Not recorded: other copies of it may be whole.
+    /// As [`FinishedSet::finish`], for a record that cannot be read here. Where changes are recorded, other copies of it may
+    /// be whole: then it is left unfinished, and is found again by the next start.
     pub(crate) fn finish_damaged(&mut self, sequence: u64) -> Result<(), LogError> {
+        if self.changes.is_some() {
+            return Ok(());
+        }
         self.set.finish(sequence)
     }
 

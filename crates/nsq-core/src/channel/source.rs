@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nsq_queue::{Cursor, Log, LogError, Position, ReadError, Reader, Record};
 
-use super::logs::log_stall;
+use super::logs::{log_stall, log_unfinished};
 use super::progress::Progress;
 
 pub(crate) struct Source {
@@ -38,8 +38,9 @@ pub(crate) enum Step<'a> {
 impl Source {
     /// A source whose cursor stands at the floor, with everything up to `end` ahead of it.
     pub(crate) fn new(log: Arc<Log>, mut finished: Progress, end: u64) -> Source {
-        if finished.floor() < log.first_sequence() {
-            finished.set_floor(log.first_sequence());
+        // Not recorded: what is missing here may be whole elsewhere.
+        if let Err(error) = finished.skip(0..log.first_sequence()) {
+            log_unfinished(&error);
         }
         let cursor = log.seek(finished.floor());
         // Count to the log's end too: a machine crash may have lost the topic's record of how far it was offered.

@@ -187,6 +187,22 @@ fn a_file_that_went_away_is_replaced() {
 }
 
 #[test]
+fn the_finished_records_above_the_floor_are_found_one_after_the_other() {
+    let mut finished = FinishedSet::in_memory();
+    finished.set_floor(10);
+    assert_eq!(finished.next_finished(0), None);
+    let sequences = [12, 20, 40, 41, 63, 64, 300];
+    for sequence in sequences {
+        finished.finish(sequence).unwrap();
+    }
+    let next = |from: Option<u64>| finished.next_finished(from?);
+    let found = std::iter::successors(next(Some(0)), |found| next(Some(found + 1)));
+    assert_eq!(found.collect::<Vec<_>>(), sequences);
+    assert_eq!(finished.next_finished(301), None);
+    assert_eq!(finished.next_finished(u64::MAX), None);
+}
+
+#[test]
 fn marks_of_records_the_log_lost_are_forgotten() {
     let mut finished = FinishedSet::in_memory();
     finished.set_floor(10);

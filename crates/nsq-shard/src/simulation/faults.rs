@@ -3,7 +3,7 @@
 use nsq_cluster::codec::{Batch, BatchBuilder};
 use nsq_cluster::state_machine::StateMachine;
 
-use super::{Simulation, trace};
+use super::{Proposed, Simulation, trace};
 use crate::machine::OF_ANOTHER_TERM;
 
 impl Simulation {
@@ -99,6 +99,21 @@ impl Simulation {
             "checkpoint of {applied} from {from} to {node}"
         ));
         self.nodes[node].receive(&checkpoint, applied);
+    }
+
+    /// The disk refuses a proposal, and the leader goes on leading.
+    pub(super) fn fail_proposal(&mut self) {
+        self.flush();
+        let Some(Proposed { by, proposal, .. }) = self.proposed.pop_back() else {
+            return;
+        };
+        trace(&"a proposal fails");
+        let outcome = Err("the disk is full".to_owned());
+        by.note_changes(&proposal.changes, &outcome);
+        by.note_progress(proposal.progress, false);
+        for pending in proposal.waiting {
+            pending.settle(outcome.clone());
+        }
     }
 
     pub(super) fn maintain_topics(&mut self) {

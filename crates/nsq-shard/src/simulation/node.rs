@@ -132,10 +132,30 @@ impl Node {
         applied.map_or(0, |id| usize::try_from(id.index).unwrap())
     }
 
+    fn contents(&self) -> Contents {
+        Contents::of(&options_in(self.root.path(), self.number).data_path)
+    }
+
+    /// The replica knows all finished messages that the leader knows.
+    pub(super) fn check_against(&self, leader: &Node) {
+        let (own, leaders) = (self.contents(), leader.contents());
+        for (topic, channels) in &own.channels {
+            for (channel, found) in channels {
+                let back = found.difference(&leaders.channels[topic][channel]);
+                let back: Vec<_> = back.map(|body| body.trim()).collect();
+                assert!(
+                    back.is_empty(),
+                    "node {}: {topic}/{channel} has {back:?}, which node {} has finished",
+                    self.number,
+                    leader.number
+                );
+            }
+        }
+    }
+
     /// The replica holds what the model says, give or take what was finished and not committed.
     pub(super) fn check(&self, model: &Model) {
-        let path = &options_in(self.root.path(), self.number).data_path;
-        let contents = Contents::of(path);
+        let contents = self.contents();
         let names: Vec<_> = model.topics.keys().collect();
         assert_eq!(contents.waiting.keys().collect::<Vec<_>>(), names);
         for (name, topic) in &model.topics {
