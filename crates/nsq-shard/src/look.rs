@@ -155,6 +155,6 @@ mod tests {
             "parts are of the next entry only"
         );
         entry.body = EntryBody::Blank;
-        assert_eq!(pending(&entry), []);
+        assert!(pending(&entry).is_empty());
     }
 }

@@ -152,7 +152,7 @@ const STEPS: [Step; 24] = [
         },
     ),
     ("the recovered node is lost", When::Full, |drill| {
-        drill.replace_disk(&[B])
+        drill.replace_disk(&[B]);
     }),
     ("rolling restart of all", When::Full, |drill| {
         for node in [A, B, C] {

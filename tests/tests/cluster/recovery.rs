@@ -44,12 +44,11 @@ pub(crate) fn recover(node: &mut Nsqd) -> String {
         {
             return said;
         }
-        if Instant::now() > deadline {
-            panic!(
-                "it does not lead all it has: {report:#}\n{}",
-                node.log().tail()
-            );
-        }
+        assert!(
+            Instant::now() <= deadline,
+            "it does not lead all it has: {report:#}\n{}",
+            node.log().tail()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
