@@ -8,6 +8,7 @@
 //! A [`Group`] is what nsqd holds of a shard or of the directory. It never retries for its caller: whether a proposal that may
 //! or may not have been stored is to be proposed again is not for Raft to say.
 
+mod divergence;
 mod proposer;
 mod receive;
 mod replica;
@@ -233,6 +234,12 @@ impl Group {
     /// When the disk does not take the note.
     pub fn distrust(&self, why: &str) -> std::io::Result<()> {
         self.0.shared().wal.distrust(why)
+    }
+
+    /// What shows that this replica has executed entries which the group does not have, if it has. It takes no more of them
+    /// then, and must be received again.
+    pub fn divergence(&self) -> Option<String> {
+        self.0.shared().divergence.why()
     }
 
     /// Answers a request of the node `from` that is meant for this group.

@@ -2,18 +2,23 @@
 //!
 //! Every replica gives a message the same place in its log. A log whose end was damaged would give the next messages places
 //! that others have already, and what is finished there would be finished here. So every sync notes the ends, and a log that
-//! ends earlier when it is opened is not used. The note itself is not synced: after a crash of the machine, a replica
-//! is received again anyway.
+//! ends earlier when it is opened is not used. The note itself is not synced: after a crash of the machine it says nothing,
+//! and [`crash`](crate::crash) cuts the logs off where the owner of the data path has stored their [`Ends`].
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use nsq_protocol::TopicName;
 use nsq_queue::{Writer, private};
 
 use crate::change::FanOut;
 use crate::error::StoreError;
+
+/// Where the logs of topics end.
+pub type Ends = BTreeMap<TopicName, FanOut>;
 
 /// Notes where the logs end now. A note that cannot be written is left out: the one before is still true.
 pub(crate) fn note(folder: &Path, ends: FanOut) {
@@ -66,7 +71,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Removes the note, since the topic is not replicated and its logs may be cut.
+/// Removes the note, since the logs may be cut.
 pub(crate) fn forget(folder: &Path) {
     // A note that stays costs a copy of the topic's data at most.
     let _ = fs::remove_file(path(folder));

@@ -19,7 +19,7 @@ mod execute;
 mod tests;
 mod topic;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,7 @@ use self::topic::ReplicaTopic;
 use crate::broker::{Discarded, MOST_SYNCED_ALONE, OpenError, topics_folder};
 use crate::change::{Action, DurableChange, LogKind};
 use crate::checkpoint::{Collector, DataFiles};
+use crate::ends::Ends;
 use crate::error::StoreError;
 use crate::metadata::{self, ChannelMetadata, Metadata, MetadataError, TopicMetadata};
 use crate::registry::{RegisteredTopic, Registry};
@@ -196,12 +197,12 @@ impl Replica {
         self.files.damaged_count.load(Ordering::Relaxed)
     }
 
-    /// Syncs everything, and lists the files.
+    /// Syncs everything, and lists the files. Returns what [`sync`](Self::sync) does too.
     ///
     /// # Errors
     /// [`ReplicaError`] when the disk refuses.
-    pub fn checkpoint(&mut self) -> Result<DataFiles, ReplicaError> {
-        self.sync()?;
+    pub fn checkpoint(&mut self) -> Result<(DataFiles, Ends), ReplicaError> {
+        let ends = self.sync()?;
         let mut collector = Collector::new(&self.data_path)?;
         for name in self.registry.keys() {
             let folder = self.folder_of(name);
@@ -213,7 +214,7 @@ impl Replica {
             }
         }
         collector.add_small(&metadata::path(&self.data_path))?;
-        Ok(collector.finish())
+        Ok((collector.finish(), ends))
     }
 
     fn make(&mut self, change: &DurableChange<'_>) -> Result<(), ReplicaError> {
@@ -275,11 +276,13 @@ impl Replica {
         }
     }
 
-    /// Brings everything that was applied to the disk, and then stores its index.
+    /// Brings everything that was applied to the disk, and then stores its index. Returns where the logs end of all topics
+    /// that have changed since the sync before.
     ///
     /// # Errors
     /// [`ReplicaError`]; the index stays what it was.
-    pub fn sync(&mut self) -> Result<(), ReplicaError> {
+    pub fn sync(&mut self) -> Result<Ends, ReplicaError> {
+        let ends = self.unsynced_ends()?;
         if self.is_everything_unsynced || self.unsynced.len() > MOST_SYNCED_ALONE {
             sync_file_system(&self.data_path).map_err(StoreError::from)?;
         } else {
@@ -301,28 +304,48 @@ impl Replica {
             store_index(&self.data_path, self.applied)?;
             self.stored = self.applied;
         }
-        Ok(())
+        Ok(ends)
+    }
+
+    fn unsynced_ends(&mut self) -> Result<Ends, ReplicaError> {
+        let names = self.unsynced.iter();
+        let names: Vec<_> = names
+            .filter(|name| self.registry.contains_key(*name))
+            .cloned()
+            .collect();
+        let mut ends = Ends::new();
+        for name in names {
+            let of_topic = self.topic(&name)?.ends();
+            ends.insert(name, of_topic);
+        }
+        Ok(ends)
     }
 
     /// The next [`sync`](Self::sync) brings everything to the disk, since a broker that has
-    /// [resigned](crate::Broker::resign) may have left changes that are not there.
-    pub fn note_unsynced(&mut self) {
+    /// [resigned](crate::Broker::resign) may have left changes that are not there, of these topics among others.
+    pub fn note_unsynced(&mut self, topics: impl IntoIterator<Item = TopicName>) {
+        self.unsynced.extend(topics);
         self.is_everything_unsynced = true;
     }
 
-    /// Gives the data path to a broker: everything that was applied is in its files. Returns whether the broker has to
-    /// [sync](crate::Broker::note_unsynced) all of it, which may take a while.
+    /// The topics with changes that may not be on the disk; `None` when everything is.
+    pub fn unsynced(&self) -> Option<HashSet<TopicName>> {
+        let is_unsynced = self.is_everything_unsynced || !self.unsynced.is_empty();
+        is_unsynced.then(|| self.unsynced.iter().cloned().collect())
+    }
+
+    /// Gives the data path to a broker: everything that was applied is in its files. What is
+    /// [not synced](Self::unsynced), the broker [has to sync](crate::Broker::note_unsynced).
     ///
     /// # Errors
     /// [`ReplicaError`] when the list of topics cannot be written.
-    pub fn let_go(mut self) -> Result<bool, ReplicaError> {
+    pub fn let_go(mut self) -> Result<(), ReplicaError> {
         for name in &self.unsynced {
             if let Some(topic) = self.topics.get(name) {
                 topic.note_ends();
             }
         }
-        self.save_registry()?;
-        Ok(self.is_everything_unsynced || !self.unsynced.is_empty())
+        Ok(self.save_registry()?)
     }
 
     /// Housekeeping, every few seconds: frees what every channel has finished, shortens journals, closes files. Free for

@@ -1,7 +1,7 @@
 //! What this crate's tests stand on: a broker in a folder of its own, a clock moved by hand, clients that note when
 //! they are woken.
 
-mod committed;
+pub(crate) mod committed;
 mod mirror;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use std::path::Path;
 use nsq_cluster::codec::{DecodeError, Entry, EntryBody, LogId};
 
 use crate::codec::{CommandError, Item, ProposalReader};
-use crate::meta::Meta;
+use crate::meta::{Meta, Stored};
 use crate::transfer;
 
 /// How far a replica has executed its shard's log.
@@ -34,7 +34,7 @@ impl ShardLook {
     /// [`io::ErrorKind::InvalidData`] when a file is damaged, otherwise when it cannot be read now.
     pub fn at(folder: &Path) -> io::Result<ShardLook> {
         Ok(ShardLook {
-            meta: Meta::load(folder)?,
+            meta: Stored::load(folder)?.meta,
             is_interrupted: transfer::is_interrupted(folder),
         })
     }
@@ -121,10 +121,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let meta = Meta {
             applied: Some(LogId { term: 2, index: 9 }),
+            parts_term: 0,
             parts: 2,
             registry_index: 4,
         };
-        meta.store(folder.path()).unwrap();
+        let stored = Stored {
+            meta,
+            ..Stored::default()
+        };
+        stored.store(folder.path()).unwrap();
         let look = ShardLook::at(folder.path()).unwrap();
         assert!(!look.is_interrupted());
         let mut batch = BatchBuilder::default();

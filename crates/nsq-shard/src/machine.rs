@@ -1,11 +1,15 @@
 //! A replica of a shard as its Raft group sees it: entries in, files out.
 //!
 //! **Why applying again is harmless.** How far the replica has applied is stored every few seconds, and never before the
-//! files of what it claims are synced. After a kill the entries since then come again. A publish skips the messages whose
-//! ids the log has already; creating what exists and finishing what is finished change nothing; of pauses and journal
+//! files of what it claims are synced. After a kill the entries since then come again. A publish replaces the messages whose
+//! ids the log has already, and all after them; creating what exists and finishing what is finished change nothing; of pauses and journal
 //! entries the last one counts. Commands after which names or positions are given again (`Command::is_barrier`) are
 //! executed between two stores, so that at most the command itself comes again. Topics that are made one after the other, with
 //! their channels, count as one such command: all of it may come again, since nothing else happened in between.
+//!
+//! **After a crash of the machine** the shard's log may have lost its end, and what was executed from it may be on the disk,
+//! in part. So the topics' logs are cut off where they ended when that was stored ([`crash`](nsq_core::crash)): the replica is
+//! what it was then, and goes on with whatever entries the shard's log has from there on.
 //!
 //! **Why no message is taken for one that was applied.** A log takes a message whose id is higher than all before. The ids
 //! of one term are given by one leader in the order of the log, from above the last id of all earlier terms. A proposal that
@@ -24,6 +28,9 @@ use crate::ahead;
 use crate::codec::{Item, ProposalReader};
 use crate::shard::{Held, Mode, Shard, ShardError};
 use crate::transfer::{self, Staged};
+
+#[cfg(test)]
+mod tests;
 
 /// The outcome of a proposal that was committed in another term than it was made in, and so changed nothing.
 pub(crate) const OF_ANOTHER_TERM: &[u8] = b"another term";
@@ -58,6 +65,11 @@ impl StateMachine for ShardMachine {
             Mode::Closed(_) => self.shard.open_replica(&mut held)?,
             Mode::Leading(_) | Mode::Following(_) => {}
         }
+        if held.meta.parts > 0 && ![0, id.term].contains(&held.meta.parts_term) {
+            // The parts were those of an entry that a crash of all machines has taken out of the shard's log.
+            held.meta.parts = 0;
+        }
+        held.meta.parts_term = id.term;
         let mut outcomes = Vec::with_capacity(proposals.len());
         let mut part = 0;
         for proposal in proposals.iter() {
@@ -82,13 +94,14 @@ impl StateMachine for ShardMachine {
         }
         held.meta.applied = Some(id);
         held.meta.parts = 0;
+        held.meta.parts_term = 0;
         self.shard.note_meta(&held.meta);
         Ok(outcomes)
     }
 
     fn checkpoint(&mut self) -> io::Result<Checkpoint> {
         let mut held = self.shard.held();
-        let files = match &mut held.mode {
+        let (files, ends) = match &mut held.mode {
             Mode::Following(replica) => replica.checkpoint().map_err(io::Error::other)?,
             Mode::Leading(leading) => leading
                 .broker
@@ -96,7 +109,7 @@ impl StateMachine for ShardMachine {
                 .map_err(io::Error::other)?,
             Mode::Closed(_) => return Err(self.shard.broken(&held).into()),
         };
-        self.shard.store_meta(&mut held)?;
+        self.shard.store_meta(&mut held, &ends)?;
         Ok(transfer::checkpoint(files, &held.meta))
     }
 
@@ -105,10 +118,12 @@ impl StateMachine for ShardMachine {
         if let Mode::Leading(_) = held.mode {
             self.shard.stop_leading(&mut held)?;
         }
-        let known = match &mut held.mode {
-            Mode::Following(replica) => Some(replica.checkpoint().map_err(io::Error::other)?),
-            _ => None,
-        };
+        let mut known = None;
+        if let Mode::Following(replica) = &mut held.mode {
+            let (files, ends) = replica.checkpoint().map_err(io::Error::other)?;
+            self.shard.store_meta(&mut held, &ends)?;
+            known = Some(files);
+        }
         let (folder, previous) = (&self.shard.options.folder, &self.shard.options.previous);
         Ok(Box::new(Staged::begin(
             folder,
@@ -174,6 +189,10 @@ impl Shard {
     }
 
     fn execute_in(&self, held: &mut Held, command: &Command<'_>) -> Result<(), ShardError> {
+        if let (Command::DeleteTopic(topic), Some(ends)) = (command, &mut held.ends) {
+            // Another one of its name begins at the beginning.
+            ends.remove(*topic);
+        }
         match &mut held.mode {
             Mode::Following(replica) => Ok(replica.execute(command)?),
             Mode::Leading(leading) => {
@@ -194,14 +213,14 @@ impl Shard {
         if held.stored == held.meta {
             return Ok(());
         }
-        match &mut held.mode {
+        let ends = match &mut held.mode {
             Mode::Following(replica) => replica.sync()?,
             Mode::Leading(leading) => {
                 leading.broker.save_metadata()?;
-                leading.broker.sync(self.now())?;
+                leading.broker.sync(self.now())?
             }
             Mode::Closed(_) => return Err(self.broken(held)),
-        }
-        Ok(self.store_meta(held)?)
+        };
+        Ok(self.store_meta(held, &ends)?)
     }
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use nsq_cluster::codec::LogId;
 use nsq_core::metadata::{self, MetadataError};
 use nsq_core::replica::Replica;
-use nsq_core::{Broker, Now, SafeOnce, Settings};
+use nsq_core::{Broker, Ends, Now, SafeOnce, Settings, crash};
 use nsq_protocol::TopicName;
 
 pub use self::options::{ShardError, ShardFigures, ShardOptions};
@@ -22,7 +22,7 @@ use crate::ahead;
 use crate::behind::Behind;
 use crate::leading::Leading;
 use crate::machine::ShardMachine;
-use crate::meta::Meta;
+use crate::meta::{Meta, Stored};
 use crate::progress::Progress;
 use crate::transfer;
 
@@ -41,6 +41,12 @@ pub(crate) struct Held {
     pub(crate) meta: Meta,
     /// As it is on the disk.
     pub(crate) stored: Meta,
+    /// Where the logs of all topics ended then; `None` where that has to be found out first.
+    pub(crate) ends: Option<Ends>,
+    /// Whether some of these are not on the disk.
+    pub(crate) has_new_ends: bool,
+    /// Topics that a broker or a replica before has changed, and that may not be on the disk.
+    pub(crate) left: Option<HashSet<TopicName>>,
     /// Topics that were made since another command was executed; how far that is may not be on the disk.
     pub(crate) created: HashSet<TopicName>,
 }
@@ -78,7 +84,8 @@ impl Shard {
     pub fn open(options: ShardOptions) -> Result<(Arc<Shard>, ShardMachine), ShardError> {
         nsq_queue::private::create_folders(&options.folder)?;
         transfer::resume(&options.folder, &options.data_path)?;
-        let meta = Meta::load(&options.folder)?;
+        let stored = recover(&options)?;
+        let meta = stored.meta;
         let replica = Replica::open(&options.data_path, options.core.log_options)?;
         let shard = Arc::new(Shard {
             options,
@@ -86,6 +93,9 @@ impl Shard {
                 mode: Mode::Following(replica),
                 meta,
                 stored: meta,
+                ends: stored.ends,
+                has_new_ends: false,
+                left: None,
                 created: HashSet::new(),
             }),
             leading: RwLock::new(None),
@@ -108,9 +118,9 @@ impl Shard {
     /// [`io::ErrorKind::InvalidData`] when a file is damaged, otherwise what the operating system answered.
     pub fn executed(folder: &Path, data_path: &Path) -> io::Result<Option<LogId>> {
         transfer::resume(folder, data_path)?;
-        let meta = Meta::load(folder)?;
+        let stored = Stored::load(folder)?;
         match metadata::load(data_path) {
-            Ok(_) => Ok(meta.applied),
+            Ok(_) => Ok(stored.meta.applied),
             Err(error @ MetadataError::Parse { .. }) => {
                 Err(io::Error::new(io::ErrorKind::InvalidData, error))
             }
@@ -178,18 +188,19 @@ impl Shard {
             return Err(self.broken(&held));
         };
         // Publishers and consumers wait for the broker, and it works without a sync: the next upkeep does that.
+        held.left = replica.unsynced();
         let opened = replica
             .let_go()
             .map_err(ShardError::from)
-            .and_then(|has_unsynced| {
-                let leading = self.open_broker(term)?;
-                if has_unsynced {
-                    leading.broker.note_unsynced();
-                }
-                Ok(leading)
-            });
+            .and_then(|()| self.open_broker(term));
         match opened {
             Ok(leading) => {
+                if let Some(topics) = held.left.take() {
+                    leading.broker.note_unsynced(topics);
+                }
+                if let Some(ends) = &held.ends {
+                    leading.broker.note_stored(ends);
+                }
                 let broker = Arc::clone(&leading.broker);
                 held.mode = Mode::Leading(Arc::clone(&leading));
                 self.set_leading(Some(leading));
@@ -197,10 +208,9 @@ impl Shard {
             }
             Err(error) => {
                 self.note_if_damaged(&error);
+                // Of a broker that was opened in part, too.
+                held.left.get_or_insert_default();
                 self.open_replica(&mut held)?;
-                if let Mode::Following(replica) = &mut held.mode {
-                    replica.note_unsynced();
-                }
                 Err(error)
             }
         }
@@ -262,16 +272,13 @@ impl Shard {
             // Should it lead in the same term again, it must not give lower ids than what is still under way has.
             self.highest_id
                 .fetch_max(leading.highest_id(), Ordering::AcqRel);
-            leading.broker.resign(self.now());
+            let unsynced = leading.broker.resign(self.now());
+            held.left.get_or_insert_default().extend(unsynced);
             if leading.is_all_known() {
                 self.note_level();
             }
         }
-        self.open_replica(held)?;
-        if let Mode::Following(replica) = &mut held.mode {
-            replica.note_unsynced();
-        }
-        Ok(())
+        self.open_replica(held)
     }
 
     /// The replica knows no more finished messages than the others, or must not pass them on.
@@ -286,6 +293,9 @@ impl Shard {
     pub(crate) fn take_over(&self, held: &mut Held, meta: Meta) {
         held.meta = meta;
         held.stored = meta;
+        held.ends = None;
+        held.has_new_ends = false;
+        held.left = None;
         self.note_meta(&meta);
     }
 
@@ -325,10 +335,16 @@ impl Shard {
     fn try_to_open(&self, held: &mut Held) -> Result<(), ShardError> {
         let options = &self.options;
         if transfer::resume(&options.folder, &options.data_path)? {
-            let meta = Meta::load(&options.folder)?;
+            let meta = Stored::load(&options.folder)?.meta;
             self.take_over(held, meta);
         }
-        let replica = Replica::open(&options.data_path, options.core.log_options)?;
+        if held.ends.is_none() {
+            held.ends = recover(options)?.ends;
+        }
+        let mut replica = Replica::open(&options.data_path, options.core.log_options)?;
+        if let Some(topics) = held.left.take() {
+            replica.note_unsynced(topics);
+        }
         held.mode = Mode::Following(replica);
         Ok(())
     }
@@ -367,11 +383,27 @@ impl Shard {
             self.stop_leading(&mut held)?;
         }
         if let Mode::Following(replica) = &mut held.mode {
-            replica.sync()?;
-            self.store_meta(&mut held)?;
+            let ends = replica.sync()?;
+            self.store_meta(&mut held, &ends)?;
         }
         Ok(())
     }
+}
+
+/// Makes the data path what it was when it was stored last, if the machine has crashed since. No one may have it open.
+fn recover(options: &ShardOptions) -> Result<Stored, ShardError> {
+    let (data_path, log_options) = (&options.data_path, options.core.log_options);
+    let mut stored = Stored::load(&options.folder)?;
+    let is_same_boot = !options.boot_id.is_empty() && stored.boot_id == options.boot_id;
+    match &stored.ends {
+        Some(_) if is_same_boot => return Ok(stored),
+        Some(ends) => crash::cut_to(data_path, log_options, ends)?,
+        // A checkpoint, which was synced, or the data path of a nsqd that was no node of a cluster.
+        None => stored.ends = Some(crash::ends_of(data_path, log_options)?),
+    }
+    stored.boot_id.clone_from(&options.boot_id);
+    stored.store(&options.folder)?;
+    Ok(stored)
 }
 
 impl std::fmt::Debug for Shard {

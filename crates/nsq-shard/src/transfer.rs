@@ -21,7 +21,7 @@ use nsq_queue::{private, segment_bytes};
 
 use self::install::{REGISTRY, STAGED, TOPICS, install, remove_all, sync_folders};
 pub(crate) use self::install::{forget, is_interrupted, resume};
-use crate::meta::Meta;
+use crate::meta::{Meta, Stored};
 
 const NOTE_VERSION: u8 = 1;
 /// Files of this replica are read and copied in pieces of this size.
@@ -212,9 +212,14 @@ impl Staged {
         let meta = Meta {
             applied: Some(applied),
             parts: self.note.parts,
+            parts_term: 0,
             registry_index: self.note.registry_index,
         };
-        meta.store(&staged)?;
+        let stored = Stored {
+            meta,
+            ..Stored::default()
+        };
+        stored.store(&staged)?;
         // The pins on this replica's files go before they are put aside.
         self.known = None;
         // From here on, what was received stays if this breaks off: a start decides what becomes of it.

@@ -181,6 +181,7 @@ async fn open(
                 data_path: data_path.clone(),
                 folder: folders.shard(number),
                 core: core_settings(&node.settings, data_path),
+                boot_id: node.platform.wal_options(durability(&node)).boot_id,
                 host: hooks,
                 clock: clock::now,
                 publish_timeout: node.cluster.publish_timeout,

@@ -8,7 +8,7 @@
 //! One task for each replica does all of it, one thing after the other.
 
 pub(super) mod hand_over;
-mod repair;
+pub(super) mod repair;
 mod target;
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -14,6 +14,7 @@ use nsq_cluster::placement::{self, GroupState, MembershipStep, Wanted};
 use nsq_cluster::{GroupId, Member, NodeId};
 
 use super::lead::hand_over::{answers, best_successor_among, has_caught_up, successor, trouble_of};
+use super::lead::repair::Repair;
 use super::node::{Node, Phase};
 use super::replica::ShardReplica;
 
@@ -34,7 +35,9 @@ pub(super) async fn run_shard(node: Arc<Node>, replica: Arc<ShardReplica>) {
 /// Keeps the members of the directory's group, while this node leads it.
 pub(super) async fn run_directory(node: Arc<Node>, group: Group) {
     let mut turn = Turn::default();
+    let mut repair = Repair::default();
     while !node.is(Phase::Stopping) {
+        repair.look_at_directory(&node, &group).await;
         if let Some(failure) = &group.standing().borrow().failure {
             node.fail(&format!(
                 "the replica of the directory cannot go on: {failure}"

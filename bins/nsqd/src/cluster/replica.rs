@@ -187,7 +187,7 @@ impl LocalShard for ShardReplica {
     }
 
     fn damage(&self) -> Option<String> {
-        self.shard.damage()
+        self.shard.damage().or_else(|| self.group.divergence())
     }
 }
 

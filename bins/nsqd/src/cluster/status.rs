@@ -120,7 +120,10 @@ impl GroupStatus {
 /// This node's own status.
 pub(crate) fn own_status(node: &dyn ThisNode) -> NodeStatus {
     let directory = node.directory_group();
-    let directory = directory.map(|group| GroupStatus::of(GroupId::DIRECTORY, &group.metrics()));
+    let directory = directory.map(|group| GroupStatus {
+        damage: group.divergence(),
+        ..GroupStatus::of(GroupId::DIRECTORY, &group.metrics())
+    });
     let shards = node.shards();
     let shards = shards.iter().map(|held| GroupStatus {
         unable: held.shard.unable(),

@@ -12,6 +12,7 @@ use openraft::raft::{
 };
 use tokio::sync::oneshot;
 
+use super::divergence;
 use super::replica::{Replica, Shared};
 use crate::codec::{
     self, Answer, AppendAnswer, LogId, Manifest, ManifestFile, Refusal, Request, TransferAnswer,
@@ -60,6 +61,11 @@ impl<C: Types> Replica<C> {
                     last_log_id: last.map(convert::to_log_id),
                     last_membership: StoredMembership::new(id, convert::to_membership(membership)),
                 };
+                // A checkpoint that is beyond all that was executed replaces it, whatever that was.
+                let is_beyond = last.map(|last| last.index) > executed(shared);
+                if !is_beyond && let Err(why) = divergence::check(shared, vote, last, &[]) {
+                    return Answer::Refused(Refusal::Failed(why));
+                }
                 let offer = Offer {
                     from,
                     transfer,
@@ -82,6 +88,13 @@ impl<C: Types> Replica<C> {
     }
 }
 
+/// The index of the last entry that was applied.
+fn executed<C: Types>(shared: &Shared<C>) -> Option<u64> {
+    let metrics = shared.raft.metrics();
+    let applied = metrics.borrow_watched().last_applied;
+    applied.map(|id| convert::log_id(&id).index)
+}
+
 async fn append<C: Types>(
     shared: &Shared<C>,
     vote: Vote,
@@ -89,6 +102,7 @@ async fn append<C: Types>(
     committed: Option<LogId>,
     entries: Vec<codec::Entry>,
 ) -> Result<Answer, String> {
+    divergence::check(shared, vote, previous, &entries)?;
     let request = AppendEntriesRequest {
         vote: convert::to_vote(vote),
         prev_log_id: previous.map(convert::to_log_id),

@@ -14,6 +14,7 @@ use openraft::type_config::TypeConfigExt;
 use openraft::{ChangeMembers, Config, Raft, ReadPolicy, SnapshotPolicy, StepDownPolicy};
 use tokio::sync::watch;
 
+use super::divergence::Divergence;
 use super::proposer::{Applied, ProposeError, Proposer};
 use super::role::{self, GroupMetrics, Standing};
 use super::{GroupOptions, upkeep};
@@ -77,6 +78,7 @@ pub(super) struct Shared<C: Types> {
     pub(super) proposer: Proposer,
     /// Held while a checkpoint is being received: one at a time.
     pub(super) receiving: tokio::sync::Mutex<()>,
+    pub(super) divergence: Divergence,
     standing: watch::Receiver<Standing>,
     stop: watch::Sender<bool>,
 }
@@ -134,6 +136,7 @@ impl<C: Types> Replica<C> {
             log,
             proposer,
             receiving: tokio::sync::Mutex::new(()),
+            divergence: Divergence::default(),
             standing,
             stop: watch::Sender::new(false),
         });

@@ -49,6 +49,8 @@ pub enum MembershipStep {
 ///
 /// A node becomes a voter once it has caught up. A voter that is to go stays until its successor has caught up. Voters change
 /// only if of the new ones and of the old ones a majority is present: otherwise the change could not be committed.
+///
+/// Two voters need both, so the loss of either would stop the group: one voter waits for two others that are on their way.
 pub fn next_step(wanted: &Wanted, group: &GroupState<'_>) -> Option<MembershipStep> {
     let members = group.members;
     if let [_, last] = members.voters.as_slice() {
@@ -75,7 +77,11 @@ pub fn next_step(wanted: &Wanted, group: &GroupState<'_>) -> Option<MembershipSt
         let present = nodes.iter().filter(|node| is_present(node)).count();
         present > nodes.len() / 2
     };
-    if target != *voters && has_majority(&target) && has_majority(voters) {
+    let is_on_its_way = |node: &NodeId| !target.contains(node) && is_present(node);
+    let is_soon_larger = (voters.len(), target.len()) == (1, 2)
+        && target.is_superset(voters)
+        && wanted.voters.iter().any(is_on_its_way);
+    if target != *voters && !is_soon_larger && has_majority(&target) && has_majority(voters) {
         return Some(match group.recorded {
             Some(recorded) if !target.is_subset(recorded) => {
                 MembershipStep::Record(target.union(recorded).copied().collect())

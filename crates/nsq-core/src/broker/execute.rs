@@ -11,6 +11,7 @@ use nsq_queue::{LogError, sync_file_system, sync_folder};
 use super::{Broker, topics_folder};
 use crate::checkpoint::{Collector, DataFiles};
 use crate::command::Command;
+use crate::ends::Ends;
 use crate::error::{PublishError, StoreError};
 use crate::metadata;
 use crate::time::Now;
@@ -19,12 +20,42 @@ use crate::topic::Topic;
 /// Locked while a command is executed.
 #[derive(Debug, Default)]
 pub(super) struct Executing {
-    /// Topics with commands that may not be on the disk yet.
-    unsynced: HashSet<TopicName>,
-    /// A topic was made or deleted since the last sync.
-    is_folder_unsynced: bool,
-    /// Commands that were executed before the broker was opened may not be on the disk yet.
-    is_everything_unsynced: bool,
+    /// Since the last sync began.
+    unsynced: Unsynced,
+    /// What was not [stored](Broker::note_stored) since a sync began: the next one includes it.
+    syncing: Unsynced,
+}
+
+/// What may not be on the disk yet.
+#[derive(Debug, Default, Clone)]
+struct Unsynced {
+    /// Topics for which commands were executed.
+    topics: HashSet<TopicName>,
+    /// A topic was made or deleted.
+    is_folder: bool,
+    /// Commands were executed before the broker was opened.
+    is_everything: bool,
+}
+
+impl Unsynced {
+    fn note(&mut self, topic: &TopicName) {
+        if !self.topics.contains(topic.as_str()) {
+            self.topics.insert(topic.clone());
+        }
+    }
+
+    fn add(&mut self, more: Unsynced) {
+        self.topics.extend(more.topics);
+        self.is_folder |= more.is_folder;
+        self.is_everything |= more.is_everything;
+    }
+}
+
+/// A [sync](Broker::begin_sync) that has begun.
+#[derive(Debug)]
+pub struct SyncBegun {
+    unsynced: Unsynced,
+    ends: Ends,
 }
 
 impl Broker {
@@ -52,14 +83,18 @@ impl Broker {
             return Err(StoreError::Exiting);
         }
         match command {
-            Command::Finished { .. } | Command::Journaled { .. } => return Ok(()),
+            Command::Finished { .. } | Command::Journaled { .. } => {
+                // The next sync brings the marks of its consumers to the disk, as the entry that is stored then promises.
+                executing.unsynced.note(name);
+                return Ok(());
+            }
             Command::CreateTopic(_) => {
                 let made = self.make_topic(name, false, now, || Ok(()))?;
-                executing.is_folder_unsynced |= made.1;
+                executing.unsynced.is_folder |= made.1;
             }
             Command::DeleteTopic(_) => {
-                executing.is_folder_unsynced |= self.delete_any_topic(name.as_str());
-                executing.unsynced.remove(name.as_str());
+                executing.unsynced.is_folder |= self.delete_any_topic(name.as_str());
+                executing.unsynced.topics.remove(name.as_str());
                 // Otherwise the next topic of its name could come back from a kill as paused as this one was.
                 return self.save_pauses();
             }
@@ -72,9 +107,7 @@ impl Broker {
             }
             return Ok(());
         };
-        if !executing.unsynced.contains(name.as_str()) {
-            executing.unsynced.insert(name.clone());
-        }
+        executing.unsynced.note(name);
         self.execute_in(&topic, command, now)
     }
 
@@ -122,38 +155,69 @@ impl Broker {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings all commands executed so far to the disk; the owner of the data path then stores how far it has executed.
-    /// Blocks.
+    /// Brings all commands executed so far to the disk; the owner of the data path then stores how far it has executed, and
+    /// where the logs end that are returned. Blocks.
     ///
     /// # Errors
     /// When the disk refuses; the next call tries again.
-    pub fn sync(&self, now: Now) -> Result<(), StoreError> {
+    pub fn sync(&self, now: Now) -> Result<Ends, StoreError> {
+        self.finish_sync(self.begin_sync(), now)
+    }
+
+    /// Notes what [`finish_sync`](Self::finish_sync) brings to the disk: everything that was executed so far. Blocks on no
+    /// disk.
+    pub fn begin_sync(&self) -> SyncBegun {
         let mut executing = self.executing();
-        let unsynced = std::mem::take(&mut executing.unsynced);
-        let is_folder_unsynced = std::mem::take(&mut executing.is_folder_unsynced);
-        let is_everything_unsynced = std::mem::take(&mut executing.is_everything_unsynced);
-        drop(executing);
-        let synced = if is_everything_unsynced || unsynced.len() > MOST_SYNCED_ALONE {
+        let mut unsynced = std::mem::take(&mut executing.syncing);
+        unsynced.add(std::mem::take(&mut executing.unsynced));
+        executing.syncing = unsynced.clone();
+        let ends = unsynced.topics.iter().filter_map(|name| {
+            let topic = self.topic(name.as_str())?;
+            Some((name.clone(), topic.ends()))
+        });
+        let ends = ends.collect();
+        SyncBegun { unsynced, ends }
+    }
+
+    /// Ends a sync; commands may be executed meanwhile. Returns where the logs ended when it began, of all topics that have
+    /// changed since the last time that was [stored](Self::note_stored). Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish_sync(&self, begun: SyncBegun, now: Now) -> Result<Ends, StoreError> {
+        let SyncBegun { unsynced, ends } = begun;
+        let topics = &unsynced.topics;
+        let synced = if unsynced.is_everything || topics.len() > MOST_SYNCED_ALONE {
             let topics = topics_folder(&self.context.settings.data_path);
             sync_file_system(&topics).map_err(StoreError::from)
         } else {
-            self.sync_topics(&unsynced, is_folder_unsynced, now)
+            self.sync_topics(topics, unsynced.is_folder, now)
         };
-        if synced.is_err() {
-            let mut executing = self.executing();
-            executing.unsynced.extend(unsynced);
-            executing.is_folder_unsynced |= is_folder_unsynced;
-            executing.is_everything_unsynced |= is_everything_unsynced;
-        } else {
-            self.note_ends(&unsynced);
+        if synced.is_ok() {
+            self.note_ends(topics);
         }
-        synced
+        synced.map(|()| ends)
     }
 
     /// The next [`sync`](Self::sync) brings everything to the disk, since a replica has executed commands in this data path
-    /// that may not be there.
-    pub fn note_unsynced(&self) {
-        self.executing().is_everything_unsynced = true;
+    /// that may not be there, of these topics among others.
+    pub fn note_unsynced(&self, topics: HashSet<TopicName>) {
+        self.executing().unsynced.add(Unsynced {
+            topics,
+            is_folder: true,
+            is_everything: true,
+        });
+    }
+
+    /// How far was executed is stored as of the last sync, with where the logs end: after a crash of the machine they do.
+    /// Segments are freed below that only.
+    pub fn note_stored(&self, ends: &Ends) {
+        self.executing().syncing = Unsynced::default();
+        for (name, ends) in ends {
+            if let Some(topic) = self.topic(name.as_str()) {
+                topic.note_stored(*ends);
+            }
+        }
     }
 
     fn note_ends(&self, topics: &HashSet<TopicName>) {
@@ -193,10 +257,12 @@ impl Broker {
     /// client holds of this broker can no longer be finished here.
     ///
     /// It syncs nothing, since the next leader may be waiting: that is the
-    /// [replica's to do](crate::replica::Replica::note_unsynced).
-    pub fn resign(&self, now: Now) {
+    /// [replica's to do](crate::replica::Replica::note_unsynced), of the topics that are returned among others.
+    pub fn resign(&self, now: Now) -> HashSet<TopicName> {
         let mut executing = self.executing();
-        let unsynced = std::mem::take(&mut executing.unsynced);
+        let mut unsynced = std::mem::take(&mut executing.unsynced);
+        unsynced.add(std::mem::take(&mut executing.syncing));
+        let unsynced = unsynced.topics;
         let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         // A write of `nsqd.dat` that has begun ends first; none begins after it.
         let saving = self.saving();
@@ -207,14 +273,16 @@ impl Broker {
             topic.write_down(now);
             topic.let_go();
         }
+        unsynced
     }
 
-    /// Syncs everything, and lists the files. The caller executes no command meanwhile; consumers may go on.
+    /// Syncs everything, and lists the files. The caller executes no command meanwhile; consumers may go on. Returns what
+    /// [`sync`](Self::sync) does too.
     ///
     /// # Errors
     /// When the disk refuses.
-    pub fn checkpoint(&self, now: Now) -> Result<DataFiles, StoreError> {
-        self.sync(now)?;
+    pub fn checkpoint(&self, now: Now) -> Result<(DataFiles, Ends), StoreError> {
+        let ends = self.sync(now)?;
         let data_path = &self.context.settings.data_path;
         let mut collector = Collector::new(data_path)?;
         for topic in self.topics() {
@@ -224,7 +292,7 @@ impl Broker {
         let path = metadata::path(data_path);
         let registry = registry.map_err(|error| StoreError::io("write", &path, error))?;
         collector.add_bytes(&path, registry);
-        Ok(collector.finish())
+        Ok((collector.finish(), ends))
     }
 
     /// Why a durable topic is not made or deleted on the spot.

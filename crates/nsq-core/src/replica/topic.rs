@@ -151,7 +151,8 @@ impl ReplicaTopic {
 
     // ---- commands ----
 
-    fn ends(&self) -> FanOut {
+    /// Where the logs end.
+    pub(super) fn ends(&self) -> FanOut {
         FanOut::ends(&self.main, self.deferred.as_ref())
     }
 

@@ -126,6 +126,9 @@ impl Pair {
         let sink = Arc::clone(&self.progress) as Arc<dyn ChangeSink>;
         let notes = Arc::clone(&self.notes) as Arc<dyn Host>;
         let broker = Broker::open_recorded(settings, notes, sink, self.now).unwrap();
+        let ends = broker.topics().into_iter();
+        let ends = ends.map(|topic| (topic.name().clone(), topic.ends()));
+        broker.note_stored(&ends.collect());
         self.broker = Some(broker);
     }
 
@@ -148,15 +151,20 @@ impl Pair {
         let index = self.log.len();
         let is_barrier = command.is_barrier();
         if is_barrier {
-            self.broker().sync(self.now).unwrap();
+            self.sync_leader();
             self.leader.stored = index;
         }
         self.broker().execute(&command, self.now).unwrap();
         self.log.push(command);
         if is_barrier {
-            self.broker().sync(self.now).unwrap();
+            self.sync_leader();
             self.leader.stored = index + 1;
         }
+    }
+
+    fn sync_leader(&self) {
+        let ends = self.broker().sync(self.now).unwrap();
+        self.broker().note_stored(&ends);
     }
 
     /// Commits what consumers did.
@@ -187,7 +195,7 @@ impl Pair {
     }
 
     pub(crate) fn sync(&mut self) {
-        self.broker().sync(self.now).unwrap();
+        self.sync_leader();
         self.leader.stored = self.log.len();
         self.replica().sync().unwrap();
         self.follower.stored = self.followed;
@@ -226,7 +234,7 @@ impl Pair {
     /// The leader hands over to the follower.
     pub(crate) fn resign(&mut self) {
         self.flush();
-        self.broker().resign(self.now);
+        let _ = self.broker().resign(self.now);
         self.leader.stored = self.log.len();
         self.broker = None;
         self.swap();

@@ -20,6 +20,8 @@ use crate::time::Now;
 pub(super) struct Committed {
     standing: Standing,
     last_ids: LastIds,
+    /// Where the logs end after a crash of the machine, at least.
+    stored: (u64, u64),
 }
 
 impl Committed {
@@ -27,11 +29,22 @@ impl Committed {
         Committed {
             standing: Standing::default(),
             last_ids,
+            stored: (0, 0),
         }
     }
 
     pub(super) fn channel_start(&self, ends: FanOut) -> FanOut {
         self.standing.channel_start(ends)
+    }
+
+    /// Where the logs end after a crash of the machine, at least: nothing from there on may be freed, since its place would
+    /// not be known any more.
+    pub(super) fn stored(&self) -> (u64, u64) {
+        self.stored
+    }
+
+    pub(super) fn note_stored(&mut self, ends: FanOut) {
+        self.stored = (ends.main, ends.of(LogKind::Deferred));
     }
 
     /// See [`Standing::kept_from`].

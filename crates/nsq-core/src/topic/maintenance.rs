@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use nsq_queue::LogError;
 
 use super::{SafeOnce, SettledWaiters, State, Topic, safe_once};
+use crate::change::FanOut;
 use crate::channel::{Lifecycle, LogKind};
 use crate::effects::Effects;
 use crate::ends;
@@ -49,7 +50,9 @@ impl Topic {
             None => (main, deferred),
             Some(committed) => {
                 let kept = committed.kept_from(state.ends());
-                (main.min(kept.0), deferred.min(kept.1))
+                let stored = committed.stored();
+                let (main, deferred) = (main.min(kept.0), deferred.min(kept.1));
+                (main.min(stored.0), deferred.min(stored.1))
             }
         }
     }
@@ -141,7 +144,12 @@ impl Topic {
                 return Ok(());
             }
             state.unsynced_count = 0;
-            let (main, deferred) = self.floors(&state);
+            // Replicas must agree on the places of messages to come, so a crash may take no end of a log.
+            let (main, deferred) = if state.committed.is_some() {
+                (0, 0)
+            } else {
+                self.floors(&state)
+            };
             let logs = [
                 (Some(&state.main), main),
                 (state.deferred.as_ref(), deferred),
@@ -250,6 +258,20 @@ impl Topic {
             cell.lock().save(now);
         }
         self.note_position();
+    }
+
+    /// Where the logs end.
+    pub(crate) fn ends(&self) -> FanOut {
+        self.lock().ends()
+    }
+
+    /// A crash of the machine leaves the messages before these places.
+    pub(crate) fn note_stored(&self, ends: FanOut) {
+        if let Some(committed) = &mut self.lock().committed {
+            committed.note_stored(ends);
+        }
+        // What could not be freed until now may be.
+        self.active.store(true, Ordering::Relaxed);
     }
 
     /// Notes where the logs of a replicated topic end, for the next that opens them.

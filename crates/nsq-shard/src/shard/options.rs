@@ -23,6 +23,8 @@ pub struct ShardOptions {
     pub folder: PathBuf,
     /// The settings of its broker, while it leads. Those that replication decides are set by the shard.
     pub core: Settings,
+    /// The id of the boot of the machine that this process runs in; empty where it is not known.
+    pub boot_id: String,
     /// What its broker asks of nsqd.
     pub host: Arc<dyn Host>,
     /// Reads the clocks.

@@ -6,10 +6,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nsq_cluster::blocking::{Blocking, run_blocking};
+use nsq_core::Ends;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Held, Mode, Shard, ShardError};
-use crate::meta::Meta;
+use crate::meta::{self, Meta};
 
 /// How often what was applied is synced, and tidied up.
 const UPKEEP: Duration = Duration::from_secs(2);
@@ -42,9 +43,9 @@ impl Shard {
         let meta = held.meta;
         match &mut held.mode {
             Mode::Following(replica) => {
-                replica.sync()?;
+                let ends = replica.sync()?;
                 // First, so that no message is executed again that is freed now.
-                self.store_as(&mut held, meta)?;
+                self.store_as(&mut held, meta, &ends)?;
                 if let Mode::Following(replica) = &mut held.mode {
                     replica.maintain()?;
                     replica.release_free_segments();
@@ -56,19 +57,20 @@ impl Shard {
             Mode::Leading(leading) => {
                 // Commands go on meanwhile: what is noted was applied before.
                 let leading = Arc::clone(leading);
-                drop(held);
                 let broker = &leading.broker;
-                broker.sync(self.now())?;
+                let begun = broker.begin_sync();
+                drop(held);
+                let ends = broker.finish_sync(begun, self.now())?;
                 let round = self.rounds.fetch_add(1, Ordering::Relaxed);
                 if round.is_multiple_of(DAMAGE_ROUNDS) && broker.has_damage() {
                     self.note_damage(DAMAGED.to_owned());
                 }
                 let mut held = self.held();
-                // A barrier may have stored more meanwhile.
+                // A barrier may have stored more meanwhile, of these topics too.
                 if matches!(&held.mode, Mode::Leading(now) if Arc::ptr_eq(&now.broker, broker))
                     && held.stored.place() <= meta.place()
                 {
-                    self.store_as(&mut held, meta)?;
+                    self.store_as(&mut held, meta, &ends)?;
                 }
             }
             Mode::Closed(_) => self.open_replica(&mut held)?,
@@ -76,16 +78,25 @@ impl Shard {
         Ok(())
     }
 
-    /// Notes on the disk how far the replica has applied. Everything up to there is synced.
-    pub(crate) fn store_meta(&self, held: &mut Held) -> io::Result<()> {
+    /// Notes on the disk how far the replica has applied, and where the logs end that were synced. Everything up to there is
+    /// synced.
+    pub(crate) fn store_meta(&self, held: &mut Held, synced: &Ends) -> io::Result<()> {
         let meta = held.meta;
-        self.store_as(held, meta)
+        self.store_as(held, meta, synced)
     }
 
-    fn store_as(&self, held: &mut Held, meta: Meta) -> io::Result<()> {
-        if held.stored != meta {
-            meta.store(&self.options.folder)?;
+    fn store_as(&self, held: &mut Held, meta: Meta, synced: &Ends) -> io::Result<()> {
+        held.has_new_ends |= !synced.is_empty();
+        let ends = held.ends.get_or_insert_default();
+        ends.extend(synced.iter().map(|(name, end)| (name.clone(), *end)));
+        if held.stored != meta || held.has_new_ends {
+            let (folder, boot_id) = (&self.options.folder, &self.options.boot_id);
+            meta::store(folder, &meta, boot_id, Some(ends))?;
             held.stored = meta;
+            held.has_new_ends = false;
+        }
+        if let Mode::Leading(leading) = &held.mode {
+            leading.broker.note_stored(synced);
         }
         Ok(())
     }

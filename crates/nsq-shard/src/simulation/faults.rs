@@ -62,10 +62,10 @@ impl Simulation {
             "kill {node} at {}",
             self.nodes[node].applied()
         ));
-        if self.dice.percent(20) {
-            self.nodes[node].restart();
-        } else {
-            self.nodes[node].kill();
+        match self.dice.below(10) {
+            0..2 => self.nodes[node].restart(),
+            2..6 => self.nodes[node].kill(),
+            _ => self.nodes[node].crash(),
         }
         if node == self.leader {
             let next = self.dice.below(3);

@@ -62,6 +62,7 @@ pub(crate) fn options_in(root: &Path, number: usize) -> ShardOptions {
         data_path,
         folder,
         core: settings(),
+        boot_id: "one boot".to_owned(),
         host: Arc::new(Quiet),
         clock: || NOON,
         publish_timeout: Duration::from_secs(5),
@@ -72,6 +73,8 @@ pub(crate) fn options_in(root: &Path, number: usize) -> ShardOptions {
 
 pub(super) struct Node {
     number: usize,
+    /// Of its machine.
+    boots: usize,
     root: tempfile::TempDir,
     pub(super) shard: Arc<Shard>,
     pub(super) machine: ShardMachine,
@@ -81,13 +84,18 @@ impl Node {
     pub(super) fn new(number: usize) -> Node {
         let root = new_root();
         std::fs::write(root.path().join("nsqd.lock"), "of nsqd").unwrap();
-        Node::open(number, root)
+        Node::open(number, 1, root)
     }
 
-    fn open(number: usize, root: tempfile::TempDir) -> Node {
-        let (shard, machine) = Shard::open(options_in(root.path(), number)).unwrap();
+    fn open(number: usize, boots: usize, root: tempfile::TempDir) -> Node {
+        let options = ShardOptions {
+            boot_id: format!("boot {boots}"),
+            ..options_in(root.path(), number)
+        };
+        let (shard, machine) = Shard::open(options).unwrap();
         Node {
             number,
+            boots,
             root,
             shard,
             machine,
@@ -98,7 +106,13 @@ impl Node {
     pub(super) fn kill(&mut self) {
         let root = new_root();
         copy_folder(self.root.path(), root.path());
-        *self = Node::open(self.number, root);
+        *self = Node::open(self.number, self.boots, root);
+    }
+
+    /// The machine crashes, and had written everything to its disk by then.
+    pub(super) fn crash(&mut self) {
+        self.boots += 1;
+        self.kill();
     }
 
     pub(super) fn restart(&mut self) {

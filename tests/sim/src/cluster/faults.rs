@@ -204,7 +204,7 @@ impl Faults {
         }
         if self.is_fragile && now >= self.look_at {
             self.look_at = now + 500 * MILLISECOND;
-            self.is_fragile = !run.is_healthy();
+            self.is_fragile = !run.has_full_replicas();
         }
         if now < self.next_at {
             return;
@@ -315,7 +315,7 @@ impl Faults {
     }
 
     fn may_lose_a_disk(&mut self, run: &mut Run) -> bool {
-        !self.is_fragile && run.is_healthy()
+        !self.is_fragile && run.has_full_replicas()
     }
 
     fn cut_power_of_all(&mut self, run: &mut Run) {

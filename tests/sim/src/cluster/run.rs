@@ -243,6 +243,28 @@ impl Run {
             })
     }
 
+    /// Whether every replica of every group has a vote and all of its group's entries, by what all machines say: only then
+    /// may the cluster lose another disk.
+    pub(super) fn has_full_replicas(&mut self) -> bool {
+        if !self.is_healthy() {
+            return false;
+        }
+        let wanted = self.plan.replicas;
+        let gone = self.removed;
+        self.machines
+            .iter_mut()
+            .filter(|machine| machine.is_running() && Some(machine.host) != gone)
+            .all(|machine| {
+                let Some(report) = machine.report() else {
+                    return false;
+                };
+                let members = report["members"].as_array().map_or(0, Vec::len);
+                let mut shards = report["shards"].as_array().into_iter().flatten();
+                has_full_group(&report["directory"], 1)
+                    && shards.all(|shard| has_full_group(shard, wanted.min(members)))
+            })
+    }
+
     // ---- the phases ----
 
     fn until(&mut self, what: &str, seconds_left: u64, mut is_so: impl FnMut(&mut Run) -> bool) {
@@ -373,6 +395,18 @@ impl Run {
         }
         trace(|| format!("over at {}", seconds(self.now)));
     }
+}
+
+/// Whether a group in a report has so many voters at least, and all of its replicas are complete.
+fn has_full_group(group: &serde_json::Value, voters: usize) -> bool {
+    let replicas = group["replicas"].as_array().map_or(&[][..], Vec::as_slice);
+    let is_complete = |replica: &serde_json::Value| {
+        replica["is_alive"] == true && replica["is_catching_up"] == false
+    };
+    let votes =
+        |replica: &&serde_json::Value| replica["role"] == "leader" || replica["role"] == "voter";
+    let count = replicas.iter().filter(votes).count();
+    !group["leader"].is_null() && count >= voters && replicas.iter().filter(votes).all(is_complete)
 }
 
 /// Writes a line of the trace, if there is one.

@@ -9,10 +9,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{Sum, Wire, Wires, leader, member, start, start_on, wait_for};
-use crate::codec::Request;
+use crate::codec::{Answer, AppendAnswer, Entry, EntryBody, LogId, Request, Vote};
 use crate::network::{Calling, Network};
 use crate::raft::MAX_CALLS;
-use crate::{Member, NodeId};
+use crate::{GroupId, Member, NodeId};
 
 /// A network that holds the answers to appends with entries back while its gate is closed.
 #[derive(Debug)]
@@ -201,4 +201,58 @@ async fn a_member_that_joins_after_a_checkpoint_on_demand_gets_the_state_and_not
     for group in [group, follower] {
         group.shutdown().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_has_executed_what_its_leader_does_not_have_takes_no_more_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let wires = Wires::default();
+    let (one, two) = (NodeId(1), NodeId(2));
+    let sum = Sum::default();
+    let group = start(&wires, one, &folder.path().join("1"), &sum).await;
+    let members = BTreeMap::from([(one, member(one))]);
+    group.initialize(members).await.unwrap();
+    let groups = BTreeMap::from([(one, group.clone())]);
+    leader(&groups).await;
+    let executed = group.propose(Bytes::from_static(b"x")).await.unwrap().id;
+    wait_for("the entry", || group.metrics().applied == Some(executed)).await;
+    let append = |previous: LogId, entries: &[LogId]| Request::Append {
+        group: GroupId(3),
+        vote: Vote {
+            term: executed.term + 5,
+            node: two,
+            is_committed: true,
+        },
+        previous: Some(previous),
+        committed: None,
+        entries: entries
+            .iter()
+            .map(|id| Entry {
+                id: *id,
+                body: EntryBody::Blank,
+            })
+            .collect(),
+    };
+    let next = LogId {
+        term: executed.term + 5,
+        index: executed.index + 1,
+    };
+    let answer = group.handle(two, append(executed, &[next])).await;
+    assert_eq!(answer, Answer::Append(AppendAnswer::Success));
+    assert_eq!(group.divergence(), None);
+    // A leader that was elected without the executed entry has another one in its place.
+    let other = LogId {
+        term: executed.term + 5,
+        ..executed
+    };
+    let before = LogId {
+        index: executed.index - 1,
+        ..executed
+    };
+    for request in [append(before, &[other, next]), append(other, &[])] {
+        let answer = group.handle(two, request).await;
+        assert!(matches!(&answer, Answer::Refused(_)), "{answer:?}");
+        assert!(group.divergence().is_some());
+    }
+    group.shutdown().await;
 }

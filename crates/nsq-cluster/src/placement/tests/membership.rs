@@ -63,8 +63,14 @@ fn a_group_grows_by_learners_that_become_voters_once_they_have_caught_up() {
     group.learners = nodes(&[2, 3]);
     group.caught_up = nodes(&[1]);
     assert_eq!(group.step(&[1, 2, 3], &[]), None);
+    // With two voters, it would need both.
     group.caught_up = nodes(&[1, 3]);
+    assert_eq!(group.step(&[1, 2, 3], &[]), None);
+    assert_eq!(group.step(&[1, 3], &[2]), Some(set_voters(&[1, 3])));
+    // The third one is not there.
+    group.present = nodes(&[1, 3]);
     assert_eq!(group.step(&[1, 2, 3], &[]), Some(set_voters(&[1, 3])));
+    group.present = nodes(&[1, 2, 3]);
     group.caught_up = nodes(&[1, 2, 3]);
     assert_eq!(group.step(&[1, 2, 3], &[]), Some(set_voters(&[1, 2, 3])));
     assert_eq!(group.step(&[1], &[2, 3]), None);

@@ -93,8 +93,8 @@ fn has_links(path: &Path) -> bool {
 fn the_checkpoint_of_a_broker_holds_what_it_held() {
     let mut pair = eventful();
     let [wanted, _] = pair.contents();
-    let files = pair.broker().checkpoint(pair.now).unwrap();
-    let again = pair.broker().checkpoint(pair.now).unwrap();
+    let (files, _) = pair.broker().checkpoint(pair.now).unwrap();
+    let (again, _) = pair.broker().checkpoint(pair.now).unwrap();
     for (one, other) in files.files.iter().zip(&again.files) {
         assert_eq!(
             (&one.name, one.bytes, one.fingerprint),
@@ -116,16 +116,16 @@ fn the_checkpoint_of_a_replica_holds_what_it_held() {
     let names = |files: &DataFiles| -> Vec<String> {
         files.files.iter().map(|file| file.name.clone()).collect()
     };
-    let files = pair.replica().checkpoint().unwrap();
+    let (files, _) = pair.replica().checkpoint().unwrap();
     let named = names(&files);
     assert_eq!(contents_of(restore(&files).path()), wanted);
     drop(files);
     // A replica that has opened no topic has the same files.
     pair.sync();
     pair.kill_follower();
-    let quiet = pair.replica().checkpoint().unwrap();
+    let (quiet, _) = pair.replica().checkpoint().unwrap();
     assert_eq!(named, names(&quiet));
-    let files = pair.replica().checkpoint().unwrap();
+    let (files, _) = pair.replica().checkpoint().unwrap();
     move_on(&mut pair);
     for files in [files, quiet] {
         assert_eq!(contents_of(restore(&files).path()), wanted);
@@ -135,7 +135,7 @@ fn the_checkpoint_of_a_replica_holds_what_it_held() {
 #[test]
 fn a_restored_checkpoint_follows() {
     let mut pair = eventful();
-    let files = pair.broker().checkpoint(pair.now).unwrap();
+    let (files, _) = pair.broker().checkpoint(pair.now).unwrap();
     let folder = restore(&files);
     pair.replace_follower(folder);
     move_on(&mut pair);
@@ -151,7 +151,7 @@ fn a_truncation_does_not_change_a_checkpoint() {
     house.publish_numbered("t", &"body".repeat(30), 100);
     house.broker().save_metadata().unwrap();
     let wanted = contents_of(house.path());
-    let files = house.broker().checkpoint(house.now).unwrap();
+    let (files, _) = house.broker().checkpoint(house.now).unwrap();
     house.topic("t").empty().unwrap();
     house.publish_numbered("t", &"after".repeat(30), 200);
     assert_eq!(contents_of(restore(&files).path()), wanted);
