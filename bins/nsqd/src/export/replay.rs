@@ -45,7 +45,8 @@ fn execute(shard: &StoppedShard, settings: &Settings, copy: &Path) -> Result<(),
             Item::Followed(_) => Ok(()),
         })
         .map_err(|error| failed(error.to_string()))?;
-    replica.sync().map_err(|error| failed(error.to_string()))
+    replica.sync().map_err(|error| failed(error.to_string()))?;
+    Ok(())
 }
 
 fn copy_data(data_path: &Path, copy: &Path) -> io::Result<()> {
