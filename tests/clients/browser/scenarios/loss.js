@@ -12,7 +12,9 @@ module.exports = async ({visit, cluster, folder}) => {
   await list.open('/topics')
   await node.open(`/nodes/${second}`)
   await direct.open('/topics')
-  for (const visitor of [list, direct]) assert.strictEqual(await visitor.page.locator('#warnings').count(), 0)
+  for (const visitor of [list, direct]) {
+    await until('nothing is warned of', async () => await visitor.page.locator('#warnings').count() === 0)
+  }
   await cluster.killSecond()
 
   const {depth, channels} = await cluster.topic(first, 'orders')

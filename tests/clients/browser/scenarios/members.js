@@ -9,7 +9,7 @@ module.exports = async ({visit, cluster}) => {
   const {first, second, third} = cluster
   const report = async () => (await fetch(`http://${first}/cluster`)).json()
   const memberAt = async (http) => (await report()).members.find((member) => `${member.broadcast_address}:${member.http_port}` === http)
-  const visitor = await visit()
+  const visitor = await visit({reducedMotion: 'reduce'})
   const {page} = visitor
   await visitor.open('/cluster')
   assert.strictEqual((await visitor.rows('members')).length, 3)
