@@ -413,7 +413,7 @@ fn no_flag_and_no_key_is_given_twice() {
 #[test]
 fn the_example_config_loads_and_tells_the_defaults() {
     const EXAMPLE: &str = include_str!("../../../../config/nsqd.cfg.example");
-    const SAMPLE_VALUES: [&str; 22] = [
+    const SAMPLE_VALUES: [&str; 23] = [
         "id",
         "cluster_peers",
         "cluster_broadcast_address",
@@ -433,6 +433,7 @@ fn the_example_config_loads_and_tells_the_defaults() {
         "auth_http_addresses",
         "statsd_address",
         "e2e_processing_latency_percentiles",
+        "cluster_transfer_rate",
         "tls_client_auth_policy",
         "tls_root_ca_file",
         "enable_experiment",
