@@ -48,7 +48,8 @@ pub enum Command<'a> {
     FannedOut {
         /// The topic.
         topic: &'a TopicName,
-        /// The position. One that lies before the known one changes nothing.
+        /// The position. One that lies before the known one changes nothing, nor does any once the topic has a durable
+        /// channel: what it has not been offered waits for it.
         position: FanOut,
     },
     /// A channel has finished messages of a log. Not for the leader that recorded it.

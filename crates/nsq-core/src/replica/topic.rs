@@ -232,8 +232,12 @@ impl ReplicaTopic {
         self.stand_at(Standing::at(Some(ends)))
     }
 
-    /// Messages up to `position` were offered to ephemeral channels of the leader.
+    /// Messages up to `position` were offered to ephemeral channels of the leader. What waits for a durable channel that was
+    /// made in the meantime stays where it is.
     pub(super) fn advance(&mut self, position: FanOut) -> Result<(), ReplicaError> {
+        if !self.channels.is_empty() {
+            return Ok(());
+        }
         let mut standing = self.standing;
         standing.advance(position, self.ends());
         self.stand_at(standing)

@@ -185,9 +185,13 @@ impl Topic {
         self.carry_out(effects);
     }
 
-    /// Messages up to `position` were offered to ephemeral channels of this leader or of an earlier one.
+    /// Messages up to `position` were offered to ephemeral channels of this leader or of an earlier one. What waits for a
+    /// durable channel that was made in the meantime stays where it is.
     pub(crate) fn advance(&self, position: FanOut) {
         let mut state = self.lock();
+        if state.has_kept_channel() {
+            return;
+        }
         let ends = state.ends();
         let Some(committed) = &state.committed else {
             return;

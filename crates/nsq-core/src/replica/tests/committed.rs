@@ -172,6 +172,29 @@ fn messages_that_an_ephemeral_channel_had_do_not_wait_for_a_durable_one() {
 }
 
 #[test]
+fn a_paused_topic_gives_a_new_channel_nothing_when_it_becomes_known_what_an_ephemeral_one_had() {
+    let mut pair = Pair::new();
+    let topic = topic_name("t");
+    pair.commit(Command::CreateTopic(topic));
+    pair.publish("t", &["first".to_owned()], None);
+    let live = pair.broker().topic("t").unwrap();
+    let ephemeral = live.get_or_create_channel(channel_name("e#ephemeral"), pair.now);
+    assert_eq!(pair.take(&ephemeral.unwrap(), 10).len(), 1);
+    pair.commit(Command::PauseTopic(topic, true));
+    pair.maintain();
+    pair.commit(Command::CreateChannel(topic, channel_name("c")));
+    pair.flush();
+    let [leader, follower] = pair.contents();
+    assert_eq!(leader["t:c paused false"].len(), 0, "{leader:?}");
+    assert_eq!(leader["t paused true"].len(), 1, "{leader:?}");
+    assert_eq!(leader, follower);
+    pair.commit(Command::PauseTopic(topic, false));
+    let [leader, follower] = pair.contents();
+    assert_eq!(leader["t:c paused false"].len(), 1, "{leader:?}");
+    assert_eq!(leader, follower);
+}
+
+#[test]
 fn a_leader_that_knew_more_follows_with_later_commands() {
     let mut pair = with_channel();
     let bodies: Vec<String> = (0..40).map(|at| format!("{at:0150}")).collect();
