@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Compiles every program for aarch64; with --test, runs the unit tests of the crates below nsqd's sockets there, by qemu.
+# Compiles every program for aarch64. With --test, it also runs the unit tests of nsq-protocol, nsq-queue and nsq-core there,
+# with qemu (package qemu-user or qemu-user-static).
 #
 # Needs the target (rustup target add aarch64-unknown-linux-gnu) and a C compiler for it (gcc-aarch64-linux-gnu).
 set -euo pipefail
@@ -7,7 +8,8 @@ cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
 compiler=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$compiler CC_aarch64_unknown_linux_gnu=$compiler
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+qemu=$(command -v qemu-aarch64 || command -v qemu-aarch64-static || true)
+export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="$qemu -L /usr/aarch64-linux-gnu"
 
 if ! [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]] || ! command -v "$compiler" >/dev/null; then
     echo "NO AARCH64: the target or its C compiler is not installed, nothing was compiled for it" >&2
@@ -15,7 +17,7 @@ if ! [[ -d $(rustc --print sysroot)/lib/rustlib/$target ]] || ! command -v "$com
 fi
 "${CARGO:-cargo}" check --locked --target $target --workspace --bins --exclude nsq-bench-suite
 if [[ ${1:-} == --test ]]; then
-    if ! command -v qemu-aarch64 >/dev/null; then
+    if [[ -z $qemu ]]; then
         echo "NO QEMU: the unit tests were not run on aarch64" >&2
         exit 0
     fi

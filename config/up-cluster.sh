@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs three replicated nsqd with nsqlookupd and nsqadmin until Ctrl-C, kills one of the three and shows that its message
-# still arrives; `make up-cluster` builds it first.
+# Runs three replicated nsqd with nsqlookupd and nsqadmin until Ctrl-C. Kills one of the three and shows that its message
+# still arrives. `make up-cluster` builds them first.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-target}/up
@@ -79,13 +79,16 @@ kill -TERM "$reader"
 
 cat <<TXT
 
+The cluster runs:
+
 nsqlookupd  tcp 127.0.0.1:4160  http http://127.0.0.1:4161
 nsqd        tcp 127.0.0.1:4150, 4250, 4350   http http://127.0.0.1:4151, 4251, 4351
-nsqadmin    http://127.0.0.1:4171
-data and logs in ./$data; Ctrl-C stops
+nsqadmin    http://127.0.0.1:4171   <- open it in a browser
 
-try:  curl 'http://127.0.0.1:4151/cluster'
-      curl -d 'hello world' 'http://127.0.0.1:4251/pub?topic=test'
+Messages and logs are in ./$data. Ctrl-C stops everything. In another terminal:
+
+    curl 'http://127.0.0.1:4151/cluster'
+    curl -d 'hello world' 'http://127.0.0.1:4251/pub?topic=test'
 TXT
 # A node that is killed by hand does not end the others.
 wait "${pid_of[nsqlookupd]}"
