@@ -77,7 +77,7 @@ impl Lane for HandLane {
 pub(crate) struct Record {
     pub(crate) applied: Option<LogId>,
     /// What the newest checkpoint has synced.
-    synced: Option<LogId>,
+    pub(crate) synced: Option<LogId>,
     pub(crate) proposals: Vec<(LogId, Bytes)>,
 }
 

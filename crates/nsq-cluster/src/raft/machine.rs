@@ -1,8 +1,12 @@
 //! A [`StateMachine`] as openraft's.
 
+mod members;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,11 +20,13 @@ use super::types::{
     Committed, LogId, Membership, Outcomes, Payload, Snapshot, SnapshotMeta, StoredMembership,
     Types, convert,
 };
-use crate::codec::{self, Batch, DecodeError, Decoder, Wire, put_optional};
+use crate::codec::{self, Batch};
 use crate::lane::Lane;
 use crate::state_machine::{Checkpoint, Staging, StateMachine};
-use crate::wal::small_file;
 use crate::{Member, NodeId};
+
+use self::members::AppliedMembers;
+pub(crate) use self::members::{store_members, stored_members};
 
 /// The state machine of one replica, with the group's members as of the last applied entry. Clones share it.
 pub(crate) struct Machine<C> {
@@ -29,7 +35,6 @@ pub(crate) struct Machine<C> {
 }
 
 struct Shared {
-    folder: PathBuf,
     lane: Arc<dyn Lane>,
     state: Mutex<State>,
     trouble: Mutex<Option<Arc<str>>>,
@@ -37,7 +42,7 @@ struct Shared {
 
 struct State {
     machine: Box<dyn StateMachine>,
-    members: StoredMembership,
+    members: AppliedMembers,
     /// Whether a checkpoint was ever asked for: only then is there a "current" one.
     has_checkpoint: bool,
 }
@@ -52,15 +57,13 @@ impl<C> Machine<C> {
         lane: Arc<dyn Lane>,
         machine: Box<dyn StateMachine>,
     ) -> io::Result<Self> {
-        let members = small_file::read::<Members>(folder, MEMBERS_FILE)?;
-        let members = members.map_or_else(StoredMembership::default, Members::into_stored);
+        let members = AppliedMembers::open(folder, machine.applied())?;
         let state = State {
             machine,
             members,
             has_checkpoint: false,
         };
         let shared = Shared {
-            folder: folder.to_path_buf(),
             lane,
             state: Mutex::new(state),
             trouble: Mutex::default(),
@@ -80,9 +83,7 @@ impl<C> Machine<C> {
     /// Prepares to receive a checkpoint.
     pub(crate) async fn stage(&self, manifest: codec::Manifest) -> io::Result<Box<dyn Staging>> {
         self.shared
-            .run(Duration::ZERO, move |state, _| {
-                state.machine.stage(&manifest)
-            })
+            .run(Duration::ZERO, move |state| state.machine.stage(&manifest))
             .await?
     }
 }
@@ -105,13 +106,13 @@ impl Shared {
     async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         delay: Duration,
-        work: impl FnOnce(&mut State, &Path) -> T + Send + 'static,
+        work: impl FnOnce(&mut State) -> T + Send + 'static,
     ) -> io::Result<T> {
         let (sender, receiver) = oneshot::channel();
         let shared = Arc::clone(self);
         let job = Box::new(move || {
             if !sender.is_closed() {
-                let done = work(&mut shared.state(), &shared.folder);
+                let done = work(&mut shared.state());
                 let _ = sender.send(done);
             }
         });
@@ -130,9 +131,7 @@ impl Shared {
         let mut outcomes = Vec::with_capacity(entries.len());
         let mut delay = Duration::ZERO;
         loop {
-            let applied = self
-                .run(delay, move |state, folder| state.apply(folder, entries))
-                .await?;
+            let applied = self.run(delay, move |state| state.apply(entries)).await?;
             outcomes.extend(applied.outcomes);
             let trouble = applied.error.map(|error| {
                 tracing::warn!("cluster: cannot apply an entry: {error}; trying again");
@@ -150,9 +149,7 @@ impl Shared {
     async fn snapshot(
         self: &Arc<Self>,
     ) -> io::Result<RaftSnapshot<Committed, NodeId, Member, Snapshot>> {
-        let (meta, checkpoint) = self
-            .run(Duration::ZERO, |state, _| state.checkpoint())
-            .await??;
+        let (meta, checkpoint) = self.run(Duration::ZERO, State::checkpoint).await??;
         Ok(RaftSnapshot {
             meta,
             snapshot: Snapshot::Outgoing(checkpoint),
@@ -175,7 +172,7 @@ struct Applied {
 
 impl State {
     /// Applies entries until one fails.
-    fn apply(&mut self, folder: &Path, entries: Vec<(LogId, Work)>) -> Applied {
+    fn apply(&mut self, entries: Vec<(LogId, Work)>) -> Applied {
         let mut applied = Applied {
             outcomes: Vec::with_capacity(entries.len()),
             error: None,
@@ -183,7 +180,7 @@ impl State {
         };
         let mut entries = entries.into_iter();
         while let Some((id, work)) = entries.next() {
-            match self.apply_one(folder, id, &work) {
+            match self.apply_one(id, &work) {
                 Ok(outcomes) => applied.outcomes.push(Outcomes(outcomes)),
                 Err(error) => {
                     applied.error = Some(error);
@@ -196,54 +193,51 @@ impl State {
         applied
     }
 
-    fn apply_one(&mut self, folder: &Path, id: LogId, work: &Work) -> io::Result<Vec<Bytes>> {
+    fn apply_one(&mut self, id: LogId, work: &Work) -> io::Result<Vec<Bytes>> {
         let is_known = self.machine.applied() >= Some(convert::log_id(&id));
         let id_of = convert::log_id(&id);
         match work {
             Work::Proposals(_) if is_known => Ok(Vec::new()),
             Work::Proposals(batch) => self.machine.apply(id_of, batch),
             Work::Members(members) => {
-                // The members first: openraft accepts them from beyond the last applied entry, but not too old ones.
-                if self.members.log_id().as_ref() < Some(&id) {
-                    self.set_members(folder, StoredMembership::new(Some(id), members.clone()))?;
-                }
+                // The members first: those of an applied entry must be known.
+                let members = StoredMembership::new(Some(id), members.clone());
+                self.members.advance(&members)?;
                 if !is_known {
                     self.machine.apply(id_of, &Batch::default())?;
+                }
+                if self.members.are_many() {
+                    self.sync()?;
                 }
                 Ok(Vec::new())
             }
         }
     }
 
-    fn set_members(&mut self, folder: &Path, members: StoredMembership) -> io::Result<()> {
-        small_file::replace(folder, MEMBERS_FILE, &Members::from_stored(&members))?;
-        self.members = members;
-        Ok(())
+    /// Syncs the state, so that no crash takes it back to before what was applied.
+    fn sync(&mut self) -> io::Result<Checkpoint> {
+        let checkpoint = self.machine.checkpoint()?;
+        self.members.note_checkpoint(self.machine.applied());
+        Ok(checkpoint)
     }
 
     fn checkpoint(&mut self) -> io::Result<(SnapshotMeta, Checkpoint)> {
-        let checkpoint = self.machine.checkpoint()?;
+        let checkpoint = self.sync()?;
         self.has_checkpoint = true;
+        let applied = self.machine.applied();
         let meta = SnapshotMeta {
-            last_log_id: self.machine.applied().map(convert::to_log_id),
-            last_membership: self.members.clone(),
+            last_log_id: applied.map(convert::to_log_id),
+            last_membership: self.members.as_of(applied),
         };
         Ok((meta, checkpoint))
     }
 
-    fn install(
-        &mut self,
-        folder: &Path,
-        meta: &SnapshotMeta,
-        snapshot: Snapshot,
-    ) -> io::Result<()> {
+    fn install(&mut self, meta: &SnapshotMeta, snapshot: Snapshot) -> io::Result<()> {
         let staging = match snapshot {
             Snapshot::Incoming(staging) => staging,
             Snapshot::Outgoing(checkpoint) => copy(&mut *self.machine, &checkpoint)?,
         };
-        if meta.last_membership.log_id() >= self.members.log_id() {
-            self.set_members(folder, meta.last_membership.clone())?;
-        }
+        self.members.advance(&meta.last_membership)?;
         if let Some(id) = &meta.last_log_id {
             self.machine.install(staging, convert::log_id(id))?;
         }
@@ -272,9 +266,10 @@ impl<C: Types> RaftStateMachine<C> for Machine<C> {
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        let state = self.shared.run(Duration::ZERO, |state, _| {
-            let applied = state.machine.applied().map(convert::to_log_id);
-            (applied, state.members.clone())
+        let state = self.shared.run(Duration::ZERO, |state| {
+            let applied = state.machine.applied();
+            let members = state.members.as_of(applied);
+            (applied.map(convert::to_log_id), members)
         });
         state.await
     }
@@ -317,8 +312,7 @@ impl<C: Types> RaftStateMachine<C> for Machine<C> {
         snapshot: Snapshot,
     ) -> Result<(), io::Error> {
         let meta = meta.clone();
-        let install =
-            move |state: &mut State, folder: &Path| state.install(folder, &meta, snapshot);
+        let install = move |state: &mut State| state.install(&meta, snapshot);
         self.shared.run(Duration::ZERO, install).await?
     }
 
@@ -327,7 +321,7 @@ impl<C: Types> RaftStateMachine<C> for Machine<C> {
     ) -> Result<Option<RaftSnapshot<Committed, NodeId, Member, Snapshot>>, io::Error> {
         let has_checkpoint = self
             .shared
-            .run(Duration::ZERO, |state, _| state.has_checkpoint)
+            .run(Duration::ZERO, |state| state.has_checkpoint)
             .await?;
         // Made when it is asked for, so that it never keeps files that no one needs any more.
         if has_checkpoint {
@@ -348,67 +342,6 @@ impl<C: Types> RaftSnapshotBuilder<C> for Machine<C> {
     }
 }
 
-/// The members as of the last entry that the replica in `folder` has applied; `None` if it has applied none.
-///
-/// # Errors
-/// [`io::ErrorKind::InvalidData`] when the file is damaged, otherwise what the operating system answered.
-pub(crate) fn stored_members(folder: &Path) -> io::Result<Option<codec::Membership>> {
-    let members = small_file::read::<Members>(folder, MEMBERS_FILE)?;
-    Ok(members.map(|members| members.membership))
-}
-
-/// Puts the members as of the entry `id` in the place of those in `folder`. For a replica that is not open.
-///
-/// # Errors
-/// When the disk does not take it; those before are still there then.
-pub(crate) fn store_members(
-    folder: &Path,
-    id: codec::LogId,
-    membership: codec::Membership,
-) -> io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    let members = Members {
-        id: Some(id),
-        membership,
-    };
-    small_file::replace(folder, MEMBERS_FILE, &members)
-}
-
-/// The file `members`.
-struct Members {
-    id: Option<codec::LogId>,
-    membership: codec::Membership,
-}
-
-impl Members {
-    fn from_stored(stored: &StoredMembership) -> Self {
-        Self {
-            id: stored.log_id().as_ref().map(convert::log_id),
-            membership: convert::membership(stored.membership()),
-        }
-    }
-
-    fn into_stored(self) -> StoredMembership {
-        let id = self.id.map(convert::to_log_id);
-        StoredMembership::new(id, convert::to_membership(self.membership))
-    }
-}
-
-impl Wire for Members {
-    fn encode(&self, to: &mut Vec<u8>) {
-        put_optional(to, self.id.as_ref());
-        self.membership.encode(to);
-    }
-
-    fn decode(from: &mut Decoder) -> Result<Self, DecodeError> {
-        Ok(Self {
-            id: from.optional("the members' entry")?,
-            membership: codec::Membership::decode(from)?,
-        })
-    }
-}
-
-const MEMBERS_FILE: &str = "members";
 /// Entries that are applied before the first of them is answered.
 const MAX_APPLIED_AT_ONCE: usize = 64;
 /// How long a disk that refuses something is left alone.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::{Sum, Wire, Wires, leader, member, start, start_on, wait_for};
-use crate::codec::{Answer, AppendAnswer, Entry, EntryBody, LogId, Request, Vote};
+use crate::codec::{Answer, AppendAnswer, Entry, EntryBody, LogId, Membership, Request, Vote};
 use crate::network::{Calling, Network};
 use crate::raft::MAX_CALLS;
 use crate::{GroupId, Member, NodeId};
@@ -255,4 +255,30 @@ async fn a_replica_that_has_executed_what_its_leader_does_not_have_takes_no_more
         assert!(group.divergence().is_some());
     }
     group.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_that_knows_members_whose_entries_a_kill_has_taken_receives_them_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let wires = Wires::default();
+    let (one, two) = (NodeId(1), NodeId(2));
+    let sums = [Sum::default(), Sum::default()];
+    let group = start(&wires, one, &folder.path().join("1"), &sums[0]).await;
+    let members = BTreeMap::from([(one, member(one))]);
+    group.initialize(members).await.unwrap();
+    leader(&BTreeMap::from([(one, group.clone())])).await;
+
+    // It was killed before any of this was in its log.
+    let killed = folder.path().join("2");
+    let known = LogId { term: 1, index: 9 };
+    let alone = Membership::alone(one, member(one));
+    crate::raft::store_members(&killed.join("replica"), known, alone).unwrap();
+    let follower = start(&wires, two, &killed, &sums[1]).await;
+    group.add_learner(two, member(two)).await.unwrap();
+    group.propose(Bytes::from_static(&[7; 100])).await.unwrap();
+    wait_for("the follower", || sums[1].0.lock().unwrap().1 == 100).await;
+    assert_eq!(follower.standing().borrow().failure, None);
+    for group in [group, follower] {
+        group.shutdown().await;
+    }
 }
