@@ -217,7 +217,11 @@ impl Run {
 
     pub(super) fn kill(&mut self, host: usize, death: Death) {
         trace(|| format!("machine {host}: {death:?}"));
-        self.model.disturb(self.now, self.now);
+        let unnoticed = match death {
+            Death::PowerCut => UNNOTICED,
+            Death::Kill | Death::Wipe => 0,
+        };
+        self.model.disturb(self.now, self.now + unnoticed);
         self.machines[host].kill(death);
         self.led[host].clear();
     }
@@ -413,3 +417,7 @@ fn has_full_group(group: &serde_json::Value, voters: usize) -> bool {
 pub(super) fn trace(line: impl FnOnce() -> String) {
     tracing::info!("SIM: {}", line());
 }
+
+/// For how long a machine without power goes unnoticed: nothing resets its connections. A node that hands out messages of
+/// another one's shard asks it twice a second, and waits two seconds for the answer.
+const UNNOTICED: u64 = 2500 * MILLISECOND;
