@@ -21,29 +21,33 @@ mod end_note;
 mod files;
 mod look;
 mod memory;
+mod opening;
+mod reading;
 mod recover;
 pub(crate) mod small_file;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writing;
 
 use std::collections::VecDeque;
 use std::io;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use nsq_queue::{LogOptions, SegmentPool};
 use tokio::sync::oneshot;
 
 pub use boot::{Distrust, Durability, current_boot_id};
 pub use look::LogLook;
+pub use opening::{Opening, Untrusted};
 pub use recover::RecoverError;
 pub(crate) use recover::recover;
+pub use writing::Stored;
 
 use self::boot::{Marker, MarkerState};
-use self::files::{Crash, Files, OpenError, Reading};
-use self::memory::{Memory, Part};
+use self::files::{Files, Reading};
+use self::memory::Memory;
+use self::writing::Operation;
 use crate::codec::{Entry, LogId, Vote};
 use crate::lane::Lane;
 
@@ -98,86 +102,6 @@ pub struct WalLanes {
     pub reader: Arc<dyn Lane>,
 }
 
-/// What opening a write-ahead log comes to.
-#[derive(Debug)]
-pub enum Opening {
-    /// It holds what the replica has promised.
-    Ready(Wal),
-    /// It may not.
-    Untrusted(Untrusted),
-}
-
-/// A write-ahead log that may lack entries which the replica has acknowledged. Its replica must not vote: the node takes a new
-/// number, and the replica begins again as a learner ([`reset`](Self::reset)). Only where no majority of a group could vote
-/// otherwise does it go on with what there is ([`trust`](Self::trust)).
-#[derive(Debug)]
-pub struct Untrusted {
-    /// What is wrong.
-    pub reason: Distrust,
-    folder: PathBuf,
-    options: WalOptions,
-    lanes: WalLanes,
-}
-
-impl Untrusted {
-    /// Opens the log with the entries that are left up to the first damage, and the vote, which was always synced. What was acknowledged and is not
-    /// there any more is lost, unless another replica has it and leads.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::InvalidData`] when the log is damaged, so that only [`reset`](Self::reset) helps; otherwise when the
-    /// files cannot be read or written now. The log stays untrusted then.
-    pub fn trust(self) -> io::Result<Wal> {
-        let distrusted = |why: Distrust| io::Error::new(io::ErrorKind::InvalidData, why);
-        if self.reason != Distrust::MachineCrash {
-            return Err(distrusted(self.reason));
-        }
-        let options = self.options;
-        let opened = Files::open(
-            &self.folder,
-            options.log_options(),
-            options.pool_bytes(),
-            Crash::OfWritten,
-        );
-        let (mut files, found) = match opened {
-            Ok(opened) => opened,
-            Err(OpenError::File(error)) => return Err(error),
-            Err(OpenError::Distrust(why)) => {
-                // So that the next start does not try this again.
-                Marker {
-                    boot_id: options.boot_id,
-                    durability: options.durability,
-                    state: MarkerState::Distrusted(why.to_string()),
-                }
-                .write(&self.folder)?;
-                return Err(distrusted(why));
-            }
-        };
-        // From now on these entries count as acknowledged again.
-        files.sync()?;
-        let memory = Memory::new(found.purged, found.last, found.vote, files.view());
-        Wal::mark_open(&self.folder, &options)?;
-        Ok(Wal::new(self.folder, options, self.lanes, files, memory))
-    }
-
-    /// Forgets all entries and the vote. Only for a node that has a new number: under the old one, the forgotten vote could be
-    /// given twice. The state machine has to forget how far it had come as well.
-    ///
-    /// # Errors
-    /// When the files cannot be changed. The log stays untrusted then.
-    pub fn reset(self) -> io::Result<Wal> {
-        let options = self.options;
-        let files = Files::reset(&self.folder, options.log_options(), options.pool_bytes());
-        let files = files.map_err(|error| match error {
-            OpenError::File(error) => error,
-            OpenError::Distrust(distrust) => io::Error::other(distrust),
-        })?;
-        let memory = Memory::new(None, None, None, files.view());
-        // Last: a kill before this leaves the log untrusted.
-        Wal::mark_open(&self.folder, &options)?;
-        Ok(Wal::new(self.folder, options, self.lanes, files, memory))
-    }
-}
-
 /// The write-ahead log of one replica. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Wal(Arc<Shared>);
@@ -208,129 +132,7 @@ struct State {
     is_closed: bool,
 }
 
-/// Runs once the operation is done and stored.
-pub type Stored = Box<dyn FnOnce() + Send>;
-
-enum Operation {
-    Append(Vec<Entry>, Stored),
-    Truncate(u64),
-    Purge(LogId),
-    Vote(Vote, Stored),
-    Sync(Stored),
-    Close(Stored),
-    #[cfg(test)]
-    Begin(u64),
-}
-
-impl std::fmt::Debug for Operation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Append(entries, _) => write!(f, "append {}", entries.len()),
-            Self::Truncate(end) => write!(f, "truncate {end}"),
-            Self::Purge(id) => write!(f, "purge {id}"),
-            Self::Vote(vote, _) => write!(f, "{vote:?}"),
-            Self::Sync(_) => f.write_str("sync"),
-            Self::Close(_) => f.write_str("close"),
-            #[cfg(test)]
-            Self::Begin(first) => write!(f, "begin at {first}"),
-        }
-    }
-}
-
 impl Wal {
-    /// Opens the log in `folder`, which is created if needed. Blocks on the disk: for the start of a replica.
-    ///
-    /// # Errors
-    /// When the files cannot be read or written now.
-    pub fn open(folder: &Path, options: WalOptions, lanes: WalLanes) -> io::Result<Opening> {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| small_file::explain(&error, "create", folder))?;
-        let untrusted = |options, lanes, reason| {
-            let folder = folder.to_path_buf();
-            Ok(Opening::Untrusted(Untrusted {
-                reason,
-                folder,
-                options,
-                lanes,
-            }))
-        };
-        let marker = match Marker::read(folder) {
-            Ok(marker) => marker,
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return untrusted(options, lanes, Distrust::Damaged(error.to_string()));
-            }
-            Err(error) => return Err(error),
-        };
-        let distrust = marker
-            .as_ref()
-            .and_then(|marker| marker.distrust(&options.boot_id));
-        if let Some(distrust) = distrust {
-            return untrusted(options, lanes, distrust);
-        }
-        let has_crashed = marker
-            .as_ref()
-            .is_some_and(|marker| marker.has_crashed(&options.boot_id));
-        let crash = if has_crashed {
-            Crash::OfSynced
-        } else {
-            Crash::None
-        };
-        let opened = Files::open(folder, options.log_options(), options.pool_bytes(), crash);
-        let (mut files, found) = match opened {
-            Ok(opened) => opened,
-            Err(OpenError::Distrust(distrust)) => return untrusted(options, lanes, distrust),
-            Err(OpenError::File(error)) => return Err(error),
-        };
-        if marker.is_none() && (found.last.is_some() || found.vote.is_some()) {
-            let why = format!("{}: the boot marker is missing", folder.display());
-            return untrusted(options, lanes, Distrust::Damaged(why));
-        }
-        if options.durability == Durability::Synced {
-            // What an earlier process wrote and did not sync must not be found torn together with a later write.
-            files.sync()?;
-        }
-        let memory = Memory::new(found.purged, found.last, found.vote, files.view());
-        Self::mark_open(folder, &options)?;
-        let folder = folder.to_path_buf();
-        Ok(Opening::Ready(Self::new(
-            folder, options, lanes, files, memory,
-        )))
-    }
-
-    fn new(
-        folder: PathBuf,
-        options: WalOptions,
-        lanes: WalLanes,
-        files: Files,
-        memory: Memory,
-    ) -> Self {
-        let state = State {
-            memory,
-            queue: VecDeque::new(),
-            is_writing: false,
-            trouble: None,
-            is_closed: false,
-        };
-        Self(Arc::new(Shared {
-            folder,
-            options,
-            lanes,
-            pool: Arc::clone(files.pool()),
-            state: Mutex::new(state),
-            files: Mutex::new(files),
-            reading: Mutex::new(None),
-        }))
-    }
-
-    fn mark_open(folder: &Path, options: &WalOptions) -> io::Result<()> {
-        let marker = Marker {
-            boot_id: options.boot_id.clone(),
-            durability: options.durability,
-            state: MarkerState::Open,
-        };
-        marker.write(folder)
-    }
-
     /// The last purged entry.
     pub fn purged(&self) -> Option<LogId> {
         self.0.state().memory.purged()
@@ -491,53 +293,6 @@ impl Wal {
         let reserved = receiver.await.map_err(|_| closed())?;
         reserved.map_err(io::Error::other)
     }
-
-    /// The entries of `range` that the log holds, in order: all of them, or as many as take `max_bytes`, but at least one.
-    ///
-    /// # Errors
-    /// When the files cannot be read. If an entry is damaged, that is noted for the next start: the replica is not to be
-    /// trusted then.
-    pub async fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        'again: loop {
-            let mut entries = Vec::new();
-            let mut bytes = 0;
-            let mut next = range.start;
-            let epoch = self.0.state().memory.epoch();
-            loop {
-                let part = {
-                    let state = self.0.state();
-                    if state.memory.epoch() != epoch {
-                        continue 'again;
-                    }
-                    state.memory.read(next..range.end, max_bytes - bytes)
-                };
-                let part = match part {
-                    Part::Nothing => return Ok(entries),
-                    Part::Entries(part) => part,
-                    Part::Files(range) => self.read_files(range, max_bytes - bytes).await?,
-                };
-                bytes += part.iter().map(Entry::size).sum::<usize>();
-                next = part.last().map_or(range.end, |last| last.id.index + 1);
-                entries.extend(part);
-                if bytes >= max_bytes || next >= range.end {
-                    // Whatever was dropped or replaced meanwhile must not be mixed with what was not.
-                    if self.0.state().memory.epoch() == epoch {
-                        return Ok(entries);
-                    }
-                    continue 'again;
-                }
-            }
-        }
-    }
-
-    async fn read_files(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let (sender, receiver) = oneshot::channel();
-        let shared = Arc::clone(&self.0);
-        self.0.lanes.reader.submit(Box::new(move || {
-            let _ = sender.send(shared.read_files(range, max_bytes));
-        }));
-        receiver.await.map_err(|_| closed())?
-    }
 }
 
 impl Shared {
@@ -551,185 +306,6 @@ impl Shared {
             return Err(closed());
         }
         Ok(state)
-    }
-
-    fn enqueue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, operation: Operation) {
-        state.queue.push_back(operation);
-        if !state.is_writing {
-            state.is_writing = true;
-            drop(state);
-            let shared = Arc::clone(self);
-            self.lanes.writer.submit(Box::new(move || shared.write()));
-        }
-    }
-
-    /// Works off the queue. Runs on the writer's lane.
-    fn write(self: Arc<Self>) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            let mut operations = {
-                let mut state = self.state();
-                if state.queue.is_empty() {
-                    state.is_writing = false;
-                    return;
-                }
-                std::mem::take(&mut state.queue)
-            };
-            while !operations.is_empty() {
-                let Err(error) = self.write_first(&mut files, &mut operations) else {
-                    continue;
-                };
-                tracing::warn!("cluster: {error}; trying again");
-                let mut state = self.state();
-                state.trouble = Some(error.to_string().into());
-                // What arrived meanwhile comes after what is left.
-                operations.append(&mut state.queue);
-                state.queue = operations;
-                drop(state);
-                drop(files);
-                let shared = Arc::clone(&self);
-                let again = Box::new(move || shared.write());
-                self.lanes.writer.submit_later(RETRY_DELAY, again);
-                return;
-            }
-            self.state().trouble = None;
-        }
-    }
-
-    /// Does the first operation, and the appends after it if it is one. It leaves the queue only when it is done.
-    fn write_first(
-        &self,
-        files: &mut Files,
-        operations: &mut VecDeque<Operation>,
-    ) -> io::Result<()> {
-        match operations.front() {
-            Some(Operation::Append(..)) => return self.write_appends(files, operations),
-            Some(Operation::Truncate(end)) => {
-                files.truncate(*end)?;
-                self.note_rewound(files);
-            }
-            Some(Operation::Purge(id)) => {
-                files.purge(*id, self.options.durability == Durability::Synced)?;
-                self.note_rewound(files);
-            }
-            Some(Operation::Vote(vote, _)) => {
-                files.save_vote(vote)?;
-                self.state().memory.set_vote(*vote);
-            }
-            Some(Operation::Sync(_)) => files.sync()?,
-            #[cfg(test)]
-            Some(Operation::Begin(first)) => {
-                files.begin_at(*first)?;
-                self.state().memory.set_view(files.view());
-            }
-            Some(Operation::Close(_)) => {
-                files.sync()?;
-                files.sync_note()?;
-                let marker = Marker {
-                    boot_id: self.options.boot_id.clone(),
-                    durability: self.options.durability,
-                    state: MarkerState::Closed,
-                };
-                marker.write(&self.folder)?;
-            }
-            None => return Ok(()),
-        }
-        match operations.pop_front() {
-            Some(
-                Operation::Append(_, stored)
-                | Operation::Vote(_, stored)
-                | Operation::Sync(stored)
-                | Operation::Close(stored),
-            ) => stored(),
-            Some(Operation::Truncate(_) | Operation::Purge(_)) | None => {}
-            #[cfg(test)]
-            Some(Operation::Begin(_)) => {}
-        }
-        Ok(())
-    }
-
-    /// One write and one sync for the appends at the front of the queue.
-    fn write_appends(
-        &self,
-        files: &mut Files,
-        operations: &mut VecDeque<Operation>,
-    ) -> io::Result<()> {
-        let mut count = 0;
-        let mut bytes = 0;
-        for operation in operations.iter() {
-            let Operation::Append(entries, _) = operation else {
-                break;
-            };
-            if bytes >= MAX_WRITE_BYTES {
-                break;
-            }
-            bytes += entries.iter().map(Entry::size).sum::<usize>();
-            count += 1;
-        }
-        // After a failed sync the entries are written already.
-        let end = files.end();
-        let entries = operations
-            .iter()
-            .take(count)
-            .flat_map(|append| match append {
-                Operation::Append(entries, _) => entries.as_slice(),
-                _ => &[],
-            });
-        let unwritten = entries.filter(|entry| entry.id.index >= end);
-        if unwritten.clone().next().is_some() {
-            files.append(unwritten)?;
-        }
-        if self.options.durability == Durability::Synced {
-            files.sync()?;
-        }
-        files.note_end()?;
-        let done: Vec<_> = operations.drain(..count).collect();
-        let (end, cache_bytes) = (files.end(), self.options.cache_bytes);
-        self.state().memory.note_stored(end, cache_bytes);
-        for append in done {
-            if let Operation::Append(_, stored) = append {
-                stored();
-            }
-        }
-        Ok(())
-    }
-
-    fn note_rewound(&self, files: &Files) {
-        let mut state = self.state();
-        state.memory.set_view(files.view());
-        state.memory.note_rewound();
-        let (end, cache_bytes) = (files.end(), self.options.cache_bytes);
-        state.memory.note_stored(end, cache_bytes);
-    }
-
-    /// Runs on the reader's lane.
-    fn read_files(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
-        let (epoch, view) = {
-            let state = self.state();
-            (state.memory.epoch(), state.memory.view().clone())
-        };
-        let mut slot = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut reading = slot
-            .take()
-            .filter(|(of, _)| *of == epoch)
-            .map_or_else(|| Reading::new(view), |(_, reading)| reading);
-        let first = range.start;
-        let read = reading.read(range, max_bytes);
-        *slot = Some((epoch, reading));
-        if let Err(error) = &read
-            && error.kind() == io::ErrorKind::InvalidData
-            // What was purged or replaced while it was being read is not damaged.
-            && self.state().memory.is_in_files(first)
-        {
-            self.note_damage(&error.to_string());
-        }
-        read
-    }
-
-    fn note_damage(&self, why: &str) {
-        if let Err(error) = self.distrust(why) {
-            tracing::error!("cluster: {error}, after {why}");
-        }
     }
 
     fn distrust(&self, why: &str) -> io::Result<()> {
@@ -752,10 +328,6 @@ fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the write-ahead log is closed")
 }
 
-/// How long a disk that refuses something is left alone.
-const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// Appends that share a write: more would keep the first one waiting.
-const MAX_WRITE_BYTES: usize = 8 << 20;
 /// Freed segments kept for reuse.
 const POOLED_SEGMENTS: u64 = 4;
 /// What a batch takes on the disk besides its own bytes, at most.

@@ -3,11 +3,14 @@
 mod look;
 mod model;
 
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::files::Crash;
 use super::*;
 use crate::NodeId;
 use crate::codec::{BatchBuilder, EntryBody};
