@@ -399,7 +399,7 @@ impl Seen {
     }
 }
 
-/// As [`wait_until`], while the runtime goes on.
+/// As [`wait_until`], while the runtime continues.
 async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     while !holds() {

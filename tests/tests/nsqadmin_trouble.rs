@@ -57,7 +57,7 @@ fn a_killed_node_is_a_warning_and_the_others_are_the_answer() {
         assert_eq!(nsqd.post("/pub?topic=t", b"x").status, 200);
     }
     lookupd.wait_for_producers("t", &[alive.tcp(), dead.tcp()]);
-    // The nsqlookupd that goes on saying so is the fake one: ours forgets a dead nsqd with its connection.
+    // The nsqlookupd that continues saying so is the fake one: ours forgets a dead nsqd with its connection.
     let fake = lookupd_of(&[alive.http().port(), dead.http().port()]);
     dead.kill9();
     let admin = Admin::asking("lookupd", [fake.address].into_iter(), &[]);

@@ -254,7 +254,7 @@ const INBOX_BYTES: usize = 1024;
 const EVENTS_AT_ONCE: usize = 256;
 /// How often the crowd checks whether it is done.
 const LOOK_AROUND: Duration = Duration::from_millis(20);
-/// A server that does not read for so long has stalled.
+/// A server that does not read for this long has stalled.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Latencies of one kind, and the percentiles they come to.
+//! Latencies of one kind, and their percentiles.
 
 use std::fmt;
 

@@ -222,7 +222,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A server that moves nothing for so long has stalled.
+/// A server that moves nothing for this long has stalled.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 const DEFAULT_CHANNEL: &str = "bench";
 

@@ -79,10 +79,10 @@ fn report(label: &str, path: &str, state: State) {
     match state {
         State::InUse | State::Whole => {}
         State::CutBack { from, to } => tracing::warn!(
-            "{label} left-over file {path} ended within what was not synced: cut back from {from} to {to} bytes"
+            "{label} left-over file {path} ended in data that was not synced: cut back from {from} to {to} bytes"
         ),
         State::Damaged { at } => tracing::error!(
-            "{label} left-over file {path} is damaged at byte {at} and goes on behind that: left as it is"
+            "{label} left-over file {path} is damaged at byte {at} and continues after that: left unchanged"
         ),
     }
 }

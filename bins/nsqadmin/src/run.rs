@@ -1,4 +1,4 @@
-//! From settings to a running nsqadmin, and in good order out of it again.
+//! Runs nsqadmin, from its settings to a clean end.
 
 use std::ffi::OsString;
 use std::io;

@@ -15,7 +15,7 @@
 //! registry   the topics and channels of a shard follow the directory
 //! ops        what operators and connections ask of the cluster
 //! status     what nodes say of their replicas
-//! stopped    the replicas of a node that is not running; recover: one that goes on without the others
+//! stopped    the replicas of a node that is not running; recover: one that continues without the others
 //! ```
 
 mod aside;

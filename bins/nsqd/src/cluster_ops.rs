@@ -21,7 +21,7 @@ pub(crate) enum ClusterError {
     #[error("there is no such channel")]
     NoChannel,
     /// This node leads no shard that has the topic or channel, so nothing was done.
-    #[error("this node leads no shard now that has it: ask the other nodes")]
+    #[error("no shard that this node leads has it: ask the other nodes")]
     NotLeading,
     /// No majority of nodes answered in time. The change may or may not have been made.
     #[error("{0}")]

@@ -107,9 +107,9 @@ impl Drain {
             }
         }
         if let Some(to) = &to {
-            tracing::info!("DRAIN: begins, what is left goes to {to}");
+            tracing::info!("DRAIN: started, the remaining messages go to {to}");
         } else {
-            tracing::info!("DRAIN: begins");
+            tracing::info!("DRAIN: started");
         }
         // Under the lock, so that of two orders at once the later counts in everything.
         let mut slot = self.slot();
@@ -147,7 +147,7 @@ impl Drain {
             let order = self.next_order().await;
             if self.carry_out(&order).await {
                 let count = order.forwarded_count();
-                tracing::info!("DRAIN: nothing is left here, {count} messages were forwarded");
+                tracing::info!("DRAIN: finished, {count} messages were forwarded");
                 return;
             }
         }

@@ -91,7 +91,7 @@ impl Embedded {
         async move { serve(stream, &clients, services, address, String::new()).await }
     }
 
-    /// Ends in good order, as at SIGTERM.
+    /// Ends cleanly, as at SIGTERM.
     ///
     /// # Errors
     /// When the blocking work of closing has failed.

@@ -36,7 +36,7 @@ pub(crate) enum ExportError {
     Registry(#[from] MetadataError),
     #[error("cannot read the folder cluster of the data path: {0}")]
     Cluster(#[from] IdentityError),
-    #[error("cannot execute what is in the write-ahead log of shard {shard}: {why}")]
+    #[error("cannot execute the entries in the write-ahead log of shard {shard}: {why}")]
     Replay { shard: u64, why: String },
     #[error("cannot write the report: {0}")]
     Report(#[from] io::Error),

@@ -1,4 +1,4 @@
-//! From settings to a running nsqd, and in good order out of it again.
+//! Runs nsqd, from its settings to a clean end.
 
 use std::future::Future;
 use std::io;

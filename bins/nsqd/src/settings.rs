@@ -1,4 +1,4 @@
-//! nsqd's settings: what the command line, the config file and the defaults come to.
+//! nsqd's settings: from the command line, the config file and the defaults.
 //!
 //! The `table` has one row per option; from it follow flags, usage, config keys, defaults, fields and
 //! `/config/<key>`. A [`Settings`] has passed every check: nothing past it asks again.
@@ -141,7 +141,7 @@ impl Settings {
                 renew_clients();
                 tracing::info!("TLS: certificates read again");
             }
-            Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
+            Err(error) => tracing::error!("TLS: the certificates did not change - {error}"),
         }
     }
 
@@ -210,7 +210,7 @@ impl Settings {
     }
 }
 
-/// The options that command line and config file come to, checked.
+/// The options from the command line and the config file, checked.
 fn resolved(args: &[OsString]) -> Result<(NsqdOptions, Given), Stop> {
     let mut options = NsqdOptions::default();
     let given = resolve::resolve(PROGRAM, args.iter().cloned(), &mut options)?;

@@ -141,7 +141,7 @@ impl TopicMaker {
                 for channel in directory.channels_of(made.name()).await.channels {
                     if let Err(error) = made.get_or_create_channel(&channel, clock::now()) {
                         tracing::error!(
-                            "TOPIC({}): channel {channel} cannot be made: {error}",
+                            "TOPIC({}): channel {channel} cannot be created: {error}",
                             made.name()
                         );
                     }

@@ -1,4 +1,4 @@
-//! From settings to a running nsqlookupd, and in good order out of it again.
+//! Runs nsqlookupd, from its settings to a clean end.
 //!
 //! HTTP has a runtime of its own: when a whole cluster registers at once, a thousand connections have
 //! something to say at any moment, and a lookup would wait for all of them. Between threads the
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use crate::admission::{self, AdmissionError};
 use crate::settings::{PROGRAM, Settings};
 
-/// Why nsqlookupd could not start, or not go on. `Display` is upstream's message.
+/// Why nsqlookupd could not start or continue. `Display` is upstream's message.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// TLS cannot be had as the settings want it.
@@ -148,7 +148,7 @@ fn watch_for_changes(
         match admission::reload(&settings, &admission) {
             Ok(true) => tracing::info!("TLS: certificates read again"),
             Ok(false) => {}
-            Err(error) => tracing::error!("TLS: the certificates stay as they were - {error}"),
+            Err(error) => tracing::error!("TLS: the certificates did not change - {error}"),
         }
     });
     watch.map(Some).map_err(RunError::System)

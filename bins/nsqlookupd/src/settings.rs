@@ -1,4 +1,4 @@
-//! nsqlookupd's settings: what the command line, the config file and the defaults come to.
+//! nsqlookupd's settings: from the command line, the config file and the defaults.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -26,63 +26,64 @@ options! {
         "version" (no key) => version: bool = false,
         /// path of a TOML config file
         "config" (no key) => config: String = String::new(),
-        /// do not serve: print every option that a config file can give, with its value and where that comes from, and exit
+        /// do not serve: print every option that the config file can set, with its value and where the value comes from,
+        /// and exit
         "print-config" (no key) => print_config: bool = false,
-        /// do not serve: check command line, config file and the files they name, and exit; 0 when all is well
+        /// do not serve: check the command line, the config file and the files they name, and exit; 0 if all is well
         "check-config" (no key) => check_config: bool = false,
-        /// least serious log lines to print: debug, info, warn, error or fatal
+        /// lowest level of log lines to print: debug, info, warn, error or fatal
         "log-level" => log_level: LiveLevel = LiveLevel::default(),
-        /// what every log line begins with
+        /// prefix of every log line
         "log-prefix" => log_prefix: String = "[nsqlookupd] ".to_owned(),
-        /// form of the log lines: text, or json for one object a line
+        /// format of the log lines: text, or json for one JSON object per line
         "log-format" => log_format: LogFormat = LogFormat::Text,
         /// deprecated, has no effect: use --log-level
         "verbose" (no key) => verbose: bool = false,
 
-        /// address and port for nsqd to connect to
+        /// address to listen on for nsqd, host:port
         "tcp-address" => tcp_address: String = "0.0.0.0:4160".to_owned(),
-        /// address and port for HTTP clients
+        /// address to listen on for HTTP clients, host:port
         "http-address" => http_address: String = "0.0.0.0:4161".to_owned(),
-        /// address of this host that nsqd is told to send HTTP requests to (the host name unless given)
+        /// address of this host, to which nsqd sends its HTTP requests (the host name unless given)
         "broadcast-address" => broadcast_address: String = hostname(),
 
-        /// path of a certificate in PEM form, with which nsqd may connect by TLS; plain connections stay welcome
+        /// path of the certificate (PEM) with which nsqd may connect by TLS; plain connections are still accepted
         "tls-cert" => tls_cert: String = String::new(),
-        /// path of the certificate's key in PEM form
+        /// path of that certificate's private key (PEM)
         "tls-key" => tls_key: String = String::new(),
         /// refuse TCP connections without TLS
         "tls-required" => tls_required: bool = false,
-        /// path of the certificate authorities in PEM form, one of which must vouch for the certificate of
-        /// a client that connects by TLS (no certificate is asked for unless given)
+        /// path of the certificate authorities (PEM) that verify the certificates of clients that connect by TLS (without
+        /// it, no certificate is asked for)
         "tls-client-ca-file" => tls_client_ca_file: String = String::new(),
 
-        /// how long an nsqd may be silent before it is left out of answers
+        /// how long an nsqd may be silent before answers leave it out
         "inactive-producer-timeout" => inactive_producer_timeout: Duration = Duration::from_mins(5),
         /// how long a tombstone hides an nsqd that keeps its registration
         "tombstone-lifetime" => tombstone_lifetime: Duration = Duration::from_secs(45),
 
-        /// most TCP connections at a time, 0 for as many as there are file handles
+        /// most TCP connections at the same time; with 0, only file handles limit them
         "max-connections" => max_connections: LiveNumber = LiveNumber::default(),
-        /// most HTTP connections at a time, 0 for as many as there are file handles
+        /// most HTTP connections at the same time; with 0, only file handles limit them
         "max-http-connections" => max_http_connections: LiveNumber = LiveNumber::default(),
-        /// most connections at a time from one address (one network of 64 bits in IPv6), for TCP and HTTP each, 0 for
-        /// no limit
+        /// most connections at the same time from one address (in IPv6, one /64 network), counted separately for TCP and
+        /// HTTP; 0 for no limit
         "max-connections-per-address" => max_connections_per_address: LiveNumber = LiveNumber::default(),
-        /// most topics registered, 0 for no limit
+        /// most registered topics; 0 for no limit
         "max-topics" => max_topics: LiveNumber = LiveNumber::default(),
-        /// most channels of one topic registered, 0 for no limit
+        /// most registered channels of one topic; 0 for no limit
         "max-channels" => max_channels: LiveNumber = LiveNumber::default(),
-        /// time a new TCP connection has for its first command, 0 for no limit
+        /// how long a new TCP connection may take to send its first command; 0 for no limit
         "first-command-timeout" => first_command_timeout: Duration = DEFAULT_FIRST_COMMAND_TIMEOUT,
-        /// time an HTTP request's head may take, 0 for no limit
+        /// how long the head of an HTTP request may take to arrive; 0 for no limit
         "http-header-timeout" => http_header_timeout: Duration = DEFAULT_HEADER_TIMEOUT,
-        /// time an HTTP request's body may take, 0 for no limit
+        /// how long the body of an HTTP request may take to arrive; 0 for no limit
         "http-body-timeout" => http_body_timeout: Duration = DEFAULT_BODY_TIMEOUT,
-        /// time an HTTP connection may be idle between requests, 0 for no limit
+        /// how long an HTTP connection may be idle between requests; 0 for no limit
         "http-idle-timeout" => http_idle_timeout: Duration = DEFAULT_IDLE_TIMEOUT,
         /// largest head of an HTTP request in bytes, at least 8192
         "http-max-header-bytes" => http_max_header_bytes: u32 = DEFAULT_MAX_HEADER_BYTES,
-        /// most headers of an HTTP request
+        /// most header fields of an HTTP request
         "http-max-headers" => http_max_headers: u16 = DEFAULT_MAX_HEADERS,
     }
 }

@@ -117,7 +117,7 @@ impl Dialer {
     ) -> Result<(), ConnectError> {
         match &self.tls {
             Some(connector) if identified.tls_v1 => wire.start_tls(connector, address).await?,
-            // Compat: go-nsq goes on in the clear; who asked for TLS would not want that.
+            // Compat: go-nsq continues without TLS; a caller who asked for TLS does not want that.
             Some(_) => return Err(ConnectError::NoTls),
             None => {}
         }

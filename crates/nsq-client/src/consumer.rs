@@ -154,7 +154,7 @@ impl Consumer {
 
     /// Asks an nsqlookupd, `host:port` or a URL, for nsqds to connect to, now and every `lookupd_poll_interval`.
     /// Returns when the first of all questions has been answered, or has failed: failures are told by
-    /// [events](ConsumerBuilder::on_event), and asking goes on.
+    /// [events](ConsumerBuilder::on_event), and asking continues.
     ///
     /// # Errors
     /// [`SetupError`] for an address that is none, and after a stop.

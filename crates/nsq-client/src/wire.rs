@@ -240,7 +240,7 @@ impl Wire {
         }
     }
 
-    /// Has TLS go on from here, which nsqd confirms within it.
+    /// Continues in TLS from here; nsqd confirms that within it.
     pub(crate) async fn start_tls(
         &mut self,
         connector: &Connector,
@@ -259,7 +259,7 @@ impl Wire {
         self.expect_ok("the TLS upgrade").await
     }
 
-    /// Has a compression go on from here, which nsqd confirms within it.
+    /// Continues with a compression from here; nsqd confirms that within it.
     pub(crate) async fn compress(&mut self, compression: Compression) -> Result<(), ConnectError> {
         let (layer, command) = match compression {
             Compression::Snappy => ("snappy", "the snappy upgrade"),

@@ -25,7 +25,7 @@ impl Blocking for BlockingThreads {
     }
 }
 
-/// Runs `work` and returns what it returns. `None` when it panicked, or the process is going down. Work that has begun goes on
+/// Runs `work` and returns what it returns. `None` when it panicked, or the process is going down. Work that has begun continues
 /// when the future is dropped.
 pub async fn run_blocking<T: Send + 'static>(
     blocking: &dyn Blocking,

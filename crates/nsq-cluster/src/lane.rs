@@ -100,7 +100,7 @@ fn run_jobs(receiver: &mpsc::Receiver<Submitted>) {
 fn run(job: Job) {
     if catch_unwind(AssertUnwindSafe(job)).is_err() {
         tracing::error!(
-            "a thread of the cluster panicked; nsqd ends, since it could no longer keep its promises"
+            "a thread of the cluster panicked; nsqd exits, since it can no longer keep messages safe"
         );
         std::process::abort();
     }

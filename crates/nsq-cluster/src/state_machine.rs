@@ -46,7 +46,7 @@ pub trait StateMachine: Send + 'static {
     /// replaced or nothing is, whenever the process is killed.
     ///
     /// # Errors
-    /// When the disk does not take it. The replica cannot go on then: its log may already lack what it would need.
+    /// When the disk does not take it. The replica cannot continue then: its log may already lack what it would need.
     fn install(&mut self, staged: Box<dyn Staging>, applied: LogId) -> io::Result<()>;
 }
 

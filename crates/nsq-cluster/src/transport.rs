@@ -51,7 +51,7 @@ use self::links::Links;
 /// Answers the requests of other nodes.
 pub trait Handler: Send + Sync + 'static {
     /// Answers a request. Requests of one connection are begun in the order in which the other node sent them: what this does
-    /// until it first waits happens in that order. It goes on when the connection breaks.
+    /// until it first waits happens in that order. It continues when the connection breaks.
     fn handle(&self, from: Peer, request: Request) -> Pin<Box<dyn Future<Output = Answer> + Send>>;
 }
 
@@ -124,9 +124,9 @@ pub struct TransportLimits {
     pub connect_timeout: Duration,
     /// How long connecting and the handshake may take.
     pub handshake_timeout: Duration,
-    /// A connection on which requests wait and no answer has come for so long is given up.
+    /// A connection on which requests wait and no answer has come for this long is given up.
     pub silence: Duration,
-    /// A connection without a request for so long is closed.
+    /// A connection without a request for this long is closed.
     pub idle: Duration,
 }
 
@@ -181,7 +181,7 @@ pub enum TransportError {
     Unprotected(SocketAddr),
     /// A secret that can be guessed keeps no stranger out.
     #[error(
-        "--cluster-secret-file: a secret of {0} bytes is too short, it must have {MIN_SECRET_BYTES} at least"
+        "--cluster-secret-file: a secret of {0} bytes is too short, it must have at least {MIN_SECRET_BYTES}"
     )]
     ShortSecret(usize),
 }

@@ -252,7 +252,7 @@ impl Channel {
         if let Some(log) = self.logs.get_mut(kind)
             && let Err(error) = log.source.skip(sequences)
         {
-            tracing::error!("emptied messages may be delivered: {error}");
+            tracing::error!("emptied messages may still be delivered: {error}");
         }
     }
 
@@ -266,7 +266,7 @@ impl Channel {
         self.effects.release();
     }
 
-    /// The channel goes on elsewhere: from here on it touches no file. Clients are woken, and find nothing here.
+    /// The channel continues elsewhere: from here on it touches no file. Clients are woken, and find nothing here.
     pub(crate) fn let_go(&mut self) -> Effects {
         let mut effects = self.end_batch();
         self.consumers.wake_all(&mut effects);

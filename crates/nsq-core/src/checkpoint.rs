@@ -1,10 +1,10 @@
-//! The files of a data path as of one moment, to be read while the data path goes on.
+//! The files of a data path as of one moment, to be read while the data path continues.
 //!
 //! Segments are not copied: each gets a second link, in a folder of its own, so that whatever is freed or deleted
 //! meanwhile, its file is neither overwritten nor gone. Small files that change in place are copied when they are listed.
 //!
 //! [`Broker::checkpoint`](crate::Broker::checkpoint) and [`Replica::checkpoint`](crate::replica::Replica::checkpoint)
-//! make them. The caller executes no command meanwhile; consumers of a broker may go on.
+//! make them. The caller executes no command meanwhile; consumers of a broker may continue.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -121,7 +121,7 @@ impl Drop for Links {
     fn drop(&mut self) {
         match std::fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!("{} is left behind: {error}", self.0.display());
+                tracing::warn!("cannot remove {}: {error}", self.0.display());
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 //!
 //! The calls collect it in the channel. [`ChannelGuard`](crate::topic::ChannelGuard) takes it out at the end of the
 //! batch and carries it out, so that no caller can forget a part of it. The topic, which calls its channels with its own
-//! lock held, merges their effects and carries them out once it has let go of that lock.
+//! lock held, merges their effects and carries them out once that lock is released.
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -41,7 +41,7 @@ const BATCH_BYTES: u64 = 256 << 20;
 /// The same in queues.
 const BATCH_QUEUES: usize = 1000;
 
-/// Upstream's files could not be imported. Nothing is lost: the next start goes on.
+/// Upstream's files could not be imported. Nothing is lost: the next start continues.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
     /// While a queue was copied.
@@ -141,12 +141,12 @@ pub(crate) fn resume(
     };
     match journal.phase {
         Phase::Copying => {
-            tracing::warn!("IMPORT: was interrupted, beginning again");
+            tracing::warn!("IMPORT: was interrupted, starting again");
             undo(&journal, topics, pool, options, recorded)?;
             Journal::remove(data_path)?;
         }
         Phase::Copied => {
-            tracing::warn!("IMPORT: was interrupted, putting the imported files aside");
+            tracing::warn!("IMPORT: was interrupted, moving the imported files aside");
             files::put_aside(data_path, &journal)?;
             Journal::remove(data_path)?;
         }
@@ -170,7 +170,7 @@ pub(crate) fn give_up(data_path: &Path, topics: &Path, options: LogOptions, reco
             recorded,
         )
     {
-        tracing::warn!("IMPORT: cannot be undone before the next start: {error}");
+        tracing::warn!("IMPORT: the failed import will be undone at the next start: {error}");
     }
 }
 
@@ -204,7 +204,7 @@ fn undo(
     Ok(())
 }
 
-/// Looks for upstream's files. What cannot be imported is told and left where it is.
+/// Looks for upstream's files. A file that cannot be imported is logged and left where it is.
 pub(crate) fn find(data_path: &Path) -> Result<Found, ImportError> {
     let mut found = Found::default();
     for files in QueueFiles::all_in(data_path)? {

@@ -247,7 +247,7 @@ impl Sketch {
         self.max_nanos = 0;
     }
 
-    /// What it comes to.
+    /// The result.
     pub(crate) fn summary(&self, quantiles: &[f64]) -> LatencySummary {
         let percentile = |&quantile: &f64| Percentile {
             quantile,

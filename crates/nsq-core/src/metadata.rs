@@ -115,7 +115,7 @@ pub fn path(data_path: &Path) -> PathBuf {
 /// Reads the file; `None` when there is none.
 ///
 /// # Errors
-/// [`MetadataError`] when it is there but cannot be read or understood: a start must not go on without it.
+/// [`MetadataError`] when it is there but cannot be read or understood: a start must not continue without it.
 pub fn load(data_path: &Path) -> Result<Option<Metadata>, MetadataError> {
     let file = path(data_path);
     let named = || file.display().to_string();

@@ -1,8 +1,8 @@
 //! A data path that follows another one, without a broker: the [commands](crate::command) that the leader's broker
 //! executes are executed here, or the [changes](crate::change) recorded there are applied.
 //!
-//! Opened by a broker, it holds the same topics, channels and unfinished messages, with the same attempts and due times,
-//! as the data path whose changes were applied would after a kill at that moment.
+//! When a broker opens it, it holds the same topics, channels and unfinished messages, with the same attempts and due
+//! times, as the data path whose changes were applied would hold after a kill at that moment.
 //!
 //! Changes come with an index that grows by one. [`Replica::sync`] brings all applied changes to the disk, and then stores
 //! the index of the last: after a crash, changes are applied again from the next one on. That is safe because each is
@@ -484,7 +484,7 @@ impl Replica {
 
 /// So many topics hold files open at most.
 const MOST_OPEN: usize = 256;
-/// A topic in which nothing has happened for so many calls of [`Replica::maintain`] is let go of.
+/// A topic in which nothing has happened for this many calls of [`Replica::maintain`] is let go of.
 const CLOSED_AFTER: u32 = 6;
 /// Disk that freed segments may hold for reuse.
 const POOL_BYTES: u64 = 256 << 20;

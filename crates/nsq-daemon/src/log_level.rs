@@ -19,7 +19,7 @@ pub enum LogLevel {
     Warn = 3,
     /// Something failed.
     Error = 4,
-    /// The program cannot go on.
+    /// The program cannot continue.
     Fatal = 5,
 }
 

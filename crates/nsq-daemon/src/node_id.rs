@@ -11,7 +11,7 @@ pub fn hostname() -> String {
 }
 
 /// The node id of a daemon that was given none: 0 to 1023, from the host name alone, and the same
-/// number upstream comes to, so that a daemon replaced on its host keeps its id.
+/// number that upstream computes, so that a daemon replaced on its host keeps its id.
 ///
 /// Source: `NewOptions`, nsq 1.3.0, nsqd/options.go.
 pub fn default_node_id(hostname: &str) -> u16 {

@@ -1,7 +1,7 @@
 //! What changes without a restart: on SIGHUP a daemon reads its certificates and its config file again.
 //!
-//! Only what the command line and the file say *otherwise than the last time* is put in force, so that a value set over
-//! HTTP meanwhile stays until the file has a new one.
+//! Only options whose value in the file or on the command line *has changed since the last time* are applied. So a value
+//! that was set over HTTP stays until the file has a new one.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +64,7 @@ impl Configured {
     pub fn adopt_if<T: Options>(&self, running: &T, fresh: Result<T, Stop>) {
         match fresh {
             Ok(fresh) => self.adopt(running, &fresh),
-            Err(stop) => tracing::error!("SIGHUP: all options stay as they were - {}", stop.text()),
+            Err(stop) => tracing::error!("SIGHUP: no option changed - {}", stop.text()),
         }
     }
 
@@ -85,7 +85,7 @@ impl Configured {
                 tracing::info!("SIGHUP: --{flag} is {value} now");
                 *known = value;
             } else {
-                tracing::warn!("SIGHUP: --{flag} changes to {value} with the next start");
+                tracing::warn!("SIGHUP: --{flag} changes to {value} at the next start");
             }
         }
     }

@@ -16,7 +16,7 @@ pub fn ready() {
 pub fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now]),
-        Err(error) => tracing::warn!("failed to tell the service manager - {error}"),
+        Err(error) => tracing::warn!("failed to notify the service manager - {error}"),
     }
 }
 
@@ -32,7 +32,7 @@ pub fn stopping() {
 
 fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!("failed to tell the service manager - {error}");
+        tracing::warn!("failed to notify the service manager - {error}");
     }
 }
 

@@ -314,7 +314,7 @@ impl WallClock {
 }
 
 /// Answers whose length grows with the cluster are put together outside the runtime's workers, so that
-/// lookups go on meanwhile.
+/// lookups continue meanwhile.
 async fn at_length(answer: impl FnOnce() -> Reply + Send + 'static) -> Answer {
     match spawn_blocking(answer).await {
         Ok(reply) => Ok(reply),
@@ -353,5 +353,5 @@ fn channel_arguments(query: &Query) -> Result<(TopicName, ChannelName), ApiError
 /// Topics looked at per hold of the registry's lock: well under a millisecond.
 pub(crate) const PAGE_SIZE: usize = 1024;
 
-/// Compat: what the overflow of Go's zero time comes to (http.go, doDebug).
+/// Compat: the result of the overflow of Go's zero time (http.go, doDebug).
 const NEVER_TOMBSTONED: i64 = -6_795_364_578_871_345_152;

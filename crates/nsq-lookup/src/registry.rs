@@ -270,7 +270,7 @@ impl Registry {
         self.topic(topic).map(channel_names).unwrap_or_default()
     }
 
-    /// Appends the names of up to `page_size` topics to `page`, in no order. Returns where to go on.
+    /// Appends the names of up to `page_size` topics to `page`, in no order. Returns where to continue.
     pub fn topics_page(
         &self,
         from: Cursor,
@@ -282,7 +282,7 @@ impl Registry {
         next_page(from, page_size, self.topics.capacity())
     }
 
-    /// Adds up to `page_size` topics to `tally`. Returns where to go on.
+    /// Adds up to `page_size` topics to `tally`. Returns where to continue.
     pub fn tally_page(
         &self,
         from: Cursor,
@@ -313,7 +313,7 @@ impl Registry {
         (self.nodes.len(), silent.count())
     }
 
-    /// The active node at the cursor or after it, and where to go on; `None` after the last.
+    /// The active node at the cursor or after it, and where to continue; `None` after the last.
     pub fn next_node(&self, from: Cursor, now: Instant) -> Option<(NodeReport, Cursor)> {
         let found = (from.0..self.nodes.capacity()).find_map(|at| {
             let connected = self.nodes.get(at)?;
@@ -346,7 +346,7 @@ impl Registry {
     }
 
     /// Appends the registrations of up to `page_size` topics to `page`, but for those with no one on
-    /// them. Returns where to go on.
+    /// them. Returns where to continue.
     pub fn dump_page(
         &self,
         from: Cursor,

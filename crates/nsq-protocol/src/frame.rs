@@ -81,7 +81,7 @@ pub struct MessageFrame<'a> {
     pub body: &'a [u8],
 }
 
-/// Bytes that are no frame. The stream has no next frame to go on with.
+/// Bytes that are no frame. The stream has no next frame to continue with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// Too small to hold its type, or larger than the reader allows.

@@ -11,7 +11,7 @@ use crate::error::{Context, FileError};
 use crate::map::WordMap;
 use crate::private;
 
-/// Where files live. Without tests, it is nothing but the operating system.
+/// Where files live. Without tests, it is only the operating system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     /// What would change a file is not done, and counts as done.

@@ -103,8 +103,9 @@ impl MemoryMap {
     /// The first `limit` bytes, or as many as are published.
     pub(crate) fn bytes(&self, limit: u32) -> &[u8] {
         let length = self.published.load(Ordering::Acquire).min(limit as usize);
-        // SAFETY: `length` is within the map, its bytes are initialised (anonymous memory is zeros, and an earlier
-        // segment's bytes are bytes) and never written again while `self` lives, since `write` only writes at or after `published`.
+        // SAFETY: `length` is within the map. Its bytes are initialised: anonymous memory is zeros, and the bytes of an
+        // earlier segment are bytes. They are never written again while `self` lives, since `write` only writes at or
+        // after `published`.
         unsafe { std::slice::from_raw_parts(self.start, length) }
     }
 }

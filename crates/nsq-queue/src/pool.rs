@@ -4,10 +4,10 @@
 //! A file in the pool begins with the free header, so wherever a kill leaves it, it holds no record. The pool is bounded by
 //! `max_bytes`, and by time: [`SegmentPool::release_unused`] removes the files that no log needed for a while.
 //!
-//! A power cut may keep the new name of a file and lose what was written to it last. So the free header does not protect a
-//! file before it is synced: the file may come back with the header and the records of its former log, and in the folder
-//! of a log with the same name, such as the `main` of two topics, they would count. The former log may take the file again
-//! at any time, since each of its segments has another ordinal. Every other log gets the file only after
+//! A power cut may keep the new name of a file and lose what was written to it last. So the free header protects a file
+//! only after it is synced. Before that, the file may come back with the header and the records of its former log. They
+//! would count in the folder of a log with the same name, such as the `main` of two topics. The former log may take the
+//! file again at any time, since each of its segments has another ordinal. Every other log gets the file only after
 //! [`SegmentPool::sync_headers`].
 
 use std::cmp::Reverse;

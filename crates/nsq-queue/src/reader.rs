@@ -103,7 +103,7 @@ impl Reader {
         }
     }
 
-    /// Lets go of files and memory until the next read.
+    /// Releases files and memory until the next read.
     pub fn rest(&mut self) {
         self.current = None;
         self.other = None;
@@ -187,7 +187,7 @@ fn skip(held: &Held, cursor: &mut Cursor, end: u64) -> Result<Parsed, ReadError>
             Ok(parsed)
         }
         Some((offset, parsed)) => Err(lose(cursor, parsed.sequence, at(offset))),
-        // Nothing more in this segment: go on with the next, if there is one.
+        // Nothing more in this segment: continue with the next, if there is one.
         None => Err(lose(cursor, segment.end_sequence().min(end), at(written))),
     }
 }

@@ -11,7 +11,7 @@
 //! outbox                               what is to be sent, and how sending went
 //! ```
 //! Each call returns what the program must do [next](Next). What it answers, `handle_topic`, `handle_grants` and
-//! `handle_upgraded`, lets the commands go on.
+//! `handle_upgraded`, lets the commands continue.
 //!
 //! While the client does not read, commands are still taken (a FIN needs no answer) until [`OUTBOX_LIMIT`] bytes wait
 //! for it; messages are not, so a slow client costs bounded memory and delays no one.

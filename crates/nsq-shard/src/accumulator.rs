@@ -243,7 +243,7 @@ impl Accumulator {
         self.append(commands, None);
     }
 
-    /// What is being collected, of which there is room for so many bytes more in a proposal.
+    /// What is being collected, of which there is room for this many bytes more in a proposal.
     fn with_room_for(&mut self, bytes: usize) -> &mut Collecting {
         let size = self.collecting.as_ref().map_or(0, |now| now.bytes.len()) + bytes;
         if size > self.max_proposal_bytes {

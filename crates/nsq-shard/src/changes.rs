@@ -1,9 +1,9 @@
 //! Changes of topics and channels on their way into the shard's log.
 //!
-//! A topic or channel that is made again under its old name begins at the same positions as the deleted one. What consumers
-//! finished of the old one must not count for the new one, so a change that follows a deletion is held back until the
-//! deletion was executed here and what is noted of the deleted one is forgotten. And that the shard has followed the directory
-//! is proposed only once all changes before were made.
+//! A topic or channel that is created again under its old name begins at the same positions as the deleted one. Messages
+//! that were finished in the old one must not count for the new one. So a change that follows a deletion is held back until
+//! the deletion was executed here and the notes of the deleted one are forgotten. The leader proposes that the shard has
+//! followed the directory only after all earlier changes were made.
 //!
 //! A node that gave a leadership up and leads again in the same term may still have deletions under way. So a leadership
 //! begins with a fence, an empty part of a proposal: once it was executed, so was all that was proposed before.

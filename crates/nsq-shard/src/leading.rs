@@ -234,7 +234,7 @@ impl Leading {
         self.accepting().is_over
     }
 
-    /// A proposal with changes was executed here, or failed. What waited for these goes on, or fails too.
+    /// A proposal with changes was executed here, or failed. What waited for these continues, or fails too.
     pub(crate) fn note_changes(&self, changes: &Counted, outcome: &Result<(), String>) {
         if *changes == Counted::default() {
             return;

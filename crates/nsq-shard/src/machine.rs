@@ -9,7 +9,7 @@
 //!
 //! **After a crash of the machine** the shard's log may have lost its end, and what was executed from it may be on the disk,
 //! in part. So the topics' logs are cut off where they ended when that was stored ([`crash`](nsq_core::crash)): the replica is
-//! what it was then, and goes on with whatever entries the shard's log has from there on.
+//! what it was then, and continues with whatever entries the shard's log has from there on.
 //!
 //! **Why no message is taken for one that was applied.** A log takes a message whose id is higher than all before. The ids
 //! of one term are given by one leader in the order of the log, from above the last id of all earlier terms. A proposal that
@@ -144,7 +144,7 @@ impl StateMachine for ShardMachine {
         }
         // A leader's files have what it has not proposed yet.
         ahead::note(&self.shard.options.folder)?;
-        // Should it break off, the replica is opened when it is needed, which goes on or gives up first.
+        // Should it break off, the replica is opened when it is needed, which continues or gives up first.
         held.mode = Mode::Closed("it is being replaced".to_owned());
         let meta = (*staged).install(&self.shard.options.data_path, applied)?;
         self.shard.take_over(&mut held, meta);

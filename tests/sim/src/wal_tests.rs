@@ -252,7 +252,7 @@ fn check(wal: &Wal, reached: &Reached, at: &str) {
         let id = more.id;
         assert!(reached.ever.contains(more), "{at}: {id} was never there");
     }
-    // And it goes on.
+    // And it continues.
     let next = wal.last().map_or(0, |last| last.index + 1);
     let new = entry(900, next, 100);
     wal.append(vec![new.clone()], Box::new(|| ())).unwrap();

@@ -34,7 +34,7 @@ fn a_node_whose_machine_crashed_takes_a_new_number_and_fetches_everything() {
     cluster.wait_until_ok();
     cluster[0].kill9();
     start_after_crash(&mut cluster, 0, &boot_id("another boot"));
-    cluster[0].wait_for_line("has the number 4 now");
+    cluster[0].wait_for_line("now has the number 4");
     cluster.wait_until_ok();
     consume(&[&cluster[0]], "orders", "before the crash");
 }

@@ -78,7 +78,7 @@ fn check(what: &str, flags: &[&str]) {
                 problem.to_lowercase().contains("no space left")
             })
         });
-        // The others go on, make topics, and take what is published to the node.
+        // The others continue, make topics, and take what is published to the node.
         traffic.wait_for_publishes(300);
         channel(&cluster[1], "later");
         publish(&cluster[1], "later", "while a disk is full");

@@ -1,4 +1,4 @@
-//! The majority of a cluster is lost for good, and one command has the node that is left go on.
+//! The majority of a cluster is lost for good, and one command has the node that is left continue.
 
 use std::collections::HashSet;
 use std::fs;
@@ -176,7 +176,7 @@ fn a_single_nsqd_and_a_damaged_directory_are_not_recovered() {
     assert!(single.terminate().success());
     let output = run_on(&single, &["--cluster-recover=show"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).contains("belongs to no node of a cluster"));
+    assert!(text(&output).contains("is not the data path of a node of a cluster"));
 
     let mut cluster = Cluster::start(3, &[]);
     cluster[0].kill9();

@@ -1,4 +1,4 @@
-//! nsqlookupds that are down, hang or talk nonsense: nsqd goes on, and its log says which.
+//! nsqlookupds that are down, hang or talk nonsense: nsqd continues, and its log says which.
 
 use std::net::UdpSocket;
 use std::process::Command;

@@ -46,7 +46,7 @@ fn check(flags: &[&str], topic: &str) {
     let spent = processor_ticks(&nsqd) - before;
     assert!(spent < IDLE_TICKS, "{spent} ticks of doing nothing");
 
-    // Who is connected goes on, with new topics too, until they would take what the logs there are may need.
+    // Who is connected continues, with new topics too, until they would take what the logs there are may need.
     client.publish(topic, "meanwhile");
     let message = client.expect_body("meanwhile");
     client.finish(&message);

@@ -40,7 +40,7 @@ fn terminations_under_load_with_synced_publishes_lose_nothing() {
     Campaign::new("SIGTERM, synced", &["--sync-publish"], terminate).run();
 }
 
-/// What an ephemeral channel had goes with the process; it works as ever in the next, and costs its neighbour nothing.
+/// What an ephemeral channel had goes with the process; it works as usual in the next, and costs its neighbour nothing.
 #[test]
 fn kills_under_load_take_from_ephemeral_channels_only_what_they_had() {
     let mut campaign = Campaign::new("kill -9, channel 1 ephemeral", &[], |nsqd| nsqd.kill9());

@@ -1,4 +1,4 @@
-//! Publishers and consumers that go on whatever happens to nsqd.
+//! Publishers and consumers that continue whatever happens to nsqd.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -111,7 +111,7 @@ fn an_nsqlookupd_beyond_a_cut_link_holds_nobody_up_and_hears_everything_later() 
         lookupd.wait_for_producers("before", &[nsqd.tcp()]);
 
         network.cut(NSQLOOKUPD);
-        // The first message of a topic asks for its channels elsewhere, and goes on without an answer.
+        // The first message of a topic asks for its channels elsewhere, and continues without an answer.
         nsqd.connect().publish("meanwhile", "y");
         nsqd.order("/topic/delete?topic=before");
         nsqd.subscribe("meanwhile", "c", 1).expect_body("y");

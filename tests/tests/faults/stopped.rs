@@ -1,4 +1,4 @@
-//! Processes that are stopped for a while (SIGSTOP) and then go on: what time passed in the meantime has passed.
+//! Processes that are stopped for a while (SIGSTOP) and then continue: what time passed in the meantime has passed.
 
 use std::time::{Duration, Instant};
 

@@ -65,7 +65,7 @@ fn a_flood_beyond_the_file_handles_leaves_logs_and_operators_theirs() {
     let before = Footprint::of(&nsqd);
     let flood = crowd(nsqd.tcp(), 400, b"  V2");
     let http_flood = crowd(nsqd.http(), 400, b"");
-    // Logs go on to their next files.
+    // Logs continue to their next files.
     let body = vec![b'x'; 500_000];
     for _ in 0..10 {
         good.publish("large", &body);

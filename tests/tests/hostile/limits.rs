@@ -145,7 +145,7 @@ fn topics_and_channels_have_a_limit_that_a_reload_changes() {
     );
     wait_for_refusals(&nsqd, "nsqd", "max-topics", 4.0);
     wait_for_refusals(&nsqd, "nsqd", "max-channels", 2.0);
-    // What is there is served as ever.
+    // What is there is served as usual.
     nsqd.subscribe("b", "c", 1);
     nsqd.connect().publish("a", "y");
 

@@ -116,7 +116,7 @@ fn the_log_level_is_a_bare_word() {
 fn the_lookup_addresses_are_a_list() {
     let nsqd = Nsqd::start(&[]);
     let path = "/config/nsqlookupd_tcp_addresses";
-    // No one listens there; nsqd goes on trying.
+    // No one listens there; nsqd continues trying.
     let addresses = r#"["127.0.0.1:1","127.0.0.1:2"]"#;
     let reply = nsqd.request("PUT", path, addresses.as_bytes());
     assert_eq!((reply.status, reply.text().as_str()), (200, addresses));

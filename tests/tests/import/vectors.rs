@@ -102,13 +102,13 @@ fn a_graceful_stop_leaves_everything() {
 
 #[test]
 fn a_kill_leaves_metadata_that_lags() {
-    let told = ["k.diskqueue.000000.dat goes on behind 670", "25 messages"];
+    let told = ["k.diskqueue.000000.dat continues after 670", "25 messages"];
     check("killed", &[], &told);
 }
 
 #[test]
 fn two_kills_leave_a_file_that_the_metadata_does_not_know() {
-    check("killed-twice", &[], &["goes on behind 330", "20 messages"]);
+    check("killed-twice", &[], &["continues after 330", "20 messages"]);
 }
 
 #[test]
@@ -119,9 +119,8 @@ fn a_kill_before_the_first_sync_leaves_no_metadata() {
 
 #[test]
 fn a_file_that_was_given_up_gives_what_was_not_delivered() {
-    let told = [
-        "b.diskqueue.000000.dat.bad was given up by upstream: taken from 330 on, behind 10 messages",
-    ];
+    let told =
+        ["upstream gave up b.diskqueue.000000.dat.bad: imported from 330 on, after 10 messages"];
     check("bad-file", &["--max-msg-size=100"], &told);
 }
 
@@ -133,7 +132,7 @@ fn a_torn_tail_costs_the_last_message() {
 
 #[test]
 fn a_queue_goes_over_several_files() {
-    let told = ["s.diskqueue.000000.dat.bad was given up by upstream but is whole"];
+    let told = ["upstream gave up s.diskqueue.000000.dat.bad, but it is whole"];
     check("several-files", &[], &told);
 }
 

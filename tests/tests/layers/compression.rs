@@ -121,7 +121,7 @@ fn both_at_once_are_refused_unless_nsqd_has_only_one() {
 fn a_layer_is_put_on_once() {
     let nsqd = Nsqd::start(&[]);
     let mut client = client_with(&nsqd, &["snappy"], None);
-    // Without features it may be repeated, as ever.
+    // Without features it may be repeated, as usual.
     client.send_with_body("IDENTIFY", b"{}");
     client.expect_ok();
     client.send_with_body("IDENTIFY", asking_for(&["deflate"]).to_string().as_bytes());

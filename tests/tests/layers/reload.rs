@@ -34,7 +34,7 @@ fn nsqd_shows_its_new_certificate_and_keeps_the_old_one_if_that_is_broken() {
     fs::write(&files.cert, "no certificate").unwrap();
     nsqd.notify(Signal::HUP);
     let refused = format!(
-        "the certificates stay as they were - failed to build TLS config - --tls-cert={}: there must",
+        "the certificates did not change - failed to build TLS config - --tls-cert={}: it must",
         files.cert
     );
     assert!(

@@ -22,9 +22,9 @@ const PROGRAMS: [&str; 9] = [
 
 const HEAD: &str = "# Reference of every flag
 
-Made from the programs themselves: `<program> --help=markdown` prints its part, `--help=man` a manual page,
-`--help=bash`, `--help=zsh` and `--help=fish` what these shells need to complete its flags. Flags stand with one dash
-or two, a value follows after `=` or as the next argument; the command line wins over the config file.
+The programs generate this page: `<program> --help=markdown` prints the part of a program. `--help=man` prints a manual
+page, and `--help=bash`, `--help=zsh` and `--help=fish` print completions for these shells. A flag takes one dash or
+two; its value follows after `=` or as the next argument. The command line overrides the config file.
 
 ";
 

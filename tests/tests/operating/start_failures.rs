@@ -126,7 +126,7 @@ fn certificates_and_configuration_that_cannot_be_taken() {
         ),
         (
             with(&junk.to_string(), &key),
-            format!("--tls-cert={junk}: there must be a certificate"),
+            format!("--tls-cert={junk}: it must contain a certificate"),
         ),
         (
             with(&cert, &other_key),

@@ -181,7 +181,7 @@ fn a_node_of_a_cluster_is_lost_and_no_message_with_it() {
     });
 }
 
-/// Default settings but for the number in flight, as many as there are nodes. The publishers go on at the other nodes when one
+/// Default settings but for the number in flight, as many as there are nodes. The publishers continue at the other nodes when one
 /// is killed.
 #[test]
 fn no_message_takes_long_when_a_node_of_a_cluster_is_killed() {

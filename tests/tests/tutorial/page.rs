@@ -14,7 +14,7 @@
 //! | opening line | step |
 //! |---|---|
 //! | `sh` | is typed, and returns successfully |
-//! | `sh stays` | is typed, and goes on until Ctrl-C |
+//! | `sh stays` | is typed, and continues until Ctrl-C |
 //! | `sh by-hand` | none: it cannot be done in a test |
 //! | `text` | all that the last `sh` has shown in its terminal; after one that stays or leaves a program running, lines among what it shows |
 //! | `text later` | lines that the terminal shows at some time after its last command, in any order |

@@ -1,4 +1,4 @@
-//! nsq_to_file on a full disk: what it leaves is whole, and with room again it goes on where it was.
+//! nsq_to_file on a full disk: what it leaves is whole, and with room again it continues where it was.
 
 use std::fmt::Write as _;
 use std::fs;

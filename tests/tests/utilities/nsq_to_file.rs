@@ -148,7 +148,7 @@ fn a_message_that_is_given_up_is_told_and_counted() {
     bench.publish([3]);
     let mut tool = bench.archive(&["--consumer-opt=max_attempts,1"]);
     for count in [1, 2] {
-        let lost = "is NOT in the archive: finished unseen at its delivery";
+        let lost = "is NOT in the archive: finished at delivery";
         let line = tool.wait_for_line(&format!("(max_attempts), {count} of them so far"));
         assert!(line.contains(lost), "{line}");
     }

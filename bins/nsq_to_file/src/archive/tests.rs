@@ -100,7 +100,7 @@ fn the_message_that_crosses_the_size_stays_and_the_next_goes_elsewhere() {
             ("t-000001.log", "crosses\nnext\n")
         ])
     );
-    // The first is past its size, so the next run goes on with none of both.
+    // The first is past its size, so the next run continues with none of both.
     let mut archive = Folders::archive(layout, "<TOPIC><REV>.log");
     append(&mut archive, "later");
     archive.close().unwrap();

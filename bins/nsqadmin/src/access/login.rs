@@ -29,7 +29,7 @@ pub enum LoginError {
         number: usize,
     },
     /// A hash that would take minutes to verify.
-    #[error("--login-user {name}: the hash's cost must be {MOST_COST} at most")]
+    #[error("--login-user {name}: the hash's cost must be at most {MOST_COST}")]
     Cost {
         /// Whose.
         name: String,
@@ -63,7 +63,7 @@ pub(crate) struct Login {
     lifetime: Duration,
     sessions: Mutex<Sessions>,
     throttle: Mutex<Throttle>,
-    /// Passwords that scripts have shown of late, under a key of our own: bcrypt is slow by intent, and a script
+    /// Passwords that scripts have shown recently, under a key of our own: bcrypt is slow by intent, and a script
     /// shows its password with every request.
     verified: Mutex<HashMap<Vec<u8>, Instant>>,
     verified_key: hmac::Key,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Failed logins of late, by address.
+/// Recent failed logins, by address.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
     failures: HashMap<IpAddr, Failures>,

@@ -62,7 +62,7 @@ async fn read_form(request: &mut Request) -> Result<Query, ApiError> {
     Query::parse(body).map_err(|_| bad())
 }
 
-/// A path of ours to go on with, and no other site's: browsers take `//host` and `/\host` for one.
+/// A path of ours to continue with, and no other site's: browsers take `//host` and `/\host` for one.
 fn next_path(settings: &Settings, next: &str) -> String {
     let index = settings.path("/");
     let is_path = next.starts_with('/')

@@ -1,4 +1,4 @@
-//! The diagnosis at the head of a topic's and a channel's page: what is wrong, since when, why, and how it goes on.
+//! The diagnosis at the head of a topic's and a channel's page: what is wrong, since when, why, and how it continues.
 
 use jiff::Timestamp;
 use maud::{Markup, html};

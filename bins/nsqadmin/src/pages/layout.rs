@@ -25,7 +25,7 @@ pub(crate) struct Page {
     pub(crate) body: Markup,
     /// What the data lacks.
     pub(crate) warnings: Vec<Notice>,
-    /// What an action on this page has just come to.
+    /// The result of the last action on this page.
     pub(crate) notices: Vec<Notice>,
     /// The path of the same data as JSON.
     pub(crate) api: Option<String>,

@@ -459,7 +459,7 @@ const STALLED: i64 = 15_000;
 const PATIENCE: i64 = 60_000;
 /// The span of the rates that are shown.
 const RATE_SPAN: i64 = 60_000;
-/// For so long the channel must not have grown before it falls behind no longer.
+/// How long the channel must not have grown until it no longer falls behind.
 const TURN_SPAN: i64 = 120_000;
 /// A message that waits for this long is late.
 const LATE: i64 = 60_000;

@@ -219,7 +219,7 @@ impl Control {
     async fn give_everything_up(&self) -> Leading {
         if !self.node.is_stepping_down() {
             tracing::info!(
-                "cluster: this node steps down on request: others lead what it leads, until /cluster/resume"
+                "cluster: this node steps down on request: other nodes lead its shards until /cluster/resume"
             );
         }
         self.node.set_stepping_down(true);
@@ -332,7 +332,7 @@ impl ClusterOps for Control {
 
     fn resume(&self) -> Leading {
         if self.node.is_stepping_down() {
-            tracing::info!("cluster: this node leads again what it can, on request");
+            tracing::info!("cluster: this node leads shards again, on request");
         }
         self.node.set_stepping_down(false);
         self.leading()

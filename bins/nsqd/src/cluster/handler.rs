@@ -160,7 +160,7 @@ fn log_join(change: &Change, number: NodeId) {
     let address = &info.address;
     if let Some(old) = replaces {
         tracing::info!(
-            "cluster: node {number} ({address}) has joined in the place of node {old}, which is removed for good"
+            "cluster: node {number} ({address}) has joined and replaces node {old}, which is removed for good"
         );
     } else {
         tracing::info!("cluster: node {number} ({address}) has joined");

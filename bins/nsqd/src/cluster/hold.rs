@@ -210,7 +210,7 @@ async fn open(
 }
 
 /// What is in the data path of a node that comes back to its shard was accepted by a single node: the others do not have it, and
-/// the shard goes on with what they have.
+/// the shard continues with what they have.
 fn set_own_data_aside(folders: &Folders, number: u64) -> std::io::Result<()> {
     let unix_seconds = clock::unix_nanos() / 1_000_000_000;
     if let Some(aside) = folders.set_data_aside(unix_seconds)? {

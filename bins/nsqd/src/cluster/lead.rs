@@ -48,7 +48,7 @@ pub(super) async fn run(node: Arc<Node>, replica: Arc<ShardReplica>) {
         let now = standing.borrow_and_update().clone();
         if let Some(failure) = &now.failure {
             node.fail(&format!(
-                "shard {}: the replica cannot go on: {failure}",
+                "shard {}: the replica cannot continue: {failure}",
                 replica.number
             ));
         }
@@ -134,7 +134,7 @@ fn hears_majority(group: &Group) -> bool {
     heard.is_none_or(|ago| ago <= MAX_SILENCE)
 }
 
-/// What a try to serve a shard comes to.
+/// The result of an attempt to serve a shard.
 enum Begun {
     Serves(Served),
     /// This node may not lead it any more.
@@ -232,13 +232,13 @@ async fn end(node: &Node, replica: &ShardReplica, served: Option<Served>, now: &
         Some(leader) => {
             let leader = node.name(leader);
             tracing::info!(
-                "cluster: shard {number}: this node serves it no longer, {leader} leads"
+                "cluster: shard {number}: this node no longer serves it, {leader} leads"
             );
         }
         None if now.role == Role::Leader => tracing::warn!(
-            "cluster: shard {number}: this node serves it no longer, since it does not hear from a majority of the replicas"
+            "cluster: shard {number}: this node no longer serves it, since it does not hear from a majority of the replicas"
         ),
-        None => tracing::info!("cluster: shard {number}: this node serves it no longer"),
+        None => tracing::info!("cluster: shard {number}: this node no longer serves it"),
     }
     let tasks = served.tasks;
     let followed = replica.on_lane(move |shard| {
@@ -253,7 +253,7 @@ async fn end(node: &Node, replica: &ShardReplica, served: Option<Served>, now: &
 }
 
 /// Lets publishes in once as many replicas vote as make a publish as safe as it is meant to be. A shard that has taken publishes
-/// goes on when it gets more replicas: it stays as safe as it was.
+/// continues when it gets more replicas: it stays as safe as it was.
 fn note_voters(node: &Node, replica: &ShardReplica, now: &Standing) {
     if replica.has_enough_voters() {
         return;

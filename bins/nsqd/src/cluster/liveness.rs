@@ -122,7 +122,7 @@ async fn propose(node: &Node, change: &Change) {
             if let Change::PlaceShard { shard, replicas } = change {
                 let names: Vec<_> = replicas.iter().map(|replica| node.name(*replica)).collect();
                 let names = names.join(", ");
-                tracing::info!("cluster: the replicas of shard {shard} are to be on {names}");
+                tracing::info!("cluster: the replicas of shard {shard} belong on {names}");
             }
         }
         Err(error) => tracing::warn!("cluster: the directory cannot be changed yet: {error}"),
@@ -132,5 +132,5 @@ async fn propose(node: &Node, change: &Change) {
 /// Between two plans.
 const EVERY: Duration = Duration::from_secs(1);
 const MOMENT: Duration = Duration::from_millis(20);
-/// A member that was not heard from for so long is away.
+/// A member that was not heard from for this long is away.
 const SILENCE: Duration = Duration::from_secs(3);

@@ -87,7 +87,7 @@ impl Logs {
         Ok(logs)
     }
 
-    /// Why the node must not vote, if it must not; and whether it could go on with what it has.
+    /// Why the node must not vote, if it must not; and whether it could continue with what it has.
     pub(super) fn distrust(&self) -> Option<(String, bool)> {
         let mut reasons = Vec::new();
         let mut can_trust =
@@ -114,7 +114,7 @@ impl Logs {
         log.is_some_and(|log| log.wal.last().is_some())
     }
 
-    /// Goes on with what there is: no one has more.
+    /// Continues with what there is: no one has more.
     ///
     /// # Errors
     /// When the disk does not take it, or what there is turns out to be damaged.

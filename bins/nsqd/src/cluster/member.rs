@@ -65,7 +65,7 @@ async fn settle(
         Done::Rejoined(identity) => {
             let me = identity.node;
             tracing::info!(
-                "cluster: this node has the number {me} now, and fetches what the others have"
+                "cluster: this node now has the number {me}, and fetches its replicas from the others"
             );
             let (node, durability) = (&*owned, durability(&owned));
             let forgotten = logs.forget(&node.folders, &identity, durability, &*node.platform);
@@ -73,7 +73,7 @@ async fn settle(
         }
         Done::Trust(_) => {
             tracing::warn!(
-                "cluster: the others cannot do without what this node has, so it goes on with that"
+                "cluster: the other nodes need the replicas of this node, so it continues with them"
             );
             logs.trust().map(|logs| (logs, None))
         }

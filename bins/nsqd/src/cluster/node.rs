@@ -174,7 +174,7 @@ impl Node {
 
     /// Ends the process: a part of it has failed in a way that only a new process can repair.
     pub(super) fn fail(&self, why: &str) -> ! {
-        tracing::error!("cluster: {why}; nsqd ends, so that its supervisor can start it again");
+        tracing::error!("cluster: {why}; nsqd exits, so that its supervisor can start it again");
         self.platform.end_process()
     }
 

@@ -1,4 +1,4 @@
-//! `--cluster-recover`: a node goes on without the majority of its cluster, which is lost for good.
+//! `--cluster-recover`: a node continues without the majority of its cluster, which is lost for good.
 //!
 //! The node becomes the only member of a new cluster, with all that its replicas hold; other nodes may join then. What it does
 //! not hold is lost, so it says that first, and does nothing unless it is given the id of the cluster that is to be given up.
@@ -32,7 +32,7 @@ pub(crate) enum RecoveryError {
     Lock(#[from] LockError),
     #[error("--cluster-recover: {0}")]
     Identity(#[from] IdentityError),
-    #[error("--cluster-recover: {} belongs to no node of a cluster", .0.display())]
+    #[error("--cluster-recover: {} is not the data path of a node of a cluster", .0.display())]
     NoCluster(PathBuf),
     #[error(
         "--cluster-recover: nothing was changed. If the majority of the cluster {cluster} is lost for good, and this node is the \

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::aside::SetAside;
 use super::status::{GroupStatus, Heard, NodeStatus};
 
-/// A leader that has not had a majority for so long does not count.
+/// A leader that has not had a majority for this long does not count.
 const MAJORITY_WITHIN_MILLIS: u64 = 3000;
 
 /// What a report is made from.

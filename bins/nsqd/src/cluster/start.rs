@@ -217,7 +217,7 @@ impl ClusterNode {
         }
     }
 
-    /// Ends it, in good order. The others continue without it.
+    /// Ends it cleanly. The others continue without it.
     pub(crate) async fn stop(mut self) {
         self.control.router().close();
         self.control.consuming().stop().await;
@@ -237,9 +237,7 @@ impl ClusterNode {
             port.stop().await;
         });
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
-            tracing::warn!(
-                "cluster: closing took too long; the next start finds everything all the same"
-            );
+            tracing::warn!("cluster: closing took too long; the next start still finds everything");
         }
         runtime.shut_down();
         self.end_raft();
@@ -307,7 +305,7 @@ fn find(
         None => Start::Fresh,
         Some(identity) => match logs.distrust() {
             Some((why, can_trust)) => {
-                tracing::warn!("cluster: this node must not vote with what it finds: {why}");
+                tracing::warn!("cluster: this node must not vote with the files it has: {why}");
                 Start::Untrusted(Box::new(untrusted(folders, identity, can_trust, why)))
             }
             None if must_found(&identity, logs.has_directory_entries()) => {

@@ -23,7 +23,7 @@ use crate::clock;
 
 /// How often the members are asked, and how long they have for their answer.
 const EVERY: Duration = Duration::from_secs(1);
-/// A member that has not answered for so long counts as away.
+/// A member that has not answered for this long counts as away.
 const AWAY_AFTER: Duration = Duration::from_secs(3);
 
 /// What a node says about its replicas. Nodes of other versions may know fewer or more fields.

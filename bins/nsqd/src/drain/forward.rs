@@ -46,7 +46,7 @@ pub(super) struct Forwarder {
     order: Arc<Order>,
     /// What the target takes, once it said so and has every topic and channel.
     offer: Option<Offer>,
-    /// How far what no channel was offered has been sent, by topic: an attempt that failed goes on there.
+    /// How far what no channel was offered has been sent, by topic: an attempt that failed continues there.
     walks: HashMap<TopicName, Walk>,
     /// Of the last round.
     too_large_count: u64,

@@ -45,7 +45,7 @@ impl Order {
         self.forwarded_count.load(Ordering::Relaxed)
     }
 
-    /// Why it does not go on as it should, if so.
+    /// Why it does not continue as it should, if so.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble_slot().clone()
     }

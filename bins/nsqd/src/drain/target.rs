@@ -34,7 +34,7 @@ pub(crate) struct Offer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TargetError {
     #[error(
-        "{0} cannot adopt messages (it has no /adopt): drain into an nsqd of this kind, or without one"
+        "{0} cannot adopt messages (it has no /adopt): drain to an nsqd of this project, or without another nsqd"
     )]
     Unable(Address),
     #[error(

@@ -43,7 +43,7 @@ struct Progress {
     left_deferred: u64,
     /// In topics that are paused or have no channel.
     left_unoffered: u64,
-    /// Why it does not go on, if so.
+    /// Why it does not continue, if so.
     trouble: Option<String>,
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn metrics(nsqd: Arc<Nsqd>, _: Request) -> Result<Reply, ApiErr
     .await
 }
 
-/// The topics, by name, and what they come to.
+/// The topics, by name, and their totals.
 struct Figures {
     topics: Vec<TopicStats>,
     totals: Totals,

@@ -37,7 +37,7 @@ pub(super) fn not_made(what: &str, error: &StoreError) -> ApiError {
             ApiError::new(StatusCode::TOO_MANY_REQUESTS, code)
         }
         StoreError::Io { .. } | StoreError::Log(_) => {
-            tracing::error!("{what}: cannot be made: {error}");
+            tracing::error!("{what}: cannot be created: {error}");
             internal_error()
         }
     }

@@ -61,7 +61,7 @@ pub struct ClusterSettings {
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub(super) enum ClusterError {
     #[error(
-        "--{0} needs --cluster-peer: without it nsqd is a single node and the option would do nothing"
+        "--{0} needs --cluster-peer: without it nsqd is a single node and the option has no effect"
     )]
     WithoutPeers(&'static str),
     #[error("--{flag}={value}: {error}")]
@@ -82,7 +82,7 @@ pub(super) enum ClusterError {
     )]
     Unprotected(String),
     #[error(
-        "--cluster-secret-file and --cluster-tls-cert exclude each other: peers prove themselves by one of them"
+        "--cluster-secret-file and --cluster-tls-cert exclude each other: nodes authenticate each other with one of them"
     )]
     TwoProtections,
     #[error("--{given} also needs --{missing}: peers of a cluster verify each other's certificate")]

@@ -13,7 +13,7 @@ pub(super) enum LookupdTlsError {
         "--lookupd-tls needs --lookupd-tls-root-ca-file: nsqlookupd's certificate is always verified"
     )]
     WithoutAuthorities,
-    #[error("{0} needs --lookupd-tls: without it nsqlookupd is connected to plainly")]
+    #[error("{0} needs --lookupd-tls: without it nsqd connects to nsqlookupd without TLS")]
     WithoutTls(PemFile),
 }
 

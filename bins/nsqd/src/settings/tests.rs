@@ -278,7 +278,7 @@ fn what_upstream_would_crash_over_is_refused_with_flag_value_and_rule() {
 
 #[test]
 fn tls_to_nsqlookupd_is_had_as_asked_for_or_stops_the_start() {
-    let plainly = "needs --lookupd-tls: without it nsqlookupd is connected to plainly";
+    let plainly = "needs --lookupd-tls: without it nsqd connects to nsqlookupd without TLS";
     let nowhere = "--lookupd-tls-root-ca-file=/nowhere";
     for (args, text) in [
         (

@@ -198,6 +198,6 @@ impl Driver {
     }
 }
 
-/// After all nodes have been tried in vain, and then twice as long, and so on.
+/// After all nodes were tried without success; then twice as long, and so on.
 const FIRST_DELAY: Duration = Duration::from_millis(10);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);

@@ -155,7 +155,7 @@ impl Connection {
 
     /// Drives the connection to its end, and says why it came, unless it was wanted.
     pub(crate) async fn run(self: &Arc<Self>, mut wire: Wire) -> Option<ConnectError> {
-        // Also when the task is cut off, no one may go on writing for it.
+        // Also when the task is cut off, no one may continue writing for it.
         let _end = End(self);
         loop {
             let arrived = match wire.turn(&self.outbox).await {

@@ -171,7 +171,7 @@ impl Discovery {
         let now = Instant::now();
         let mut distance = LEAST_DISTANCE.min(interval);
         if self.is_first {
-            // Consumers that started together must not go on asking together.
+            // Consumers that started together must not continue asking together.
             let part = Random::new().fraction() * config.lookupd_poll_jitter;
             distance = distance.max(interval.mul_f64(part));
             self.is_first = false;

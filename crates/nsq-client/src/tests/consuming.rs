@@ -154,7 +154,7 @@ async fn a_message_that_is_dropped_or_whose_handler_panics_comes_again() {
     client.deliver([1], 1).await;
     client.expect("RDY 0").await;
     client.expect(&(answer_of("REQ", 1) + " 0")).await;
-    // The handler goes on.
+    // The handler continues.
     client.expect("RDY 1").await;
     client.deliver([2], 1).await;
     client.expect(&answer_of("FIN", 2)).await;

@@ -31,7 +31,7 @@ pub struct Greeter {
     is_open: bool,
 }
 
-/// What a call comes to.
+/// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handled {
     /// Send the answer.

@@ -74,7 +74,7 @@ pub enum BootstrapError {
     #[error("--cluster-peer is not given")]
     NoPeers,
     /// A peer is no address.
-    #[error("--cluster-peer={0} is no address of a cluster port: host:port")]
+    #[error("--cluster-peer={0} is not the address of a cluster port: it must be host:port")]
     Peer(String),
     /// What the node says of itself.
     #[error(transparent)]

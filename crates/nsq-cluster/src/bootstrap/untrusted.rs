@@ -19,7 +19,7 @@ pub struct UntrustedNode {
     pub voters: BTreeMap<u64, BTreeSet<NodeId>>,
     /// Where the members are reached, as far as it knows.
     pub addresses: BTreeMap<NodeId, String>,
-    /// Whether it could go on with what it has: not when files are damaged.
+    /// Whether it could continue with what it has: not when files are damaged.
     pub can_trust: bool,
     /// What is wrong with its disk, for the log.
     pub why: String,
@@ -30,7 +30,7 @@ pub struct UntrustedNode {
 pub enum Verdict {
     /// Join under another number.
     Rejoin,
-    /// Go on under its number with what it has.
+    /// Continue under its number with what it has.
     Trust,
     /// Leave everything as it is and ask again: its files are damaged, and these groups have no majority without it.
     Stay(BTreeSet<u64>),

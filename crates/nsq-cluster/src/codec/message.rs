@@ -164,7 +164,7 @@ pub enum Refusal {
     #[error("has no replica of this group")]
     NoSuchGroup,
     /// It cannot take more work now.
-    #[error("has too much to do")]
+    #[error("is overloaded")]
     Busy,
     /// The checkpoint is no longer offered.
     #[error("no longer offers this checkpoint")]

@@ -172,7 +172,7 @@ pub enum Refused {
     #[error("the replicas of a shard are between 1 and {max} different nodes", max = super::MAX_REPLICAS)]
     InvalidReplicas,
     /// The voters are not as the change demands.
-    #[error("the voters of shard {0} cannot be recorded so")]
+    #[error("these voters of shard {0} cannot be recorded")]
     InvalidVoters(u64),
     /// There is no such topic.
     #[error("the topic {0} does not exist")]
@@ -181,7 +181,7 @@ pub enum Refused {
     #[error("the channel {1} of the topic {0} does not exist")]
     NoSuchChannel(TopicName, ChannelName),
     /// Ephemeral topics and channels live on one node.
-    #[error("{0} is ephemeral: it is not shared by the cluster")]
+    #[error("{0} is ephemeral: the cluster does not share it")]
     Ephemeral(String),
     /// The directory is full.
     #[error("the cluster has {count} {what} already: no more are possible")]
@@ -202,15 +202,15 @@ pub enum Refused {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMember {
     /// The address for other nodes.
-    #[error("{0:?} is no address of a cluster port: --cluster-broadcast-address is host:port")]
+    #[error("{0:?} is not the address of a cluster port: --cluster-broadcast-address is host:port")]
     Address(String),
     /// The address for clients.
-    #[error("{0:?} is no address: see --broadcast-address")]
+    #[error("{0:?} is not an address: see --broadcast-address")]
     BroadcastAddress(String),
     /// The version.
-    #[error("{0:?} is no version of nsqd")]
+    #[error("{0:?} is not a version of nsqd")]
     Version(String),
     /// The zone.
-    #[error("{0:?} is no zone: see --topology-region and --topology-zone")]
+    #[error("{0:?} is not a zone: see --topology-region and --topology-zone")]
     Zone(String),
 }

@@ -89,7 +89,7 @@ impl<C: Types> Shared<C> {
         self.stop.subscribe()
     }
 
-    /// Completes after `delay`, or when the replica is to stop; says whether it goes on.
+    /// Completes after `delay`, or when the replica is to stop; says whether it continues.
     pub(super) async fn pause(&self, delay: Duration) -> bool {
         let mut stop = self.stopping();
         let stopped = stop.wait_for(|is_stopping| *is_stopping);

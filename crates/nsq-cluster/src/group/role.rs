@@ -42,7 +42,7 @@ pub struct Standing {
     pub leader: Option<NodeId>,
     /// The members as far as the replica knows, committed or not.
     pub members: Arc<Membership>,
-    /// Why the replica cannot go on: a task of it has died, or its files contradict each other. Nothing but a new process
+    /// Why the replica cannot continue: a task of it has died, or its files contradict each other. Nothing but a new process
     /// helps then.
     pub failure: Option<Arc<str>>,
 }
@@ -195,7 +195,7 @@ fn note_death<C: Types>(shared: &Shared<C>, sender: &watch::Sender<Standing>) {
 fn announce<C: Types>(shared: &Shared<C>, old: &Standing, new: &Standing) {
     let group = shared.options.group;
     if let Some(failure) = &new.failure {
-        tracing::error!("cluster: {group}: the replica cannot go on: {failure}");
+        tracing::error!("cluster: {group}: the replica cannot continue: {failure}");
     }
     let members = &new.members;
     if (old.leader, old.term) != (new.leader, new.term) {
@@ -211,7 +211,7 @@ fn announce<C: Types>(shared: &Shared<C>, old: &Standing, new: &Standing) {
             None => {
                 if let Some(last) = old.leader {
                     let last = name(members, last);
-                    tracing::warn!("cluster: {group}: {last} leads no longer, no leader is known");
+                    tracing::warn!("cluster: {group}: {last} no longer leads, no leader is known");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Offered checkpoints, under a clock that only goes on when everything waits.
+//! Offered checkpoints, under a clock that only advances when everything waits.
 
 use std::io;
 

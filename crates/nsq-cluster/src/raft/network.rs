@@ -323,5 +323,5 @@ pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_millis(500);
 /// Long enough for a disk that is slow, since what the follower has need not be sent again; short enough for a link that has
 /// lost the request and works again.
 pub(super) const APPEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// A follower that fetches nothing for so long, and has not installed the checkpoint either, has forgotten it.
+/// A follower that fetches nothing for this long, and has not installed the checkpoint either, has forgotten it.
 const TRANSFER_IDLE_TIMEOUT: Duration = Duration::from_mins(1);

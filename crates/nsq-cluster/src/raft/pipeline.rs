@@ -34,7 +34,7 @@ pub(super) struct Pipeline<'link, C: Types, S> {
     acknowledged: Option<LogId>,
     /// Whether there will be no more requests.
     is_drained: bool,
-    /// Whether there will be no more answers: one of them said that the session cannot go on.
+    /// Whether there will be no more answers: one of them said that the session cannot continue.
     is_over: bool,
 }
 

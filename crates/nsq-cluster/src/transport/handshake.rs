@@ -123,10 +123,10 @@ impl std::fmt::Debug for Agreed {
 pub(crate) enum HandshakeError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// This side does not go on.
+    /// This side does not continue.
     #[error("{0}")]
     Refused(String),
-    /// The other side does not go on.
+    /// The other side does not continue.
     #[error("it refuses: {0}")]
     Told(String),
 }

@@ -82,7 +82,7 @@ fn permits(bytes: usize) -> Semaphore {
     Semaphore::new((bytes / PERMIT_BYTES).clamp(1, Semaphore::MAX_PERMITS))
 }
 
-/// Waits for so many bytes; a request that is larger than all of them waits for all.
+/// Waits for this many bytes; a request that is larger than all of them waits for all.
 async fn acquire(from: &Arc<Semaphore>, bytes: usize, all: usize) -> Option<OwnedSemaphorePermit> {
     let permits = bytes.min(all) / PERMIT_BYTES;
     let permits = u32::try_from(permits).unwrap_or(u32::MAX).max(1);
@@ -221,7 +221,7 @@ impl Incoming {
             Poll::Ready(answer) => reply(outgoing, &answer, room),
             Poll::Pending => {
                 let outgoing = outgoing.clone();
-                // It goes on when the connection breaks: what it began, such as storing something, is to be completed.
+                // It continues when the connection breaks: what it began, such as storing something, is to be completed.
                 tokio::spawn(async move {
                     let answer = answering.await;
                     reply(&outgoing, &answer, room);

@@ -16,7 +16,7 @@ use crate::NodeId;
 use crate::codec::{Answer, Request};
 use crate::network::CallError;
 
-/// After a failure, the next try waits for so long, and longer each time.
+/// After a failure, the next try waits for this long, and longer each time.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
 

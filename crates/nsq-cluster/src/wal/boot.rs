@@ -23,7 +23,7 @@ pub enum Durability {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Distrust {
     /// The machine went down without closing the replica, which does not sync before it acknowledges.
-    #[error("the machine went down and may have taken acknowledged entries with it")]
+    #[error("the machine crashed and may have lost acknowledged entries")]
     MachineCrash,
     /// Something is missing or damaged.
     #[error("{0}")]

@@ -75,7 +75,7 @@ impl Broker {
         }
         if name.is_ephemeral() {
             // Trying again would not help.
-            tracing::error!("TOPIC({name}): is not replicated, and gets no command");
+            tracing::error!("TOPIC({name}): is not replicated: command ignored");
             return Ok(());
         }
         let mut executing = self.executing();
@@ -103,7 +103,9 @@ impl Broker {
         let Some(topic) = self.topic(name.as_str()) else {
             if let Command::Publish { records, .. } = command {
                 let count = records.len();
-                tracing::warn!("TOPIC({name}): was deleted before {count} messages for it");
+                tracing::warn!(
+                    "TOPIC({name}): {count} messages dropped: the topic was deleted before they arrived"
+                );
             }
             return Ok(());
         };
@@ -252,7 +254,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Gives the data path to a replica: refuses everything from now on, writes down what only memory knows, and lets go of
+    /// Gives the data path to a replica: refuses everything from now on, writes down what only memory knows, and releases
     /// all files. Other than [`close`](Self::close) it closes no client; each is woken, and finds no message here. What a
     /// client holds of this broker can no longer be finished here.
     ///
@@ -276,7 +278,7 @@ impl Broker {
         unsynced
     }
 
-    /// Syncs everything, and lists the files. The caller executes no command meanwhile; consumers may go on. Returns what
+    /// Syncs everything, and lists the files. The caller executes no command meanwhile; consumers may continue. Returns what
     /// [`sync`](Self::sync) does too.
     ///
     /// # Errors

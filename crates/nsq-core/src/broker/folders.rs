@@ -40,7 +40,7 @@ impl Discarded {
             Ok(()) => {}
             // A channel's, when its topic was deleted after it.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("{} is left behind: {error}", self.0.display()),
+            Err(error) => tracing::warn!("cannot remove {}: {error}", self.0.display()),
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Again {
 
 impl Channel {
     /// Records a part of what the channel has finished, up to `most` single messages, and at last the attempts and due times
-    /// of the messages that came back. Returns where the next call goes on; `None` at the end.
+    /// of the messages that came back. Returns where the next call continues; `None` at the end.
     ///
     /// Nothing of a channel with damaged messages: here they are passed over, and other copies of them may be whole.
     pub fn record_again(&mut self, from: Again, most: usize, now: Now) -> Option<Again> {

@@ -67,7 +67,7 @@ impl Channel {
             if !pinning.is_empty()
                 && let Err(error) = self.copy(&pinning, now)
             {
-                tracing::error!("old messages cannot be moved out of the way: {error}");
+                tracing::error!("cannot copy old messages to free their segments: {error}");
             }
         }
     }
@@ -108,7 +108,7 @@ impl Channel {
                 Lookup::Lost => {
                     self.tracked.remove(message.id);
                 }
-                // It stays where it is. Deliveries go on: they may not need this segment.
+                // It stays where it is. Deliveries continue: they may not need this segment.
                 Lookup::Stalled => {}
             }
         }

@@ -45,9 +45,9 @@ impl Channel {
     /// Hands messages to `client`, up to its ready count, its share and `budget`. A client that has room left and
     /// finds nothing more joins the wait queue and is woken when there is something.
     ///
-    /// Its share: while n other clients of its locality wait that have not had theirs, it gets no more than one part in
-    /// n + 1 of the messages there are, so that one fast reader does not starve the rest. Messages for which nearer
-    /// waiting clients have room do not count for it.
+    /// The share keeps a fast reader from starving the others. While n other clients of its locality wait and have not had
+    /// their share, the client gets at most one part in n + 1 of the available messages. Messages for which nearer waiting
+    /// clients have room are not available to it.
     pub fn take(
         &mut self,
         client: ClientId,
@@ -72,7 +72,7 @@ impl Channel {
                 break;
             }
             if self.paused || self.stalled_until.is_some() {
-                // It waits, so that it is woken when deliveries go on.
+                // It waits, so that it is woken when deliveries continue.
                 self.consumers.wait(client);
                 taken.waiting = true;
                 break;

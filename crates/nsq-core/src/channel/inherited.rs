@@ -34,7 +34,7 @@ impl Channel {
         let removed = inherited.writer.map_or(Ok(()), Writer::delete);
         if let Err(error) = removed.and_then(|()| inherited.source.finished.into_set().delete()) {
             tracing::warn!(
-                "a finished inherited log is left in {}: {error}",
+                "cannot remove the finished inherited log in {}: {error}",
                 folder.display()
             );
         }

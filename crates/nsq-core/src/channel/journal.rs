@@ -267,7 +267,7 @@ impl JournalWriter {
         }
     }
 
-    /// Lets go of memory that is not needed while nothing is written.
+    /// Releases memory that is not needed while nothing is written.
     pub(super) fn rest(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.writer.rest();

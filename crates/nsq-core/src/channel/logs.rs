@@ -1,14 +1,17 @@
 //! The table of the logs that a channel reads: the topic's main log and its log of deferred messages, the channel's own
 //! private log, and the log it inherited.
 //!
-//! Every entry is read, finished, counted, maintained and emptied by the same rule; what differs is only whether its
-//! messages are *queued*, that is read in order as clients ask for them, or *tracked*, that is taken into the tracked
-//! messages as soon as they are offered.
+//! Every entry is read, finished, counted, maintained and emptied by the same rule. The only difference is whether its
+//! messages are *queued* (read in order as clients ask for them) or *tracked* (taken into the tracked messages as soon as
+//! they are offered).
 //!
-//! The rule of reading: a record is [found](Lookup::Found); or it is [lost](Lookup::Lost), since it is damaged, and then
-//! it is counted as damaged and finished, because no client can ever have it; or the log is
-//! [stalled](Lookup::Stalled), since the disk does not answer, and then nothing changes and the channel tries again after
-//! [`STALL`].
+//! A read has one of three outcomes:
+//!
+//! - The record is [found](Lookup::Found).
+//! - The record is [lost](Lookup::Lost), because it is damaged. It is counted as damaged and finished: no client can ever
+//!   get it.
+//! - The log is [stalled](Lookup::Stalled), because the disk does not answer. Nothing changes, and the channel tries again
+//!   after [`STALL`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -301,7 +304,7 @@ impl ChannelLogs {
         self.logs.clear();
     }
 
-    /// Frees what is finished in the channel's own logs, and lets go of files and memory that nothing needs now.
+    /// Frees what is finished in the channel's own logs, and releases files and memory that nothing needs now.
     pub(super) fn maintain(&mut self) {
         for log in &mut self.logs {
             if let Some(writer) = &mut log.writer {

@@ -95,5 +95,5 @@ impl Progress {
     }
 }
 
-/// Room for so many sequences is kept.
+/// Room for this many sequences is kept.
 const KEPT_SEQUENCES: usize = 256;

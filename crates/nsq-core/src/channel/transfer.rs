@@ -124,7 +124,7 @@ impl Channel {
         }
     }
 
-    /// Goes on where the last batch ended, so that all batches together look at each deferred message once.
+    /// Continues where the last batch ended, so that all batches together look at each deferred message once.
     fn reserve_deferred<S>(&mut self, packing: &mut Packing<S>, now: Now)
     where
         S: FnMut(TransferMessage<'_>),

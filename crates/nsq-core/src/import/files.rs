@@ -54,7 +54,7 @@ pub(super) fn next_folder(data_path: &Path) -> Result<String, StoreError> {
     Ok(number.to_string())
 }
 
-/// How much the queue's messages may come to.
+/// The most that the queue's messages may take.
 pub(super) fn data_bytes(data_path: &Path, files: &QueueFiles) -> Result<u64, StoreError> {
     let mut bytes = 0;
     for name in files.file_names() {

@@ -86,9 +86,7 @@ impl Report {
             "IMPORT: {messages} messages of {queues} disk queues of upstream's nsqd; the files are now in {folder}"
         );
         if *damages > 0 {
-            tracing::warn!(
-                "IMPORT: not everything in those files was as it should be, {damages} times: see above"
-            );
+            tracing::warn!("IMPORT: {damages} problems were found in those files: see above");
         }
     }
 }

@@ -72,7 +72,7 @@ struct Source {
     end: u64,
 }
 
-/// What a channel's messages come to.
+/// Totals of a channel's messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// That can be had at once.

@@ -19,7 +19,7 @@ impl Replica {
         let name = command.topic();
         if name.is_ephemeral() {
             // Trying again would not help.
-            tracing::error!("TOPIC({name}): is not replicated, and gets no command");
+            tracing::error!("TOPIC({name}): is not replicated: command ignored");
             return Ok(());
         }
         let is_known = self.registry.contains_key(name);
@@ -29,7 +29,9 @@ impl Replica {
             Command::CreateTopic(_) | Command::DeleteTopic(_) => return Ok(()),
             Command::Publish { records, .. } if !is_known => {
                 let count = records.len();
-                tracing::warn!("TOPIC({name}): was deleted before {count} messages for it");
+                tracing::warn!(
+                    "TOPIC({name}): {count} messages dropped: the topic was deleted before they arrived"
+                );
                 return Ok(());
             }
             _ if !is_known => return Ok(()),

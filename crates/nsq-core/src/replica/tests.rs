@@ -1,4 +1,4 @@
-//! Whether a replica comes to hold what the data path holds that it follows.
+//! Whether a replica holds in the end what the data path holds that it follows.
 
 mod checkpoint;
 mod committed;

@@ -143,7 +143,7 @@ impl ReplicaTopic {
         self.create_channel(name, start.main, start.of(LogKind::Deferred))
     }
 
-    /// Lets go of the channel's files, which are in the folder that is returned.
+    /// Releases the channel's files, which are in the folder that is returned.
     pub(super) fn forget_channel(&mut self, name: &ChannelName) -> PathBuf {
         self.channels.remove(name);
         self.folder.join(format!("{name}.channel"))

@@ -62,7 +62,7 @@ impl ChannelCell {
     /// The channel without the end of a batch: to read from it, or for the topic, which has its own lock held. What a
     /// call changes has to be followed by [`Channel::end_batch`].
     pub(crate) fn lock_inner(&self) -> MutexGuard<'_, Channel> {
-        // A panic in the core is our own mistake; the other channels are better served by going on.
+        // A panic in the core is our own mistake; it is better for the other channels to continue.
         self.channel.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

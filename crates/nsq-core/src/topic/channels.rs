@@ -203,7 +203,7 @@ impl Topic {
         true
     }
 
-    /// Discards a channel; what it counted goes on counting in the totals.
+    /// Discards a channel; what it counted stays in the totals.
     pub(super) fn retire(&self, channel: &mut Channel) {
         if !channel.is_discarded() {
             self.context

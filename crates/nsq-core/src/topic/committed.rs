@@ -242,7 +242,7 @@ impl Topic {
         let deferred = state.deferred.as_ref().map(TopicLog::log);
         if let Err(error) = save_positions_in(folder, position, state.main.log(), deferred) {
             tracing::error!(
-                "TOPIC({}): what channels had may be offered again: {error}",
+                "TOPIC({}): messages may be offered to channels again: {error}",
                 self.name
             );
         }

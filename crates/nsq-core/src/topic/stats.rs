@@ -40,7 +40,7 @@ impl Topic {
             };
             (stats, state.channels.values().cloned().collect::<Vec<_>>())
         };
-        // One lock at a time, and percentiles under none: publishers and consumers go on meanwhile.
+        // One lock at a time, and percentiles under none: publishers and consumers continue meanwhile.
         let mut of_all: Option<Sketch> = None;
         for cell in cells {
             let mut channel = cell.lock();

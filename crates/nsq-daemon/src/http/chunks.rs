@@ -30,7 +30,7 @@ enum Place {
 }
 
 impl ChunkTracker {
-    /// Goes on through `bytes`. Returns how many of them belong to the body, and whether it has ended. hyper closes a
+    /// Continues through `bytes`. Returns how many of them belong to the body, and whether it has ended. hyper closes a
     /// connection whose chunks make no sense, so there what is returned does not matter.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut at = 0;

@@ -119,7 +119,7 @@ pub(super) fn refusal(status: &str, code: &str) -> Vec<u8> {
 pub const DEFAULT_HEADER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The largest body nsqd takes by default, over a line of 150 kbit/s.
 pub const DEFAULT_BODY_TIMEOUT: Duration = Duration::from_mins(5);
-/// No pool of connections keeps them for so long.
+/// No pool of connections keeps them that long.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_hours(1);
 /// Several times what proxies and other servers let through.
 pub const DEFAULT_MAX_HEADER_BYTES: u32 = 128 << 10;

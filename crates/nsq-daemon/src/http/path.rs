@@ -31,7 +31,7 @@ pub(super) enum Case {
 
 impl Pattern {
     /// # Panics
-    /// If `pattern` does not begin with `/`, or goes on after `*name`: a route is written by us.
+    /// If `pattern` does not begin with `/`, or continues after `*name`: a route is written by us.
     pub(super) fn new(pattern: &str) -> Self {
         let rest = pattern.strip_prefix('/').expect("a route begins with /");
         let segments: Vec<Segment> = rest

@@ -160,7 +160,7 @@ impl fmt::Display for Remote {
     }
 }
 
-/// What `work` comes to, or `None` when it takes longer than `limit`, if that is not zero.
+/// The result of `work`, or `None` when it takes longer than `limit`, if that is not zero.
 async fn in_time<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     if limit.is_zero() {
         return Some(work.await);

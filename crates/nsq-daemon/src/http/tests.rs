@@ -628,7 +628,7 @@ async fn a_head_above_the_limits_is_told_which_they_are() {
     let many = "A: x\r\n".repeat(6);
     for headers in [long, many] {
         let mut stream = server.connect().await;
-        // A request before it is answered as ever.
+        // A request before it is answered as usual.
         stream
             .write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
             .await

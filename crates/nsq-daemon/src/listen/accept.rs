@@ -57,9 +57,9 @@ fn tune(stream: &TcpStream) {
 /// Hands each connection, with whose it is, to `serve` until `shutdown` is ready. The
 /// listener closes on return.
 ///
-/// An error that a later attempt may not have (too many open files, a connection reset before it
-/// was taken) is logged, and the next attempt waits, longer each time, so that a daemon at its
-/// limit neither ends nor spins.
+/// Some errors may not come again (too many open files, a connection that was reset before it was
+/// accepted). They are logged, and the next attempt waits, longer each time, so that a daemon at
+/// its limit neither ends nor spins.
 ///
 /// # Errors
 /// The error of a listener that can accept no more, ever.

@@ -16,7 +16,7 @@ pub(super) fn render(program: &Program<'_>, version: &str) -> String {
     let _ = writeln!(text, ".SH NAME\n{name} \\- {}", roff(program.about));
     let _ = writeln!(text, ".SH SYNOPSIS\n.B {name}\n[\\fIoptions\\fR]");
     text.push_str(".SH OPTIONS\n");
-    text.push_str("One dash or two; a value follows after = or as the next argument.\n");
+    text.push_str("Flags take one dash or two. A value follows after = or as the next argument.\n");
     for entry in &program.entries {
         let _ = write!(text, ".TP\n\\fB\\-\\-{}\\fR", roff(entry.flag));
         if let Some(value) = entry.value {
@@ -36,7 +36,8 @@ pub(super) fn render(program: &Program<'_>, version: &str) -> String {
     }
     if section == 8 {
         text.push_str(".SH SIGNALS\n");
-        text.push_str("SIGTERM and SIGINT end the program in good order, SIGHUP has it read again what can change.\n");
+        text.push_str("SIGTERM and SIGINT stop the program cleanly.\n");
+        text.push_str("SIGHUP makes it read its config file and its certificates again; without either, SIGHUP ends it.\n");
     }
     let others: Vec<_> = PROGRAMS
         .iter()

@@ -20,7 +20,7 @@ pub(super) struct Connection {
     max_answer_bytes: usize,
 }
 
-/// A conversation that cannot go on.
+/// A conversation that cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectionError {
     #[error("{act} - {}", os_error::plain_text(.source))]
@@ -35,7 +35,7 @@ pub(super) enum ConnectionError {
     Introduction(String),
     #[error("{0} - connection closed")]
     Closed(Act),
-    #[error("sent {0} bytes that nobody asked for")]
+    #[error("sent {0} unexpected bytes")]
     Unsolicited(usize),
 }
 

@@ -34,7 +34,7 @@ pub struct ServerFeatures {
 /// What nsqd and a client agreed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Negotiation {
-    /// The connection goes on in TLS.
+    /// The connection continues in TLS.
     pub tls: bool,
     /// Inside TLS, if both.
     pub compression: Compression,

@@ -1,6 +1,6 @@
 //! Reading a queue: every message upstream would still deliver, and those it could not get at any more.
 //!
-//! Nothing is changed. Where bytes make no sense, reading goes on at the next record that does; so damage costs
+//! Nothing is changed. Where bytes make no sense, reading continues at the next record that does; so damage costs
 //! what it hit, where upstream gives up the rest of the file.
 
 use std::collections::VecDeque;

@@ -73,14 +73,17 @@ impl fmt::Display for Remark {
         match &self.kind {
             RemarkKind::NoMetadata => write!(
                 f,
-                "{file} is missing or damaged: everything in the data files is taken, delivered before or not"
+                "{file} is missing or damaged: everything in the data files is imported, whether it was delivered or not"
             ),
             RemarkKind::WrittenBeyond { noted } => write!(
                 f,
-                "{file} goes on behind {noted}, where the metadata ends: the rest is taken too"
+                "{file} continues after {noted}, where the metadata ends: the rest is imported too"
             ),
             RemarkKind::Missing => {
-                write!(f, "{file} is not there: read to its end before, or lost")
+                write!(
+                    f,
+                    "{file} is missing: it was read to its end before, or is lost"
+                )
             }
             RemarkKind::ReadPastEnd { offset } => {
                 write!(
@@ -90,22 +93,22 @@ impl fmt::Display for Remark {
             }
             RemarkKind::Unreadable(bytes) => write!(
                 f,
-                "{file} cannot be understood from {} to {}: skipped",
+                "{file} is damaged from {} to {}: skipped",
                 bytes.start, bytes.end
             ),
             RemarkKind::Torn { offset } => {
                 write!(f, "{file} has no whole message from {offset} to its end")
             }
             RemarkKind::Finished => {
-                write!(f, "{file} was read to its end before: nothing is taken")
+                write!(f, "{file} was read to its end before: nothing is imported")
             }
             RemarkKind::GivenUp { delivered, resumed } => write!(
                 f,
-                "{file} was given up by upstream: taken from {resumed} on, behind {delivered} messages it had delivered"
+                "upstream gave up {file}: imported from {resumed} on, after {delivered} messages that it had delivered"
             ),
             RemarkKind::GivenUpWhole => write!(
                 f,
-                "{file} was given up by upstream but is whole: it counts as delivered, nothing is taken"
+                "upstream gave up {file}, but it is whole: it counts as delivered, nothing is imported"
             ),
         }
     }

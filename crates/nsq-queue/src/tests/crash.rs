@@ -52,7 +52,7 @@ fn after_a_kill_in_any_write_of_a_batch_a_prefix_of_it_is_there() {
 }
 
 /// Opens what a kill left: some end between the two, everything before it readable, nothing after,
-/// and the log goes on.
+/// and the log continues.
 fn check(files: &[(String, Vec<u8>)], least: u64, most: u64) -> u64 {
     let bench = bench_of(files);
     let (mut writer, recovery) = bench.open();

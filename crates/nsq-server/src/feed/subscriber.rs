@@ -203,7 +203,7 @@ impl Subscriber {
                 }
                 Ok(None) | Err(AttachError::TooManyClients { .. }) => {}
                 Err(AttachError::Store(error)) => tracing::error!(
-                    "TOPIC({}): channel {} cannot be made in shard {}: {error}",
+                    "TOPIC({}): channel {} cannot be created in shard {}: {error}",
                     self.topic,
                     self.channel,
                     shard.number

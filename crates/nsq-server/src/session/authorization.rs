@@ -106,7 +106,7 @@ impl<O: Observer> Session<O> {
         Stop::Ask(Question::Auth)
     }
 
-    /// Whether the client may carry out `command`. The error says how to go on: with a refusal, or with the same
+    /// Whether the client may carry out `command`. The error says how to continue: with a refusal, or with the same
     /// command when the authorization server has said once more what the client may do.
     #[inline]
     pub(super) fn authorize(

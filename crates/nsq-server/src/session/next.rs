@@ -1,4 +1,4 @@
-//! How a session goes on: for the program around it, and for itself.
+//! How a session continues: for the program around it, and for itself.
 
 use nsq_protocol::identify::Negotiation;
 use nsq_protocol::{ChannelName, TopicName};

@@ -1,4 +1,4 @@
-//! What a session's commands come to, for those who check it.
+//! What a session's commands do, for those who check it.
 
 use std::sync::Arc;
 use std::time::Duration;

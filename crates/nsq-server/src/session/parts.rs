@@ -276,7 +276,7 @@ impl<O: Observer> Session<O> {
                 // The channel's clients are full: they take its messages.
                 Err(AttachError::TooManyClients { .. }) => {}
                 Err(AttachError::Store(error)) => tracing::error!(
-                    "TOPIC({topic}): channel {channel} cannot be made in shard {}: {error}",
+                    "TOPIC({topic}): channel {channel} cannot be created in shard {}: {error}",
                     shard.number
                 ),
             }

@@ -209,7 +209,7 @@ pub(super) fn no_channel(topic: &TopicName, name: &ChannelName, error: StoreErro
         StoreError::Refused(cause) => CommandError::SubscribeFailed { cause },
         StoreError::Draining | StoreError::Exiting => CommandError::SubscribeExiting,
         error @ (StoreError::Io { .. } | StoreError::Log(_)) => {
-            tracing::error!("TOPIC({topic}): channel {name} cannot be made: {error}");
+            tracing::error!("TOPIC({topic}): channel {name} cannot be created: {error}");
             CommandError::SubscribeExiting
         }
     }

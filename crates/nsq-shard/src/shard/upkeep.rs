@@ -55,7 +55,7 @@ impl Shard {
                 }
             }
             Mode::Leading(leading) => {
-                // Commands go on meanwhile: what is noted was applied before.
+                // Commands continue meanwhile: what is noted was applied before.
                 let leading = Arc::clone(leading);
                 let broker = &leading.broker;
                 let begun = broker.begin_sync();

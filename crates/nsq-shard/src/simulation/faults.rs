@@ -90,7 +90,7 @@ impl Simulation {
         let Some(applied) = self.nodes[from].machine.applied() else {
             return;
         };
-        // Life goes on while it is read.
+        // Traffic continues while it is read.
         for _ in 0..self.dice.below(3) {
             self.consume();
             self.apply(from, 2);
@@ -101,7 +101,7 @@ impl Simulation {
         self.nodes[node].receive(&checkpoint, applied);
     }
 
-    /// The disk refuses a proposal, and the leader goes on leading.
+    /// The disk refuses a proposal, and the leader continues leading.
     pub(super) fn fail_proposal(&mut self) {
         self.flush();
         let Some(Proposed { by, proposal, .. }) = self.proposed.pop_back() else {

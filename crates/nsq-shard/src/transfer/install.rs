@@ -1,7 +1,7 @@
 //! Replaces what a replica has by what it has received, or removes it; whole, whenever the process is killed.
 //!
 //! A file says what has begun: `installing` or `forgetting`. Then what the replica had is put aside, and what was received
-//! takes its place, one rename after the other. A start that finds such a file goes on where the process was killed; one that
+//! takes its place, one rename after the other. A start that finds such a file continues where the process was killed; one that
 //! does not removes what was received.
 //!
 //! Of the data path, only `topics` and `nsqd.dat` belong to the shard.
@@ -21,7 +21,7 @@ const REPLACED: &str = "replaced";
 const INSTALLING: &str = "installing";
 const FORGETTING: &str = "forgetting";
 
-/// Goes on with what a killed process had begun, and removes what it had only received. Returns whether the replica has
+/// Continues with what a killed process had begun, and removes what it had only received. Returns whether the replica has
 /// something else than before.
 pub(crate) fn resume(folder: &Path, data_path: &Path) -> io::Result<bool> {
     let is_forgetting = folder.join(FORGETTING).exists();

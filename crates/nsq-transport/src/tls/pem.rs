@@ -34,7 +34,7 @@ pub enum TlsError {
         why: String,
     },
     /// The file is readable, but what is looked for is not in it.
-    #[error("{file}: there must be {what} in PEM form in it")]
+    #[error("{file}: it must contain {what} in PEM form")]
     Missing {
         /// Which.
         file: PemFile,

@@ -61,7 +61,7 @@ fn a_pair_that_cannot_be_taken_is_named_with_flag_file_and_rule() {
         check_refused(
             without,
             key,
-            &format!("--tls-cert={without}: there must be a certificate in PEM form in it"),
+            &format!("--tls-cert={without}: it must contain a certificate in PEM form"),
         );
     }
     for without in [&text, cert, &encrypted] {
@@ -69,7 +69,7 @@ fn a_pair_that_cannot_be_taken_is_named_with_flag_file_and_rule() {
             cert,
             without,
             &format!(
-                "--tls-key={without}: there must be a private key that is not encrypted in PEM form in it"
+                "--tls-key={without}: it must contain a private key that is not encrypted in PEM form"
             ),
         );
     }
@@ -130,7 +130,7 @@ fn authorities_that_cannot_be_taken_are_named() {
     );
     assert_eq!(
         authorities(&text).unwrap_err().to_string(),
-        format!("--ca-file={text}: there must be a certificate in PEM form in it")
+        format!("--ca-file={text}: it must contain a certificate in PEM form")
     );
     let damaged = authorities(&cut).unwrap_err();
     assert!(matches!(damaged, TlsError::Damaged { .. }), "{damaged:?}");

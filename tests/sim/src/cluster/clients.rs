@@ -1,4 +1,4 @@
-//! Producers and consumers of the simulation: they speak the protocol V2 to one node each, and go on after whatever happens.
+//! Producers and consumers of the simulation: they speak the protocol V2 to one node each, and continue after whatever happens.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Link {
         })
     }
 
-    /// Reads the frames that have come. Returns whether the connection goes on.
+    /// Reads the frames that have come. Returns whether the connection continues.
     fn read(&mut self, machine: &Machine, mut take: impl FnMut(Frame<'_>, &mut Vec<u8>)) -> bool {
         if !machine.is_up() || machine.life != self.life {
             self.pipe.break_off();
@@ -367,5 +367,5 @@ fn number_of(body: &[u8]) -> Number {
     number.expect("nsqd delivers what was published")
 }
 
-/// A producer that has waited for so long for an answer tries another node.
+/// A producer that has waited for this long for an answer tries another node.
 const PATIENCE: u64 = 12 * SECOND;

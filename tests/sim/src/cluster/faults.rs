@@ -42,7 +42,7 @@ enum Kind {
     Kills,
     /// A process is killed in the middle of a change of a file.
     KillInOperation,
-    /// A process ends in good order and is started again.
+    /// A process ends cleanly and is started again.
     Restart,
     /// A process is stopped for a while, as by SIGSTOP.
     Stop,

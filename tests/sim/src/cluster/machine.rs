@@ -48,7 +48,7 @@ pub(super) struct Machine {
 struct Process {
     runtime: Runtime,
     nsqd: Arc<Mutex<Option<Embedded>>>,
-    /// The end in good order is under way.
+    /// It is ending cleanly.
     is_leaving: bool,
     has_left: Arc<Mutex<bool>>,
 }
@@ -72,7 +72,7 @@ pub(super) enum Fate {
     Killed,
     /// It has ended itself.
     Ended,
-    /// It has left in good order.
+    /// It has left cleanly.
     Left,
 }
 
@@ -331,7 +331,7 @@ impl Machine {
         serving.is_some()
     }
 
-    /// Begins to end the process in good order.
+    /// Begins to end the process cleanly.
     pub(super) fn leave(&mut self) {
         let Some(process) = &mut self.process else {
             return;

@@ -311,7 +311,7 @@ const MAX_CALLS: usize = 4;
 const MAX_BYTES: usize = 256 << 10;
 /// How long the other node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A node that has not given an order for so long is gone; it gives one each half a second.
+/// A node that has not given an order for this long is gone; it gives one each half a second.
 const SILENCE: Duration = Duration::from_secs(3);
 /// How long the other node has to begin again after the way to it was lost, before what it has is requeued. It learns of that
 /// with its next order.

@@ -89,7 +89,7 @@ pub(super) async fn run(node: &Node, replica: &Arc<ShardReplica>, to: NodeId) {
     while !holds_all(&replica.group, to) {
         if Instant::now() >= deadline {
             tracing::warn!(
-                "cluster: shard {number}: {next} lags behind, so this node goes on leading"
+                "cluster: shard {number}: {next} lags behind, so this node continues to lead"
             );
             return;
         }
@@ -241,7 +241,7 @@ fn in_flight(broker: &Broker) -> usize {
 const STEADY: Duration = Duration::from_secs(1);
 /// How long messages in flight may hold the handover up.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A leader whose disk refuses for so long asks another replica to lead.
+/// A leader whose disk refuses for this long asks another replica to lead.
 const TROUBLED: Duration = Duration::from_secs(1);
 /// How long a disk may take to find room for an entry.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);

@@ -59,7 +59,7 @@ impl Repair {
         let why = damage().filter(|_| node.is(Phase::Running))?;
         let since = *self.damaged_since.get_or_insert_with(|| {
             tracing::error!(
-                "cluster: {id}: this node's replica is damaged, and is to be received again: {why}"
+                "cluster: {id}: this node's replica is damaged, and will be received again: {why}"
             );
             Instant::now()
         });

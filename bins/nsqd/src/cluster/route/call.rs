@@ -16,7 +16,7 @@ use super::queue::Held;
 use super::{DELETED, Listed, NO_LONGER, NOT_FOLLOWED, Shared, Verdict};
 use crate::cluster::calls::was_not_sent;
 
-/// For so long a leader that has been replaced may still answer. One that lost its leadership in good order answers within
+/// How long a leader that has been replaced may still answer. One that lost its leadership cleanly answers within
 /// that; one that has stopped never does.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -137,7 +137,7 @@ impl Returned {
                 }
                 Some(Outcome::NoTopic) => Verdict::Failed(DELETED.to_owned()),
                 Some(Outcome::Full) => {
-                    Verdict::Again("the leader of this node's shard has too much to do".to_owned())
+                    Verdict::Again("the leader of this node's shard is overloaded".to_owned())
                 }
                 Some(Outcome::Refused(why) | Outcome::Unconfirmed(why)) => Verdict::Failed(why),
                 None => unconfirmed("its answer does not cover the message"),

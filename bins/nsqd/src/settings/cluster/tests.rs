@@ -102,7 +102,7 @@ fn a_cluster_option_without_a_peer_is_refused() {
             _ => "127.0.0.1:4152",
         };
         let text = format!(
-            "--{flag} needs --cluster-peer: without it nsqd is a single node and the option would do nothing"
+            "--{flag} needs --cluster-peer: without it nsqd is a single node and the option has no effect"
         );
         check_refused(&[&format!("--{flag}={value}")], &text);
     }
@@ -226,7 +226,7 @@ fn certificates_come_as_a_whole_and_without_a_secret() {
     );
     check_refused_with(
         &["--cluster-tls-key=k", "--cluster-secret-file=s"],
-        "--cluster-secret-file and --cluster-tls-cert exclude each other: peers prove themselves by one of them",
+        "--cluster-secret-file and --cluster-tls-cert exclude each other: nodes authenticate each other with one of them",
     );
     let files = [
         "--cluster-tls-cert=/nowhere/c",

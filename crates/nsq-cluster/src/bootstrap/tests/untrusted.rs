@@ -182,7 +182,7 @@ fn a_power_loss_while_the_cluster_is_being_founded_does_not_stop_it() {
         Next::Done(Done::Initialize(untrusted.identity.clone()))
     );
     assert!(founder.greeter.is_trusted);
-    // The others see that it goes on.
+    // The others see that it continues.
     untrusted.identity.node = NodeId(2);
     let start = Start::Untrusted(Box::new(untrusted.clone()));
     let mut other = Node::new(options("n2:1", &addresses, start));

@@ -108,7 +108,7 @@ async fn a_group_elects_and_replicates_over_sockets_and_survives_cut_connections
     };
     wait_for("agreement", || has(10_000)).await;
 
-    // A follower is cut off: the others go on, and it catches up.
+    // A follower is cut off: the others continue, and it catches up.
     let follower = *nodes.keys().find(|number| **number != first).unwrap();
     nodes[&follower].proxy.cut();
     for outcome in propose(&group).await {

@@ -143,7 +143,7 @@ fn clients_of_one_place_share_as_ever() {
     assert_eq!(got.values().copied().collect::<Vec<_>>(), [6, 5, 0]);
 }
 
-/// A steady flow: as long as those nearby keep up, no one else gets anything; what is too much for them goes on.
+/// A steady flow: as long as those nearby keep up, no one else gets anything; what is too much for them goes to others.
 #[test]
 fn under_load_the_nearest_stay_the_first() {
     let check = |batch: usize, far_share: usize| {

@@ -159,7 +159,7 @@ fn messages_that_an_ephemeral_channel_had_do_not_wait_for_a_durable_one() {
     let live = pair.broker().topic("t").unwrap();
     let ephemeral = live.get_or_create_channel(channel_name("e#ephemeral"), pair.now);
     assert_eq!(pair.take(&ephemeral.unwrap(), 10).len(), 1);
-    // Only now does the follower come to know.
+    // Only now does the follower learn of it.
     assert_eq!(pair.contents()[1]["t paused false"].len(), 1);
     pair.maintain();
     pair.flush();

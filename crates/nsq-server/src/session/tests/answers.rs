@@ -1,4 +1,4 @@
-//! Answers to publishes that wait for a sync, and what goes on meanwhile.
+//! Answers to publishes that wait for a sync, and what happens meanwhile.
 
 use nsq_protocol::encode;
 
