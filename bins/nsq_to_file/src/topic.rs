@@ -99,7 +99,7 @@ fn begin(topic: &str, settings: &Settings) -> Result<(Consumer, Archive), String
             if let ConsumerEvent::GaveUp { delivery } = event {
                 let count = given_up.fetch_add(1, Ordering::Relaxed) + 1;
                 tracing::error!(
-                    "{label} message {} is NOT in the archive: finished at delivery {} without being written (max_attempts), {count} such messages so far",
+                    "{label} message {} is NOT in the archive: finished at delivery {} without being written (max_attempts), {count} of them so far",
                     delivery.id_text(),
                     delivery.attempts()
                 );

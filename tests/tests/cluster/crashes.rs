@@ -55,7 +55,7 @@ fn nodes_that_all_lose_power_go_on_with_what_they_have() {
     for node in 0..3 {
         start_after_crash(&mut cluster, node, &boot_id);
     }
-    cluster[0].wait_for_line("goes on with that");
+    cluster[0].wait_for_line("so it continues with them");
     cluster.wait_until_ok();
     consume(&[&cluster[0]], "orders", "before the crash");
 }
