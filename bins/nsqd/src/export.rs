@@ -286,7 +286,7 @@ impl Target {
         private::create_folder(&self.partial).map_err(|error| {
             self.refuse(match error.kind() {
                 io::ErrorKind::AlreadyExists => format!(
-                    "{} is there, from an export that did not come to its end: remove it first",
+                    "{} is left from an unfinished export: remove it first",
                     self.partial.display()
                 ),
                 _ => format!("{}: {error}", self.partial.display()),

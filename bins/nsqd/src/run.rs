@@ -77,7 +77,7 @@ pub enum StartError {
 fn advice(error: &OpenError) -> &'static str {
     match error {
         OpenError::Metadata(MetadataError::Parse { .. }) => {
-            " (to start without it, move the file away: what has messages is found all the same, and nothing is paused)"
+            " (to start without it, move the file away: topics with messages are still found, and nothing is paused)"
         }
         OpenError::Store(StoreError::Io { source, .. })
             if matches!(

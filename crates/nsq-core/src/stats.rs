@@ -42,7 +42,7 @@ pub struct ChannelStats {
     pub deferred_count: u64,
     /// Messages offered to the channel.
     pub message_count: u64,
-    /// Messages handed to clients, again and again counted.
+    /// Messages handed to clients; each delivery counts.
     pub delivered_count: u64,
     /// Of these, to clients in nsqd's zone; only counted where such are preferred.
     pub zone_local_count: u64,
@@ -78,7 +78,7 @@ pub struct Totals {
     pub published_bytes: u64,
     /// Messages offered to channels, each once a channel.
     pub offered_messages: u64,
-    /// Messages handed to clients, again and again counted.
+    /// Messages handed to clients; each delivery counts.
     pub delivered_messages: u64,
     /// REQs.
     pub requeued_messages: u64,

@@ -134,7 +134,7 @@ impl Folders {
         };
         for (_, aside) in damaged.iter().rev().skip(kept) {
             tracing::warn!(
-                "cluster: {} goes, since newer replicas are being set aside",
+                "cluster: removing {}, since newer replicas are set aside",
                 aside.display()
             );
             remove(aside)?;
