@@ -47,6 +47,7 @@ impl AppliedMembers {
         if let Some(newest) = self.known.last() {
             return small_file::replace(&self.folder, MEMBERS_FILE, newest);
         }
+        small_file::replace(&self.folder, BEFORE_FILE, &Before(Vec::new()))?;
         let path = self.folder.join(MEMBERS_FILE);
         fs::remove_file(&path).map_err(|error| small_file::explain(&error, "remove", &path))?;
         small_file::sync_folder(&self.folder)

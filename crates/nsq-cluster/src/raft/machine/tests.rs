@@ -115,6 +115,14 @@ async fn members_whose_entry_the_group_has_lost_do_not_come_back() {
     lock(&bench.record).applied = Some(id(2, 7));
     let (_, found) = bench.open().applied_state().await.unwrap();
     assert_eq!(found.membership(), &members(2));
+
+    // The same where the state is left with nothing.
+    let mut machine = bench.kill(0);
+    check(&mut machine, 0).await;
+    apply(&mut machine, 3, 8).await;
+    lock(&bench.record).applied = Some(id(3, 5));
+    let (_, found) = bench.open().applied_state().await.unwrap();
+    assert_eq!(found.membership(), &members(9));
 }
 
 #[tokio::test]
