@@ -24,8 +24,9 @@ pub(crate) struct Connected {
 pub(crate) struct ClientTable {
     next_id: AtomicU32,
     clients: Mutex<HashMap<ClientId, Arc<Connected>>>,
-    /// A connection is gone, after [`close_all`](ClientTable::close_all).
+    /// A connection is gone, after [`dismiss_all`](ClientTable::dismiss_all).
     gone: Notify,
+    is_dismissing: AtomicBool,
     is_closing: AtomicBool,
 }
 
@@ -36,6 +37,7 @@ impl ClientTable {
             next_id: AtomicU32::new(1),
             clients: Mutex::default(),
             gone: Notify::new(),
+            is_dismissing: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         }
     }
@@ -54,6 +56,9 @@ impl ClientTable {
             compression: OnceLock::new(),
         });
         self.lock().insert(id, Arc::clone(&connected));
+        if self.is_dismissing.load(Ordering::Acquire) {
+            connected.client.dismiss();
+        }
         if self.is_closing.load(Ordering::Acquire) {
             connected.client.close();
         }
@@ -62,7 +67,7 @@ impl ClientTable {
 
     pub(crate) fn remove(&self, id: ClientId) {
         self.lock().remove(&id);
-        if self.is_closing.load(Ordering::Acquire) {
+        if self.is_dismissing.load(Ordering::Acquire) {
             self.gone.notify_one();
         }
     }
@@ -84,7 +89,15 @@ impl ClientTable {
         clients
     }
 
-    /// Closes every connection, now and from now on.
+    /// Has every connection end once what came is answered, now and from now on.
+    pub(crate) fn dismiss_all(&self) {
+        self.is_dismissing.store(true, Ordering::Release);
+        for connected in self.all() {
+            connected.client.dismiss();
+        }
+    }
+
+    /// Closes every connection at once, now and from now on.
     pub(crate) fn close_all(&self) {
         self.is_closing.store(true, Ordering::Release);
         for connected in self.all() {
@@ -92,7 +105,7 @@ impl ClientTable {
         }
     }
 
-    /// Waits until no connection is left, after [`close_all`](Self::close_all).
+    /// Waits until no connection is left, after [`dismiss_all`](Self::dismiss_all).
     pub(crate) async fn all_gone(&self) {
         while !self.lock().is_empty() {
             self.gone.notified().await;

@@ -33,6 +33,9 @@ use crate::topics::TopicMaker;
 const READ_BYTES: usize = 128 << 10;
 /// The most that one read adds to a large command: what follows the command is moved to the front of the inbox.
 const LARGE_READ_BYTES: usize = 512 << 10;
+/// The most that is read of a client after nsqd has dismissed it: more than a socket holds, less than a publisher that never waits
+/// can send.
+const LAST_INPUT_BYTES: usize = 1 << 20;
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES]);
@@ -58,6 +61,8 @@ pub(crate) struct Connection<S> {
     timer: Pin<Box<Sleep>>,
     /// When the timer rings.
     rings_at: Tick,
+    /// How much may still be read, once nsqd has dismissed the client.
+    last_input: Option<usize>,
 }
 
 /// What the session asked for, under way.
@@ -81,6 +86,10 @@ enum Event {
     /// An authorization server has answered, or none.
     Grants(Result<Grants, AskError>),
     Timer,
+    /// nsqd is going down, and the client is to go.
+    Dismissed,
+    /// What a dismissed client had sent was read.
+    LastInput,
     /// Closed by nsqd.
     Closed,
     /// The client's bytes cannot be read.
@@ -114,6 +123,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             errand: None,
             timer: Box::pin(sleep_until(rings_at)),
             rings_at,
+            last_input: None,
         }
     }
 
@@ -121,9 +131,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(crate) async fn run(mut self, gone: impl FnOnce()) {
         let ending = self.serve().await;
         self.session.leave();
+        let says_something = ending == Ending::LastWords;
+        // Boxed: it is rare, and the task of every connection would be larger for it.
+        if says_something && self.last_input.is_some() {
+            Box::pin(self.close_before_the_end()).await;
+            gone();
+            return;
+        }
         gone();
-        if ending == Ending::LastWords {
-            // Boxed: it is rare, and the task of every connection would be larger for it.
+        if says_something {
             Box::pin(self.close_gently()).await;
         }
     }
@@ -141,6 +157,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.stream.release_memory();
                     self.session.handle_timeout(clock::now())
                 }
+                Event::Dismissed => {
+                    self.last_input = Some(LAST_INPUT_BYTES);
+                    self.session.dismiss();
+                    Next::Wait
+                }
+                Event::LastInput => self.session.finish(),
                 Event::EndOfInput => self.session.handle_end_of_input(),
                 Event::Closed => return Ending::AtOnce,
                 Event::ReadFailed(error) => {
@@ -200,6 +222,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if client.is_closed() {
             return Poll::Ready(Event::Closed);
         }
+        if client.is_dismissed() && self.last_input.is_none() {
+            return Poll::Ready(Event::Dismissed);
+        }
         if let Poll::Ready(Err(error)) = self.poll_send(cx) {
             return Poll::Ready(Event::SendFailed(error));
         }
@@ -214,10 +239,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Poll::Ready(event) = self.poll_errand(cx) {
                 return Poll::Ready(event);
             }
-        } else if self.session.wants_input()
-            && let Poll::Ready(event) = self.poll_input(cx)
-        {
-            return Poll::Ready(event);
+        } else {
+            let may_read = self.last_input != Some(0) && self.session.wants_input();
+            if may_read && let Poll::Ready(event) = self.poll_input(cx) {
+                return Poll::Ready(event);
+            }
+            if self.last_input.is_some() && self.session.is_between_commands() {
+                return Poll::Ready(Event::LastInput);
+            }
         }
         let deadline = self.session.next_deadline();
         if deadline != self.rings_at {
@@ -247,7 +276,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Ready(match ready!(read.poll(cx)) {
                 Err(error) => Event::ReadFailed(error),
                 Ok(0) => Event::EndOfInput,
-                Ok(_) => Event::Input(self.session.handle_large_input(clock::now())),
+                Ok(count) => {
+                    count_last_input(&mut self.last_input, count);
+                    Event::Input(self.session.handle_large_input(clock::now()))
+                }
             });
         }
         READ_BUFFER.with_borrow_mut(|buffer| {
@@ -257,7 +289,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Poll::Ready(match outcome {
                 Err(error) => Event::ReadFailed(error),
                 Ok(()) if bytes.is_empty() => Event::EndOfInput,
-                Ok(()) => Event::Input(self.session.handle_input(bytes, clock::now())),
+                Ok(()) => {
+                    count_last_input(&mut self.last_input, bytes.len());
+                    Event::Input(self.session.handle_input(bytes, clock::now()))
+                }
             })
         })
     }
@@ -288,6 +323,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     async fn send_all(&mut self) -> io::Result<()> {
         poll_fn(|cx| self.poll_send(cx)).await
+    }
+}
+
+fn count_last_input(last_input: &mut Option<usize>, count: usize) {
+    if let Some(left) = last_input {
+        *left = left.saturating_sub(count);
     }
 }
 

@@ -96,7 +96,7 @@ impl Embedded {
     /// # Errors
     /// When the blocking work of closing has failed.
     pub async fn stop(self) -> io::Result<()> {
-        leave(&self.nsqd, Some(&self.node)).await;
+        leave(&self.nsqd, Some(&self.node), Vec::new()).await;
         close(&self.nsqd, self.broker_tasks, &self.background, None).await?;
         self.node.stop().await;
         Ok(())

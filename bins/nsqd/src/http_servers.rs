@@ -9,6 +9,7 @@ use nsq_daemon::listen::{AnyBound, Bound};
 use nsq_transport::tls::Acceptor;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::http;
 use crate::nsqd::Nsqd;
@@ -16,7 +17,8 @@ use crate::settings::TlsRequired;
 
 /// Runs an HTTP server until dropped.
 pub(crate) struct HttpServer {
-    _stop: watch::Sender<()>,
+    stop: watch::Sender<()>,
+    serving: JoinHandle<()>,
 }
 
 /// Serves plain HTTP.
@@ -66,7 +68,7 @@ impl HttpServer {
     {
         tracing::info!("{name}: listening on {address}");
         let (stop, mut stopped) = watch::channel(());
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let shutdown = async {
                 // The sender never sends: its end is the sign.
                 let _ = stopped.changed().await;
@@ -74,6 +76,13 @@ impl HttpServer {
             daemon_http::serve(listener, Arc::new(router), limits, shutdown).await;
             tracing::info!("{name}: closing {address}");
         });
-        Self { _stop: stop }
+        Self { stop, serving }
+    }
+
+    /// Accepts no more, and completes once every request that came is answered, or that takes too long.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        // A panic of it is reported where it happens.
+        let _ = self.serving.await;
     }
 }

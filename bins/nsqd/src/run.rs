@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{join, join_all};
 use nsq_core::broker::OpenError;
 use nsq_core::metadata::MetadataError;
 use nsq_core::{Broker, SafeOnce, Settings as CoreSettings, StoreError};
@@ -31,6 +32,7 @@ use crate::cluster::start::ClusterStartError;
 use crate::connection::Services;
 use crate::drain::Drain;
 use crate::hooks::ServerHooks;
+use crate::http_servers::HttpServer;
 use crate::notified::{watch_for_changes, watch_for_order};
 use crate::nsqd::{Cluster, Nsqd, Ports, Started};
 use crate::registration::Registration;
@@ -44,8 +46,10 @@ use crate::upkeep::{BrokerTasks, Upkeep};
 use crate::workers::{Workers, worker_count};
 use crate::{clock, data_path};
 
-/// How long clients may take to leave at shutdown.
+/// How long publishes may take to be answered at shutdown, and clients to take the answers.
 const LEAVING: Duration = Duration::from_secs(5);
+/// How long connections may take to close that are not waited for any longer.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Why nsqd could not start. `Display` is upstream's message.
 #[derive(Debug, thiserror::Error)]
@@ -142,8 +146,7 @@ pub async fn run(
     entrance.run(&workers, sockets.tcp, drained_or_told).await?;
 
     supervisor::stopping();
-    leave(&nsqd, node.as_ref()).await;
-    drop(http_servers);
+    leave(&nsqd, node.as_ref(), http_servers).await;
     order.abort();
     drop((reload, watchdog));
     close(&nsqd, broker_tasks, &background, statsd).await?;
@@ -275,18 +278,23 @@ async fn find_cluster(
     Ok(None)
 }
 
-/// Hands over what this node leads, and lets the clients go.
-pub(crate) async fn leave(nsqd: &Nsqd, node: Option<&ClusterNode>) {
+/// Hands over what this node leads, answers what clients have sent, and lets them go. Publishes are taken meanwhile: in a cluster
+/// they go to the next leader.
+pub(crate) async fn leave(nsqd: &Nsqd, node: Option<&ClusterNode>, http_servers: Vec<HttpServer>) {
     if let Some(node) = node {
         node.hand_over().await;
     }
     tracing::info!("NSQ: closing clients");
-    nsqd.server.exit();
-    nsqd.clients.close_all();
-    let left = tokio::time::timeout(LEAVING, nsqd.clients.all_gone()).await;
-    if left.is_err() {
+    nsqd.clients.dismiss_all();
+    let http_servers = join_all(http_servers.into_iter().map(HttpServer::stop));
+    let left = join(nsqd.clients.all_gone(), http_servers);
+    if tokio::time::timeout(LEAVING, left).await.is_err() {
         tracing::warn!("{} clients did not leave in time", nsqd.clients.count());
     }
+    nsqd.server.exit();
+    nsqd.clients.close_all();
+    // What is left now is not waited for.
+    let _ = tokio::time::timeout(CLOSING, nsqd.clients.all_gone()).await;
 }
 
 /// Closes the broker, once no client is left.

@@ -26,12 +26,13 @@ mod seal;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use nsq_transport::tls::{Acceptor, Connector};
@@ -39,8 +40,10 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::codec::{Answer, Request};
+use crate::directory::MAX_MEMBERS;
 use crate::identity::ClusterId;
 use crate::network::{Calling, Network};
 use crate::{Member, NodeId};
@@ -199,6 +202,8 @@ pub(crate) struct Shared {
     pub(crate) limits: TransportLimits,
     introduction: RwLock<Introduction>,
     pub(crate) former: Vec<ClusterId>,
+    /// When each member has connected last.
+    callers: Mutex<HashMap<NodeId, Instant>>,
     /// Turns true when everything is to end.
     stopping: watch::Sender<bool>,
     /// Where all connections run, also those that a call from another runtime makes.
@@ -211,6 +216,22 @@ impl Shared {
             .introduction
             .read()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn note_caller(&self, node: NodeId) {
+        let callers = self.callers.lock();
+        let mut callers = callers.unwrap_or_else(PoisonError::into_inner);
+        // Without a secret, a caller may claim to be any node.
+        if callers.len() < MAX_MEMBERS || callers.contains_key(&node) {
+            callers.insert(node, Instant::now());
+        }
+    }
+
+    /// Whether a member has connected since then: it runs, so there is no reason to wait with connecting to it.
+    pub(crate) fn has_called_since(&self, node: NodeId, since: Instant) -> bool {
+        let callers = self.callers.lock();
+        let callers = callers.unwrap_or_else(PoisonError::into_inner);
+        callers.get(&node).is_some_and(|at| *at > since)
     }
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
@@ -258,6 +279,7 @@ impl Transport {
             limits,
             introduction: RwLock::default(),
             former,
+            callers: Mutex::default(),
             stopping: watch::Sender::new(false),
             runtime: Handle::current(),
         });

@@ -23,6 +23,7 @@ pub struct Client {
     state: AtomicU8,
     is_woken: AtomicBool,
     is_settled: AtomicBool,
+    is_dismissed: AtomicBool,
     is_closed: AtomicBool,
     waker: AtomicWaker,
     details: Mutex<Details>,
@@ -80,6 +81,7 @@ impl Client {
             state: AtomicU8::new(ClientState::Init.number()),
             is_woken: AtomicBool::new(false),
             is_settled: AtomicBool::new(false),
+            is_dismissed: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             details: Mutex::new(details),
@@ -153,6 +155,17 @@ impl Client {
     /// Whether a publish of the client has become safe, or has failed, since the last call.
     pub(crate) fn was_settled(&self) -> bool {
         self.is_settled.load(Ordering::Relaxed) && self.is_settled.swap(false, Ordering::AcqRel)
+    }
+
+    /// Has the connection end once what came is answered: nsqd is going down.
+    pub fn dismiss(&self) {
+        self.is_dismissed.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// Whether the connection is to end once what came is answered.
+    pub fn is_dismissed(&self) -> bool {
+        self.is_dismissed.load(Ordering::Acquire)
     }
 
     /// Whether the connection is to be closed.

@@ -7,6 +7,7 @@
 //! large_input, handle_large_input      as handle_input, for a large command: it is read straight into the inbox
 //! handle_wake, handle_settled          the client was woken: by its channel, or because a publish is safe
 //! handle_timeout                       next_deadline() has come
+//! dismiss, finish                      nsqd is going down: answer what came, and close
 //! deliver                              wants_delivery(): there may be messages, and room for them
 //! outbox                               what is to be sent, and how sending went
 //! ```
@@ -363,6 +364,25 @@ impl<O: Observer> Session<O> {
     }
 
     // ---- the end ----
+
+    /// The connection is to end without breaking off what has begun: no more messages are handed out. To be followed by
+    /// [`finish`](Self::finish), once the client's commands so far were applied.
+    pub fn dismiss(&mut self) {
+        if self.subscription.is_some() {
+            self.close_subscription();
+            self.set_state(ClientState::Closing);
+        }
+    }
+
+    /// Whether every whole command that came was applied, so that [`finish`](Self::finish) drops none.
+    pub fn is_between_commands(&self) -> bool {
+        self.is_listening()
+    }
+
+    /// Nothing more is read: the connection closes once every command has its answer.
+    pub fn finish(&mut self) -> Next {
+        self.close_when_answered()
+    }
 
     /// The connection is gone: its channel forgets it, but not what it holds.
     pub fn leave(&mut self) {

@@ -216,7 +216,7 @@ fn set_own_data_aside(folders: &Folders, number: u64) -> std::io::Result<()> {
     if let Some(aside) = folders.set_data_aside(unix_seconds)? {
         tracing::error!(
             "cluster: shard {number}: this node comes back to it, and the other replicas do not have what this node has accepted \
-             as a single one. That is now in {}: to have it delivered, start an nsqd with this --data-path and --drain-to",
+             as a single one. That is now in {}: to have it delivered, start a single nsqd with this --data-path, and drain it",
             aside.display()
         );
     }

@@ -66,7 +66,9 @@ pub(super) async fn run(node: Arc<Node>, replica: Arc<ShardReplica>) {
         }
         if leads && served.is_none() && node.is(Phase::Running) && Instant::now() >= retry_at {
             // Better led by this node than by none.
-            if let Some(to) = hand_over::successor_if_unwanted(&node, &replica) {
+            if let Some(to) = hand_over::successor_if_unwanted(&node, &replica)
+                && hand_over::is_there(&replica, to).await
+            {
                 hand_over::run(&node, &replica, to).await;
             } else {
                 match begin(&node, &replica, now.term).await {
@@ -98,9 +100,12 @@ pub(super) async fn run(node: Arc<Node>, replica: Arc<ShardReplica>) {
                 drained_at = Instant::now();
                 retire_if_drained(&node, &replica, &serving.broker).await;
             }
-            if let Some(to) = giving_back.due(&node, &replica, serving).await {
+            if let Some(to) = giving_back.due(&node, &replica, serving).await
+                && hand_over::is_there(&replica, to).await
+            {
                 director.pause(&node, &replica);
                 hand_over::run(&node, &replica, to).await;
+                director.update(&node, &replica, None);
                 let after = replica.group.standing().borrow().clone();
                 end(&node, &replica, served.take(), &after).await;
                 continue;

@@ -393,6 +393,6 @@ impl ThisNode for Node {
     }
 
     fn is_stepping_down(&self) -> bool {
-        *self.is_stepping_down.borrow()
+        !self.wants_to_lead()
     }
 }

@@ -278,7 +278,7 @@ fn find(
         tcp_port: settings.broadcast_tcp_port,
         http_port: settings.broadcast_http_port,
         version: nsq_daemon::version::RELEASE.to_owned(),
-        entry_format: ENTRY_FORMAT,
+        entry_format: announced_format(),
         joined: clock::unix_nanos() / 1_000_000_000,
     };
     let process = random_wide(platform)?;
@@ -342,6 +342,20 @@ fn find(
         former,
     };
     Ok((found, greeter))
+}
+
+/// The newest format of entries that this node says it reads. `NSQD_TEST_ENTRY_FORMAT` has it announce an older one, as an older
+/// build does: with that, tests of a cluster in the middle of an upgrade need no older program.
+fn announced_format() -> u32 {
+    let given = std::env::var("NSQD_TEST_ENTRY_FORMAT").ok();
+    let Some(older) = given.and_then(|text| text.parse::<u32>().ok()) else {
+        return ENTRY_FORMAT;
+    };
+    let format = older.clamp(1, ENTRY_FORMAT);
+    tracing::warn!(
+        "cluster: NSQD_TEST_ENTRY_FORMAT: this node announces format {format} of entries, as an older nsqd"
+    );
+    format
 }
 
 /// Imports what an upstream nsqd left, before the data path is replicated.

@@ -132,6 +132,9 @@ impl Incoming {
             }
         };
         drop(handshake);
+        if let Some(node) = greeted.caller.member_of(own) {
+            self.shared.note_caller(node);
+        }
         if let Err(error) = self.exchange(stream, greeted).await {
             self.log.note(Some(self.address), &error);
         }

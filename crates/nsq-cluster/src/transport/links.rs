@@ -166,6 +166,7 @@ impl Link {
         }
         if let Some((at, why)) = &state.failed
             && at.elapsed() < backoff(state.failures)
+            && !shared.has_called_since(self.target.node, *at)
         {
             return Err(why.clone());
         }

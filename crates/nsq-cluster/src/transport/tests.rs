@@ -323,3 +323,39 @@ async fn more_than_may_wait_to_be_sent_is_refused() {
     let refused = |outcome: &&Result<Answer, CallError>| matches!(outcome, Err(CallError::NotSent(why)) if why.contains("wait to be sent"));
     assert!(outcomes.iter().filter(refused).count() > 0, "{outcomes:?}");
 }
+
+/// A node that was away for long is called as soon as it is back: the tries grow apart, and its own call says that it runs.
+#[tokio::test]
+async fn a_node_that_calls_is_called_without_waiting_for_the_next_try() {
+    let here = start(Security::Loopback, Some(1));
+    let back = start(Security::Loopback, Some(2));
+    let there = member(&back);
+    let address = back.address();
+    back.stop().await;
+    drop(back);
+    let since = std::time::Instant::now();
+    // Until the tries are far apart.
+    while since.elapsed() < Duration::from_millis(800) {
+        let _ = ask(&here, (2, &there), b"x").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let back = loop {
+        let options = TransportOptions {
+            listen: address,
+            security: Security::Loopback,
+            handler: Arc::new(Echo),
+            former: Vec::new(),
+            limits: TransportLimits::default(),
+        };
+        match Transport::start(options) {
+            Ok(back) => break back,
+            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    };
+    back.introduce(ClusterId(7), NodeId(2));
+    assert_eq!(
+        ask(&back, (1, &member(&here)), b"x").await,
+        Ok(echo(2, b"x"))
+    );
+    assert_eq!(ask(&here, (2, &there), b"x").await, Ok(echo(1, b"x")));
+}

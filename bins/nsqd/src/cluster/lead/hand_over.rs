@@ -61,8 +61,13 @@ impl GivingBack {
             return None;
         }
         // What it has said before it was able may not hold any more.
-        if node.heard_since(owner, since) != Some(false) {
-            return None;
+        match node.heard_since(owner, since) {
+            None => return None,
+            Some(true) => {
+                self.able_since = None;
+                return None;
+            }
+            Some(false) => {}
         }
         // The locks for that may have to wait for a disk.
         let broker = Arc::clone(&served.broker);
@@ -72,21 +77,51 @@ impl GivingBack {
     }
 }
 
-/// Hands the leadership to `to`. Whether it worked is seen in the group's standing.
-pub(super) async fn run(node: &Node, replica: &Arc<ShardReplica>, to: NodeId) {
-    let number = replica.number;
-    let next = node.name(to);
-    tracing::info!("cluster: shard {number}: handing the leadership over to {next}");
-    // What consumers finish from now on does not count, so the rest of what they finished goes first.
-    node.around().server.shards().remove(number);
+/// Whether a node that is to take over answers, and takes what is proposed from now on. The shard goes on being served meanwhile: a
+/// node that has just gone, or has just come, must not cost a pause.
+pub(super) async fn is_there(replica: &ShardReplica, to: NodeId) -> bool {
+    let begun = Instant::now();
+    // If the shard is served: something that it does not hold yet.
+    flush(replica).await;
+    let last = replica.group.metrics().last.unwrap_or(0);
+    while begun.elapsed() < HEARING {
+        let metrics = replica.group.metrics();
+        if metrics.standing.role != Role::Leader {
+            return false;
+        }
+        let heard = metrics.heard_from.get(&to).copied().flatten();
+        let held = metrics.held_by.get(&to).copied().flatten();
+        if heard.is_some_and(|ago| ago < begun.elapsed())
+            && held.is_some_and(|held| held.index >= last)
+        {
+            return true;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    false
+}
+
+/// Has a majority store what was accepted so far, publishes and progress.
+async fn flush(replica: &ShardReplica) {
     let settled = Settled::default();
     let pending = settled.pending();
     if replica.shard.flush_progress(&pending).is_ok() {
         let _ = tokio::time::timeout(FLUSH, settled.outcome(&pending)).await;
     }
+}
+
+/// Hands the leadership to `to`. Whether it worked is seen in the group's standing.
+pub(super) async fn run(node: &Node, replica: &Arc<ShardReplica>, to: NodeId) {
+    let number = replica.number;
+    let next = node.name(to);
+    tracing::info!("cluster: shard {number}: handing the leadership over to {next}");
+    // What consumers finish from now on does not count, so the rest of what they finished goes first. What was published is
+    // committed with it, so that no publish is left without an answer.
+    node.around().server.shards().remove(number);
     replica.set_handing_over(true);
+    flush(replica).await;
     let deadline = Instant::now() + CATCHING_UP;
-    while !holds_all(&replica.group, to) {
+    while replica.shard.figures().waiting_bytes > 0 || !holds_all(&replica.group, to) {
         if Instant::now() >= deadline {
             tracing::warn!(
                 "cluster: shard {number}: {next} lags behind, so this node continues to lead"
@@ -245,6 +280,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TROUBLED: Duration = Duration::from_secs(1);
 /// How long a disk may take to find room for an entry.
 const DISK_PATIENCE: Duration = Duration::from_secs(1);
+/// More than two heartbeats, and than a leader waits until it tries again to send entries.
+const HEARING: Duration = Duration::from_millis(700);
 const FLUSH: Duration = Duration::from_millis(500);
 const CATCHING_UP: Duration = Duration::from_millis(500);
 const TAKING_OVER: Duration = Duration::from_millis(1500);

@@ -156,3 +156,37 @@ fn only_so_many_publishes_of_a_connection_wait_at_a_time() {
     assert_eq!(publisher.read(), vec!["OK"; count]);
     assert!(publisher.session.wants_input());
 }
+
+#[test]
+fn a_publisher_that_is_dismissed_gets_its_answers_before_the_end() {
+    let server = TestServer::syncing();
+    let mut publisher = server.connect(1);
+    publisher.send(&publish("one"), at(1));
+    publisher.session.dismiss();
+    // What came meanwhile is taken, too.
+    publisher.send(&publish("two"), at(2));
+    assert!(publisher.session.is_between_commands());
+    assert_eq!(publisher.session.finish(), Next::Wait);
+    server.run_syncs(at(3), false);
+    assert_eq!(publisher.settle(at(3)), Next::Close);
+    assert_eq!(publisher.read(), ["OK", "OK"]);
+}
+
+#[test]
+fn a_consumer_that_is_dismissed_gets_no_more_messages_and_may_finish_those_it_has() {
+    let server = TestServer::new();
+    let mut consumer = server.consumer(1, 2);
+    let mut publisher = server.connect(2);
+    publisher.send(&publish("before"), at(1));
+    consumer.deliver(at(1));
+    let frames = consumer.frames();
+    assert_eq!(frames[0].0, "message before");
+    consumer.session.dismiss();
+    publisher.send(&publish("after"), at(2));
+    consumer.send(b"RDY 5\n", at(2));
+    consumer.send(&commands("FIN", &frames[0].1, ""), at(2));
+    consumer.deliver(at(3));
+    assert!(consumer.read().is_empty());
+    assert_eq!(server.channel().lock().in_flight_count(), 0);
+    assert_eq!(consumer.session.finish(), Next::Close);
+}
