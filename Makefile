@@ -6,7 +6,8 @@
 # make sim    the simulation of the broker: SEEDS=10000 of them, or SEED=7 alone, with all that it does
 # make cluster-sim  the simulation of whole clusters: SEEDS=200 of them, or SEED=7 alone, with the log lines of all nodes
 # make kills  the release build killed under load: KILLS=500 times in each of three modes, and ended by SIGTERM as often
-# make cluster-faults  the release build of three replicated nsqd under FAULTS=200 random faults; SEED=7 repeats a run
+# make cluster-faults  the release build of NODES=3 replicated nsqd under FAULTS=200 random faults and mixed traffic, or for
+#             MINUTES=30 with a fault EVERY=20 seconds; prints what was lost and repeated, memory, and replicas; SEED=7 repeats a run
 # make cluster-drill  all 24 steps of the operations drill on the release build: joins, restarts, kills, lost disks, a lost zone,
 #             a lost majority, under load; prints a table
 # make cluster-bench   kills of leaders (CLUSTER_KILLS=50), slow links, topics, a node that is behind: how long, and what it costs
@@ -91,8 +92,10 @@ kills: build
 	    -- --nocapture --test-threads=1
 
 FAULTS ?= 200
+NODES ?= 3
 cluster-faults: build
-	CLUSTER_FAULTS=$(FAULTS) SEED=$(SEED) NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test cluster \
+	CLUSTER_NODES=$(NODES) CLUSTER_FAULTS=$(FAULTS) CLUSTER_MINUTES=$(MINUTES) CLUSTER_FAULT_EVERY=$(EVERY) SEED=$(SEED) \
+	    NSQD=$(CURDIR)/target/release/nsqd $(CARGO) test --locked -p nsq-tests --test cluster \
 	    random_faults -- --nocapture
 
 cluster-drill: build

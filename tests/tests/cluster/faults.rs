@@ -19,6 +19,17 @@ pub(crate) fn under_load(
 ) -> Traffic {
     let addresses = cluster.nodes().iter().map(|node| node.tcp());
     let traffic = Traffic::new("orders", addresses.collect());
+    under_this_load(what, cluster, traffic, faults)
+}
+
+/// As [`under_load`], with this traffic.
+#[track_caller]
+pub(crate) fn under_this_load(
+    what: &str,
+    cluster: &mut Cluster,
+    traffic: Traffic,
+    faults: impl FnOnce(&mut Cluster, &Traffic),
+) -> Traffic {
     thread::scope(|scope| {
         traffic.start(scope);
         traffic.wait_for_publishes(200);

@@ -15,4 +15,5 @@ mod producer;
 mod recovery;
 mod stopped;
 mod traffic;
+mod upgrade;
 mod view;

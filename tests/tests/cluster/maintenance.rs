@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use nsq_tests::{Cluster, say_loudly, wait_until};
 use serde_json::Value;
 
-use crate::faults::under_load;
+use crate::faults::{under_load, under_this_load};
+use crate::traffic::Traffic;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -91,6 +92,31 @@ fn a_planned_restart_costs_publishers_a_moment() {
         traffic.longest_publish()
     ));
     assert!(traffic.longest_publish() < Duration::from_secs(5));
+}
+
+/// What a node has taken when it is told to stop is answered before its connections close: a message without an answer was never
+/// taken, so a publisher may publish it again.
+#[test]
+fn a_planned_stop_answers_every_publish_that_the_node_has_taken() {
+    let mut cluster = Cluster::start(3, &[]);
+    let addresses = cluster.nodes().iter().map(|node| node.tcp());
+    let traffic = Traffic::new("orders", addresses.collect());
+    let traffic = traffic.with_publishers(12).with_single_tries();
+    let what = "publishes that are tried once";
+    let traffic = under_this_load(what, &mut cluster, traffic, |cluster, traffic| {
+        for node in 0..3 {
+            assert!(cluster[node].terminate().success());
+            traffic.wait_for_publishes(100);
+            cluster[node].start_again();
+            cluster.wait_until_ok();
+        }
+    });
+    let (unanswered, taken) = traffic.unanswered();
+    say_loudly(&format!(
+        "planned stops: {unanswered} publishes met the end of their connection, {taken} of them were taken"
+    ));
+    assert_eq!(taken, 0, "of {unanswered} without an answer");
+    assert_eq!(traffic.refusals(), Vec::<String>::new());
 }
 
 /// The shard that a node leads follows a creation a moment after the node has learned of it.

@@ -159,10 +159,15 @@ fn cost(node: &Nsqd) -> (Duration, u64) {
     let fields: Vec<_> = stat.rsplit(')').next().unwrap_or("").split(' ').collect();
     let ticks: u64 = fields[12].parse::<u64>().expect("user time")
         + fields[13].parse::<u64>().expect("system time");
-    let status = read("status").expect("it runs");
+    (Duration::from_millis(ticks * 10), resident_kib(node))
+}
+
+/// The memory of a process that is in RAM.
+pub(crate) fn resident_kib(node: &Nsqd) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", node.id())).expect("it runs");
     let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let rss = rss.and_then(|rss| rss.split_whitespace().next()?.parse().ok());
-    (Duration::from_millis(ticks * 10), rss.unwrap_or(0))
+    rss.expect("the system says so of each process")
 }
 
 /// Does this for each number, eight at a time.

@@ -26,6 +26,10 @@ pub(crate) struct Traffic {
     /// The nodes that have a consumer, each with this ready count.
     consumers: Vec<usize>,
     ready_count: u32,
+    /// Publishers and consumers use more than `PUB` and `FIN`.
+    is_mixed: bool,
+    /// A message is published once, answered or not.
+    is_tried_once: bool,
     is_publishing: AtomicBool,
     /// Publishers are to rest between two messages.
     is_resting: AtomicBool,
@@ -68,6 +72,8 @@ struct Message {
     is_acknowledged: bool,
     /// A try may have been stored without an answer, so that the message may be there more than once.
     is_unsure: bool,
+    /// A connection broke before it was answered.
+    is_unanswered: bool,
     came: usize,
     /// The step in which it was acknowledged.
     step: usize,
@@ -80,6 +86,8 @@ impl Traffic {
             publisher_count: AtomicUsize::new(addresses.len()),
             consumers: (0..addresses.len()).collect(),
             ready_count: 50,
+            is_mixed: false,
+            is_tried_once: false,
             addresses,
             is_publishing: AtomicBool::new(true),
             is_resting: AtomicBool::new(false),
@@ -100,6 +108,32 @@ impl Traffic {
     pub(crate) fn with_publishers(mut self, count: usize) -> Traffic {
         self.publisher_count = AtomicUsize::new(count);
         self
+    }
+
+    /// With publishers that use `PUB`, `MPUB` and `DPUB` in turn, and consumers that requeue some messages once.
+    pub(crate) fn with_mixed_commands(mut self) -> Traffic {
+        self.is_mixed = true;
+        self
+    }
+
+    /// With publishers that never try a message again, so that each message shows what became of its only publish.
+    pub(crate) fn with_single_tries(mut self) -> Traffic {
+        self.is_tried_once = true;
+        self
+    }
+
+    /// How many publishes were not answered, and how many of these messages came: nsqd had taken them.
+    pub(crate) fn unanswered(&self) -> (usize, usize) {
+        let books = self.books();
+        let messages = books.messages.values();
+        let unanswered = messages.filter(|message| message.is_unanswered);
+        let taken = unanswered.clone().filter(|message| message.came > 0);
+        (unanswered.count(), taken.count())
+    }
+
+    /// The errors that publishers got.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        self.books().refusals.keys().cloned().collect()
     }
 
     /// Counts by itself what happens from now on.
@@ -231,17 +265,22 @@ impl Traffic {
                 self.busy_count.fetch_sub(1, Relaxed);
                 continue;
             }
-            let body = format!("{number}-{serial}");
+            let publish = self.next_publish(number, serial);
             let began = Instant::now();
             while self.is_publishing.load(Relaxed) {
                 let address = self.addresses[node % self.addresses.len()];
-                if self.try_publish(&mut client, address, &body) {
+                if self.try_publish(&mut client, address, &publish) {
                     let mut books = self.books();
-                    books.note_acknowledged(body, began.elapsed());
+                    for body in publish.bodies {
+                        books.note_acknowledged(body, began.elapsed());
+                    }
                     break;
                 }
                 client = None;
                 node += 1;
+                if self.is_tried_once {
+                    break;
+                }
                 std::thread::sleep(Duration::from_millis(20));
             }
             self.busy_count.fetch_sub(1, Relaxed);
@@ -250,18 +289,45 @@ impl Traffic {
         }
     }
 
-    fn try_publish(&self, client: &mut Option<RawClient>, address: SocketAddr, body: &str) -> bool {
+    fn next_publish(&self, number: usize, serial: usize) -> Publish {
+        let topic = &self.topic;
+        let body = format!("{number}-{serial}");
+        match serial % 4 {
+            1 if self.is_mixed => {
+                let more = (1..4).map(|part| format!("{body}-{part}"));
+                let bodies: Vec<_> = std::iter::once(body.clone()).chain(more).collect();
+                Publish {
+                    command: RawClient::multi_publish(topic, &bodies),
+                    bodies,
+                }
+            }
+            3 if self.is_mixed => Publish {
+                command: RawClient::command(&format!("DPUB {topic} 100"), body.as_bytes()),
+                bodies: vec![body],
+            },
+            _ => Publish {
+                command: RawClient::command(&format!("PUB {topic}"), body.as_bytes()),
+                bodies: vec![body],
+            },
+        }
+    }
+
+    fn try_publish(
+        &self,
+        client: &mut Option<RawClient>,
+        address: SocketAddr,
+        publish: &Publish,
+    ) -> bool {
         if client.is_none() {
             *client = connect(address);
         }
         let Some(client) = client else {
             return false;
         };
-        let command = RawClient::command(&format!("PUB {}", self.topic), body.as_bytes());
-        if client.try_send(&command).is_err() {
+        if client.try_send(&publish.command).is_err() {
             return false;
         }
-        self.books().messages.entry(body.to_owned()).or_default();
+        self.books().note(publish, |_| {});
         loop {
             match client.next_frame(ANSWER_PATIENCE) {
                 Ok(Frame::Response(text)) if text == "OK" => return true,
@@ -272,15 +338,17 @@ impl Traffic {
                 Ok(Frame::Error(text)) => {
                     let mut books = self.books();
                     if text.contains("may or may not") {
-                        books.messages.entry(body.to_owned()).or_default().is_unsure = true;
+                        books.note(publish, |message| message.is_unsure = true);
                     }
                     *books.refusals.entry(text).or_default() += 1;
                     return false;
                 }
                 Ok(Frame::Message(_)) => {}
                 Err(ReadEnd::Closed | ReadEnd::Silence) => {
-                    let mut books = self.books();
-                    books.messages.entry(body.to_owned()).or_default().is_unsure = true;
+                    self.books().note(publish, |message| {
+                        message.is_unsure = true;
+                        message.is_unanswered = true;
+                    });
                     return false;
                 }
             }
@@ -303,6 +371,10 @@ impl Traffic {
             while self.is_consuming.load(Relaxed) {
                 match client.next_frame(Duration::from_millis(100)) {
                     Ok(Frame::Message(message)) => {
+                        if self.is_mixed && message.attempts == 1 && message.body.ends_with(b"7") {
+                            let _ = client.try_send(format!("REQ {} 50\n", message.id).as_bytes());
+                            continue;
+                        }
                         self.receive(message.text());
                         let _ = client.try_send(format!("FIN {}\n", message.id).as_bytes());
                     }
@@ -333,7 +405,19 @@ impl Traffic {
     }
 }
 
+/// One command of a publisher.
+struct Publish {
+    command: Vec<u8>,
+    bodies: Vec<String>,
+}
+
 impl Books {
+    fn note(&mut self, publish: &Publish, note: impl Fn(&mut Message)) {
+        for body in &publish.bodies {
+            note(self.messages.entry(body.clone()).or_default());
+        }
+    }
+
     fn note_acknowledged(&mut self, body: String, took: Duration) {
         self.acknowledged += 1;
         self.longest_publish = self.longest_publish.max(took);
