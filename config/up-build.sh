@@ -15,7 +15,7 @@ command -v cc >/dev/null || missing "a C compiler" "for instance: apt install bu
 
 if [[ ! -x $target/up/nsqd ]]; then
     echo "building $*"
-    echo "The first time this takes about 4 minutes of processor time: 2 to 3 minutes on two cores, less on more."
+    echo "The first time this takes about 5 minutes of CPU time: 2 to 3 minutes on two idle cores, less on more."
 fi
 flags=()
 for program in "$@"; do
