@@ -47,6 +47,9 @@ var scenarios = map[string]func(setup) error{
 	"heartbeat":        heartbeat,
 	"discover":         discover,
 	"pauses":           pauses,
+	"default-pauses":   defaultPauses,
+	"single-pauses":    singlePauses,
+	"rate":             rate,
 	"drain":            drain,
 }
 
@@ -470,11 +473,65 @@ func discover(s setup) error {
 	return finish(consumer)
 }
 
-// pauses knows only nsqlookupds and has default settings but for the number in flight. Bodies say when they were published,
-// in nanoseconds. Reports the longest time until a message came.
+// pauses knows only nsqlookupds and has default settings but for the number in flight.
 func pauses(s setup) error {
 	config := nsq.NewConfig()
 	config.MaxInFlight = 3
+	return longestPause(config, func(consumer *nsq.Consumer) error {
+		return consumer.ConnectToNSQLookupds(s.addresses)
+	})
+}
+
+// defaultPauses knows only nsqlookupds and has default settings: one message in flight.
+func defaultPauses(s setup) error {
+	return longestPause(nsq.NewConfig(), func(consumer *nsq.Consumer) error {
+		return consumer.ConnectToNSQLookupds(s.addresses)
+	})
+}
+
+// singlePauses knows one nsqd and has default settings: one message in flight.
+func singlePauses(s setup) error {
+	return longestPause(nsq.NewConfig(), func(consumer *nsq.Consumer) error {
+		return consumer.ConnectToNSQD(s.address)
+	})
+}
+
+// rate knows some nsqds and has default settings: one message in flight. Reports how many messages come in a second.
+func rate(s setup) error {
+	count, err := strconv.Atoi(os.Getenv("NSQ_COUNT"))
+	if err != nil {
+		return err
+	}
+	consumer, err := nsq.NewConsumer(topic, channel, nsq.NewConfig())
+	if err != nil {
+		return err
+	}
+	var mutex sync.Mutex
+	var times []time.Time
+	consumer.AddHandler(nsq.HandlerFunc(func(*nsq.Message) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		times = append(times, time.Now())
+		return nil
+	}))
+	if err := consumer.ConnectToNSQDs(s.addresses); err != nil {
+		return err
+	}
+	err = until(fmt.Sprintf("%d messages come", count), func() bool {
+		mutex.Lock()
+		defer mutex.Unlock()
+		return len(times) >= count
+	})
+	if err != nil {
+		return err
+	}
+	took := times[count-1].Sub(times[0])
+	fmt.Printf("rate %.0f messages/s\n", float64(count-1)/took.Seconds())
+	return finish(consumer)
+}
+
+// longestPause reports the longest time until a message came. Bodies say when they were published, in nanoseconds.
+func longestPause(config *nsq.Config, connect func(*nsq.Consumer) error) error {
 	consumer, err := nsq.NewConsumer(topic, channel, config)
 	if err != nil {
 		return err
@@ -494,7 +551,7 @@ func pauses(s setup) error {
 		}
 		return nil
 	}))
-	if err := consumer.ConnectToNSQLookupds(s.addresses); err != nil {
+	if err := connect(consumer); err != nil {
 		return err
 	}
 	err = until("some come", func() bool {

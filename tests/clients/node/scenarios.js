@@ -165,25 +165,42 @@ const scenarios = {
     await until(`${published} messages come`, () => seen.size === published)
   },
 
-  // Knows only nsqlookupds and has default settings but for the number in flight. Bodies say when they were published, in
-  // nanoseconds. Reports the longest time until a message came.
-  async pauses() {
-    const seen = new Set()
-    let longest = 0
-    const settings = {nsqdTCPAddresses: [], lookupdHTTPAddresses: addresses, maxInFlight: 3}
-    startReader(settings, (message) => {
-      const body = message.body.toString()
-      if (!seen.has(body)) {
-        seen.add(body)
-        longest = Math.max(longest, Date.now() - Number(BigInt(body) / 1000000n))
-      }
+  // Knows only nsqlookupds and has default settings but for the number in flight.
+  pauses: () => pauses({nsqdTCPAddresses: [], lookupdHTTPAddresses: addresses, maxInFlight: 3}),
+  // Knows only nsqlookupds and has default settings: one message in flight.
+  'default-pauses': () => pauses({nsqdTCPAddresses: [], lookupdHTTPAddresses: addresses}),
+  // Knows one nsqd and has default settings: one message in flight.
+  'single-pauses': () => pauses({}),
+
+  // Knows some nsqds and has default settings: one message in flight. Reports how many messages come in a second.
+  async rate() {
+    const count = Number(process.env.NSQ_COUNT)
+    const times = []
+    startReader({nsqdTCPAddresses: addresses}, (message) => {
+      times.push(performance.now())
       message.finish()
     })
-    await until('some messages come', () => seen.size >= 20)
-    const published = Number(await restart())
-    await until(`${published} messages come`, () => seen.size >= published)
-    console.log(`longest ${longest} ms`)
+    await until(`${count} messages come`, () => times.length >= count)
+    console.log(`rate ${Math.round((count - 1) * 1000 / (times[count - 1] - times[0]))} messages/s`)
   },
+}
+
+// Bodies say when they were published, in nanoseconds. Reports the longest time until a message came.
+async function pauses(settings) {
+  const seen = new Set()
+  let longest = 0
+  startReader(settings, (message) => {
+    const body = message.body.toString()
+    if (!seen.has(body)) {
+      seen.add(body)
+      longest = Math.max(longest, Date.now() - Number(BigInt(body) / 1000000n))
+    }
+    message.finish()
+  })
+  await until('some messages come', () => seen.size >= 20)
+  const published = Number(await restart())
+  await until(`${published} messages come`, () => seen.size >= published)
+  console.log(`longest ${longest} ms`)
 }
 
 // Has the test kill nsqd and start it again; what the test says then.

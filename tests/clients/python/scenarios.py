@@ -272,8 +272,36 @@ async def scenario_discover(setup):
 
 
 async def scenario_pauses(setup):
-    """Knows only nsqlookupds and has default settings but for the number in flight. Bodies say when they were published, in
-    nanoseconds. Reports the longest time until a message came."""
+    """Knows only nsqlookupds and has default settings but for the number in flight."""
+    await pauses(setup, nsqd_tcp_addresses=[], lookupd_http_addresses=setup.addresses, max_in_flight=3)
+
+
+async def scenario_default_pauses(setup):
+    """Knows only nsqlookupds and has default settings: one message in flight."""
+    await pauses(setup, nsqd_tcp_addresses=[], lookupd_http_addresses=setup.addresses)
+
+
+async def scenario_single_pauses(setup):
+    """Knows one nsqd and has default settings: one message in flight."""
+    await pauses(setup)
+
+
+async def scenario_rate(setup):
+    """Knows some nsqds and has default settings: one message in flight. Reports how many messages come in a second."""
+    seen = []
+
+    def handle(_message):
+        seen.append(time.monotonic())
+        return True
+
+    setup.reader(handle, nsqd_tcp_addresses=setup.addresses)
+    count = int(os.environ["NSQ_COUNT"])
+    await until(f"{count} messages come", lambda: len(seen) >= count)
+    print(f"rate {round((count - 1) / (seen[count - 1] - seen[0]))} messages/s", flush=True)
+
+
+async def pauses(setup, **settings):
+    """Bodies say when they were published, in nanoseconds. Reports the longest time until a message came."""
     seen = set()
     longest = 0
 
@@ -284,12 +312,7 @@ async def scenario_pauses(setup):
             longest = max(longest, time.time_ns() - int(message.body))
         return True
 
-    setup.reader(
-        handle,
-        nsqd_tcp_addresses=[],
-        lookupd_http_addresses=setup.addresses,
-        max_in_flight=3,
-    )
+    setup.reader(handle, **settings)
     await until("some messages come", lambda: len(seen) >= 20)
     published = int(await restart())
     await until(f"{published} messages come", lambda: len(seen) >= published)

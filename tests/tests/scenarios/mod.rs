@@ -185,6 +185,58 @@ fn a_node_of_a_cluster_is_lost_and_no_message_with_it() {
 /// is killed.
 #[test]
 fn no_message_takes_long_when_a_node_of_a_cluster_is_killed() {
+    check_pauses("pauses", &[|_| 0]);
+}
+
+/// With one message in flight a client library is ready on one of its connections, and not on the others. Not all nodes are killed:
+/// a library comes back to one only when it asks nsqlookupd again, after a minute.
+#[test]
+fn no_message_takes_long_with_default_settings_whichever_node_of_a_cluster_is_killed() {
+    check_pauses(
+        "default-pauses",
+        &[
+            |cluster| is_ready(cluster, true),
+            |cluster| is_ready(cluster, false),
+        ],
+    );
+}
+
+/// A node at which the client is ready for messages, or is connected and not ready.
+fn is_ready(cluster: &Cluster, wanted: bool) -> usize {
+    let mut found = None;
+    nsq_tests::wait_until(
+        "the client is ready somewhere",
+        Duration::from_secs(30),
+        || {
+            let counts: Vec<_> = cluster.nodes().iter().map(ready_counts).collect();
+            let is_any_ready = counts.iter().flatten().any(|count| *count > 0);
+            let fits = |counts: &Vec<u64>| counts.iter().any(|count| (*count > 0) == wanted);
+            found = counts.iter().position(fits).filter(|_| is_any_ready);
+            found.is_some()
+        },
+    );
+    found.expect("it was waited for")
+}
+
+/// The ready counts of the clients that are connected to a node.
+fn ready_counts(node: &Nsqd) -> Vec<u64> {
+    let path = format!("/stats?format=json&topic={}", crate::TOPIC);
+    let stats = node.get(&path).json();
+    let clients = stats["topics"][0]["channels"][0]["clients"].as_array();
+    let clients = clients.cloned().unwrap_or_default();
+    let counts = clients.iter().map(|client| client["ready_count"].as_u64());
+    counts.flatten().collect()
+}
+
+/// The client knows the address of node 2 alone.
+#[test]
+fn no_message_takes_long_when_a_node_is_killed_that_the_client_does_not_know() {
+    check_pauses("single-pauses", &[|_| 0, |_| 1]);
+}
+
+/// Kills the nodes that are chosen, one after the other, while the client consumes.
+#[track_caller]
+fn check_pauses(scenario: &str, killed: &[fn(&Cluster) -> usize]) {
     let Some(library) = crate::LIBRARY.as_ref() else {
         return;
     };
@@ -192,12 +244,12 @@ fn no_message_takes_long_when_a_node_of_a_cluster_is_killed() {
     let registering = format!("--lookupd-tcp-address={}", lookupd.tcp());
     let mut cluster = Cluster::start(3, &[&registering]);
     let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.tcp()).collect();
-    cluster[0].order(&format!("/topic/create?topic={}", crate::TOPIC));
-    cluster[0].order(&format!(
-        "/channel/create?topic={}&channel={CHANNEL}",
-        crate::TOPIC
-    ));
+    make_channel(&cluster[0]);
     lookupd.wait_for_producers(crate::TOPIC, &addresses);
+    let known = match scenario {
+        "single-pauses" => addresses[2],
+        _ => lookupd.http(),
+    };
     let is_publishing = AtomicBool::new(true);
     let published = AtomicUsize::new(0);
     let report = std::thread::scope(|scope| {
@@ -205,27 +257,73 @@ fn no_message_takes_long_when_a_node_of_a_cluster_is_killed() {
             let (addresses, is_publishing, published) = (&addresses, &is_publishing, &published);
             scope.spawn(move || publish_stamps(addresses, number, is_publishing, published));
         }
-        library.run("pauses", &[lookupd.http()], || {
-            cluster[0].kill9();
-            std::thread::sleep(Duration::from_secs(8));
-            cluster[0].start_again();
-            cluster.wait_until_ok();
-            std::thread::sleep(Duration::from_secs(2));
-            is_publishing.store(false, Relaxed);
-            // Those under way end within their own patience.
-            std::thread::sleep(Duration::from_secs(7));
-            published.load(Relaxed).to_string()
-        })
+        let answer = |line: &str| {
+            (line == "restart").then(|| {
+                for choose in killed {
+                    let node = choose(&cluster);
+                    cluster[node].kill9();
+                    std::thread::sleep(Duration::from_secs(8));
+                    cluster[node].start_again();
+                    cluster.wait_until_ok();
+                    std::thread::sleep(Duration::from_secs(2));
+                }
+                is_publishing.store(false, Relaxed);
+                // Those under way end within their own patience.
+                std::thread::sleep(Duration::from_secs(7));
+                published.load(Relaxed).to_string()
+            })
+        };
+        library.converse(scenario, &[known], KILLING, answer)
     });
-    say_loudly(&format!("{}: {report}", module_path!()));
-    let longest = report
-        .split(' ')
-        .nth(1)
-        .and_then(|millis| millis.parse().ok());
-    let longest = Duration::from_millis(longest.expect("it says how long"));
+    say_loudly(&format!("{} {scenario}: {report}", module_path!()));
+    let longest = Duration::from_millis(number_in(&report));
     assert!(longest < LONGEST_PAUSE, "a message took {longest:?}");
 }
 
+/// One message in flight, which moves from node to node or does not: most of the rate of a single node is left.
+#[test]
+fn one_message_in_flight_gets_the_messages_of_three_nodes_nearly_as_fast_as_those_of_one() {
+    const COUNT: usize = 12_000;
+    let Some(library) = crate::LIBRARY.as_ref() else {
+        return;
+    };
+    let mut library = library.clone();
+    library.tell("NSQ_COUNT", &COUNT.to_string());
+    let bodies: Vec<_> = (0..COUNT).map(|number| number.to_string()).collect();
+    let single = Start::with(&[]).now();
+    make_channel(&single);
+    single.connect().publish_many(crate::TOPIC, &bodies);
+    let of_one = library.converse("rate", &[single.tcp()], KILLING, |_| None);
+    let cluster = Cluster::start(3, &[]);
+    make_channel(&cluster[0]);
+    for (node, bodies) in cluster.nodes().iter().zip(bodies.chunks(COUNT / 3)) {
+        node.connect().publish_many(crate::TOPIC, bodies);
+    }
+    let addresses: Vec<_> = cluster.nodes().iter().map(|node| node.tcp()).collect();
+    let of_three = library.converse("rate", &addresses, KILLING, |_| None);
+    say_loudly(&format!(
+        "{}: from one nsqd: {of_one}; from a cluster of three: {of_three}",
+        module_path!()
+    ));
+    // More than it should lose, for a busy machine.
+    assert!(number_in(&of_three) * 4 > number_in(&of_one));
+}
+
+fn make_channel(nsqd: &Nsqd) {
+    let topic = crate::TOPIC;
+    nsqd.order(&format!("/topic/create?topic={topic}"));
+    nsqd.order(&format!("/channel/create?topic={topic}&channel={CHANNEL}"));
+}
+
+/// The number in a report of the form `name number unit`.
+fn number_in(report: &str) -> u64 {
+    let number = report.split(' ').nth(1);
+    let number = number.and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("there is no number in {report:?}"))
+}
+
+/// How long a scenario with several kills may take on a busy machine.
+const KILLING: Duration = Duration::from_mins(4);
 /// Much more than it should be, for a busy machine.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
