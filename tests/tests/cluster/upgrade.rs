@@ -19,11 +19,13 @@ struct Older(Vec<String>);
 impl Older {
     fn given() -> Older {
         let wrapper = match std::env::var("OLDER_NSQD") {
-            // The first argument is the newer program.
+            // Before the flags is the newer program, and how it is started.
             Ok(path) => vec![
                 "sh".to_owned(),
                 "-c".to_owned(),
-                format!("shift; exec {path} \"$@\""),
+                format!(
+                    "until [ \"${{1#--tcp-address=}}\" != \"$1\" ]; do shift; done; exec {path} \"$@\""
+                ),
                 "sh".to_owned(),
             ],
             Err(_) => vec!["env".to_owned(), BEFORE_ZONES.to_owned()],
@@ -45,7 +47,10 @@ fn zones(cluster: &Cluster, asked: usize) -> Vec<String> {
     let report = cluster.report(asked).unwrap_or_default();
     let members = report["members"].as_array().cloned().unwrap_or_default();
     let zone = |member: &Value| member["zone"].as_str().unwrap_or_default().to_owned();
-    members.iter().map(zone).collect()
+    let mut zones: Vec<_> = members.iter().map(zone).collect();
+    // A node that an older build could not go on with has another number.
+    zones.sort();
+    zones
 }
 
 fn own_flags(node: usize) -> Vec<String> {
