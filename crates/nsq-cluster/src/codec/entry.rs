@@ -113,6 +113,18 @@ impl BatchBuilder {
 }
 
 impl Entry {
+    /// The same entry, for someone who keeps it for long. A received one is a slice of the buffer it was read into, which is
+    /// many times as large as a small entry and would be kept with it.
+    pub(crate) fn to_keep(&self) -> Entry {
+        let mut kept = self.clone();
+        if let EntryBody::Proposals(batch) = &mut kept.body
+            && batch.framed.len() < COPIED_BELOW
+        {
+            batch.framed = Bytes::copy_from_slice(&batch.framed);
+        }
+        kept
+    }
+
     /// Bytes the entry takes, about.
     pub fn size(&self) -> usize {
         let body = match &self.body {
@@ -183,6 +195,8 @@ fn decode_batch(from: &mut Decoder) -> Result<Batch, DecodeError> {
 /// More do not share an entry, however small they are.
 pub const MAX_PROPOSALS: usize = 1 << 16;
 const VERSION: u8 = 1;
+/// A larger entry takes a good part of the buffer that it was read into.
+const COPIED_BELOW: usize = 16 << 10;
 const HEADER_BYTES: usize = 18;
 const BLANK: u8 = 0;
 const PROPOSALS: u8 = 1;

@@ -297,3 +297,21 @@ fn an_entry_of_a_later_version_is_named_as_such() {
 }
 
 const APPEND_KIND: u8 = 1;
+
+#[test]
+fn an_entry_to_keep_does_not_hold_on_to_the_buffer_it_was_read_into() {
+    let mut batch = BatchBuilder::default();
+    batch.push(b"small");
+    let entry = Entry {
+        id: LogId { term: 1, index: 2 },
+        body: EntryBody::Proposals(batch.build()),
+    };
+    let mut frame = Vec::with_capacity(64 << 10);
+    entry.encode(&mut frame);
+    let frame = Bytes::from(frame);
+    let received = Entry::from_bytes(frame.clone()).unwrap();
+    let kept = received.to_keep();
+    assert_eq!(kept, entry);
+    drop(received);
+    assert!(frame.is_unique());
+}

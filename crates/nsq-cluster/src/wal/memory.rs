@@ -118,7 +118,7 @@ impl Memory {
             self.tail_bytes += entry.size();
             self.unstored_bytes += entry.size();
             self.last = Some(entry.id);
-            self.tail.push_back(entry.clone());
+            self.tail.push_back(entry.to_keep());
         }
         Ok(())
     }
