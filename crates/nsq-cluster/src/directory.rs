@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 pub use self::change::{Change, InvalidMember, Outcome, Refused};
 pub use self::machine::DirectoryMachine;
 pub use self::recover::{DirectoryLook, Recovery};
-pub use self::registry::{ShardTopics, Step, registry_steps};
+pub use self::registry::{ShardTopics, Step, registry_steps, registry_steps_among};
 pub use self::tombstones::Tombstones;
 pub use self::topics::{TopicEntry, Topics};
 

@@ -1,8 +1,6 @@
 //! Which topics and channels came and went between two states of the directory.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::iter::Peekable;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nsq_cluster::directory::Directory;
 use nsq_core::broker::Change;
@@ -11,13 +9,8 @@ use nsq_protocol::{ChannelName, TopicName};
 /// What was created and deleted, in the order of the names. What was deleted and created again is both.
 pub(super) fn changes(old: &Directory, new: &Directory) -> Vec<Change> {
     let mut changes = Vec::new();
-    let topics = Merged {
-        old: old.topics.iter().peekable(),
-        new: new.topics.iter().peekable(),
-    };
-    for (name, old, new) in topics {
-        match (old, new) {
-            (Some(old), Some(new)) if std::ptr::eq(old, new) => {}
+    for name in new.topics.changed_since(&old.topics) {
+        match (old.topics.topic(name), new.topics.topic(name)) {
             (Some(old), Some(new)) if old.created_at == new.created_at => {
                 channel_changes(name, &old.channels, &new.channels, &mut changes);
             }
@@ -45,53 +38,18 @@ fn channel_changes(
     new: &BTreeMap<ChannelName, u64>,
     changes: &mut Vec<Change>,
 ) {
-    let channels = Merged {
-        old: old.iter().peekable(),
-        new: new.iter().peekable(),
-    };
-    for (channel, old, new) in channels {
-        if old == new {
+    let names: BTreeSet<&ChannelName> = old.keys().chain(new.keys()).collect();
+    for channel in names {
+        let (before, after) = (old.get(channel), new.get(channel));
+        if before == after {
             continue;
         }
-        if old.is_some() {
+        if before.is_some() {
             changes.push(Change::ChannelDeleted(topic.clone(), channel.clone()));
         }
-        if new.is_some() {
+        if after.is_some() {
             changes.push(Change::ChannelCreated(topic.clone(), channel.clone()));
         }
-    }
-}
-
-/// Two sequences in the order of their keys as one: each key once, with its value in either.
-struct Merged<A: Iterator, B: Iterator> {
-    old: Peekable<A>,
-    new: Peekable<B>,
-}
-
-impl<'a, K: Ord + 'a, V: 'a, A, B> Iterator for Merged<A, B>
-where
-    A: Iterator<Item = (&'a K, &'a V)>,
-    B: Iterator<Item = (&'a K, &'a V)>,
-{
-    type Item = (&'a K, Option<&'a V>, Option<&'a V>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let order = match (self.old.peek(), self.new.peek()) {
-            (Some((old, _)), Some((new, _))) => old.cmp(new),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => return None,
-        };
-        let old = (order != Ordering::Greater)
-            .then(|| self.old.next())
-            .flatten();
-        let new = (order != Ordering::Less).then(|| self.new.next()).flatten();
-        let key = old.or(new)?.0;
-        Some((
-            key,
-            old.map(|(_, value)| value),
-            new.map(|(_, value)| value),
-        ))
     }
 }
 

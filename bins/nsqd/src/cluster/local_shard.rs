@@ -1,5 +1,6 @@
 //! A replica of a shard on this node, as far as publishes, operators and the directory concern it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -33,8 +34,8 @@ pub(crate) trait LocalShard: Send + Sync + fmt::Debug {
     /// Up to which change of the directory the shard has the topics and channels.
     fn registry_index(&self) -> u64;
 
-    /// The topics and channels of the shard.
-    fn topics(&self) -> ShardTopics;
+    /// The topics and channels of the shard: all, or those with one of these names.
+    fn topics(&self, names: Option<&BTreeSet<TopicName>>) -> ShardTopics;
 
     /// What serves the shard's consumers, while this node leads it.
     fn broker(&self) -> Option<Arc<Broker>>;

@@ -134,7 +134,7 @@ async fn shard_turn(node: &Node, replica: &ShardReplica) -> Result<bool, String>
 
 /// Whether the shard has topics. Waits for its disk without holding anything up.
 async fn has_topics(replica: &ShardReplica) -> bool {
-    let topics = replica.on_lane(|shard| !shard.topics().is_empty());
+    let topics = replica.on_lane(|shard| !shard.topics(None).is_empty());
     topics.await.unwrap_or(false)
 }
 

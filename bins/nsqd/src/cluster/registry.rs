@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use nsq_cluster::directory::{Change, Directory, Outcome, Step, registry_steps};
+use nsq_cluster::directory::{
+    Change, Directory, Outcome, Step, registry_steps, registry_steps_among,
+};
 use nsq_core::command::Command;
 use nsq_protocol::{ChannelName, TopicName};
 use tokio::sync::watch;
@@ -27,10 +29,14 @@ pub(crate) async fn follow(
     client: &dyn Changes,
     followed: impl Fn(),
 ) {
+    // The state of the directory whose topics and channels the shard has.
+    let mut reached: Option<Arc<Directory>> = None;
     loop {
         let newest = Arc::clone(&directory.borrow_and_update());
-        match step(number, &*shard, &newest, client).await {
+        let before = reached.take();
+        match step(number, &*shard, before.as_deref(), &newest, client).await {
             Ok(Progress::Followed) => {
+                reached = Some(newest);
                 followed();
                 if directory.changed().await.is_err() {
                     return;
@@ -84,9 +90,11 @@ impl From<Refusal> for Stopped {
     }
 }
 
+/// Takes the steps to `directory`. The shard has the topics and channels of `before`, if that is known.
 async fn step(
     number: u64,
     shard: &dyn LocalShard,
+    before: Option<&Directory>,
     directory: &Directory,
     client: &dyn Changes,
 ) -> Result<Progress, Stopped> {
@@ -94,7 +102,16 @@ async fn step(
     if directory.index < followed || !directory.shards.contains_key(&number) {
         return Ok(Progress::Waiting);
     }
-    let steps = registry_steps(directory, number, &shard.topics(), followed);
+    let steps = match before {
+        // Thousands of topics that stay as they are cost nothing when one is created.
+        Some(before) if before.index == followed => {
+            let changed = directory.topics.changed_since(&before.topics);
+            let names = changed.cloned().collect();
+            let topics = shard.topics(Some(&names));
+            registry_steps_among(&names, directory, number, &topics, followed)
+        }
+        _ => registry_steps(directory, number, &shard.topics(None), followed),
+    };
     let settled = Settled::default();
     let mut pendings = Vec::new();
     let mut adoptions = Vec::new();

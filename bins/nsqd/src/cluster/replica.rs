@@ -1,5 +1,6 @@
 //! A replica of a shard on this node: its data, its Raft group, and whether it takes publishes at the moment.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -169,8 +170,8 @@ impl LocalShard for ShardReplica {
         self.shard.registry_index()
     }
 
-    fn topics(&self) -> ShardTopics {
-        let topics = self.shard.topics().into_iter();
+    fn topics(&self, names: Option<&BTreeSet<TopicName>>) -> ShardTopics {
+        let topics = self.shard.topics(names).into_iter();
         topics
             .map(|(topic, channels)| (topic, channels.into_iter().collect()))
             .collect()

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nsq_protocol::{ChannelName, TopicName};
 
-use super::Directory;
+use super::{Directory, TopicEntry};
 
 /// The durable topics and channels of a shard.
 pub type ShardTopics = BTreeMap<TopicName, BTreeSet<ChannelName>>;
@@ -49,6 +49,37 @@ pub fn registry_steps(
     topics: &ShardTopics,
     registry_index: u64,
 ) -> Vec<Step> {
+    steps(
+        directory,
+        shard,
+        topics,
+        registry_index,
+        directory.topics.iter(),
+    )
+}
+
+/// As [`registry_steps`], looking at the topics `names` alone: the shard has all others as the directory lists them. `topics`
+/// are those of them that the shard has.
+pub fn registry_steps_among(
+    names: &BTreeSet<TopicName>,
+    directory: &Directory,
+    shard: u64,
+    topics: &ShardTopics,
+    registry_index: u64,
+) -> Vec<Step> {
+    let listed = names
+        .iter()
+        .filter_map(|name| Some((name, directory.topics.topic(name)?)));
+    steps(directory, shard, topics, registry_index, listed)
+}
+
+fn steps<'a>(
+    directory: &'a Directory,
+    shard: u64,
+    topics: &ShardTopics,
+    registry_index: u64,
+    listed: impl Iterator<Item = (&'a TopicName, &'a TopicEntry)>,
+) -> Vec<Step> {
     let Some(about) = directory.shards.get(&shard) else {
         return Vec::new();
     };
@@ -66,7 +97,7 @@ pub fn registry_steps(
             look.at_present(topic, channels, &mut steps);
         }
     }
-    for (topic, entry) in directory.topics.iter() {
+    for (topic, entry) in listed {
         if !topics.contains_key(topic) {
             steps.create(topic, entry.channels.keys(), true);
         }

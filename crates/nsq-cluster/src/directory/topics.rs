@@ -1,5 +1,6 @@
 //! The durable topics and channels of the cluster.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -39,6 +40,29 @@ impl Topics {
     /// All topics by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&TopicName, &TopicEntry)> {
         self.by_name.iter().map(|(name, topic)| (name, &**topic))
+    }
+
+    /// The names of the topics that came, went or changed since `old`, in order. Costs little for each of the others when
+    /// `old` is an earlier state of this one.
+    pub fn changed_since<'a>(&'a self, old: &'a Topics) -> impl Iterator<Item = &'a TopicName> {
+        let mut old = old.by_name.iter().peekable();
+        let mut new = self.by_name.iter().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let order = match (old.peek(), new.peek()) {
+                    (Some((old, _)), Some((new, _))) => old.cmp(new),
+                    (Some(_), None) => Ordering::Less,
+                    (None, Some(_)) => Ordering::Greater,
+                    (None, None) => return None,
+                };
+                let before = (order != Ordering::Greater).then(|| old.next()).flatten();
+                let after = (order != Ordering::Less).then(|| new.next()).flatten();
+                match (before, after) {
+                    (Some((_, before)), Some((_, after))) if Arc::ptr_eq(before, after) => {}
+                    (before, after) => return after.or(before).map(|(name, _)| name),
+                }
+            }
+        })
     }
 
     /// How many topics there are.

@@ -139,5 +139,5 @@ fn parts_of_an_entry_that_is_not_in_the_log_any_more_count_for_no_other() {
     let (shard, mut machine) = open(root.path(), "two");
     let create = [Command::CreateTopic(&other)];
     machine.apply(entry(2, 2), &batch(2, &create)).unwrap();
-    assert!(shard.topics().iter().any(|(topic, _)| *topic == other));
+    assert!(shard.topics(None).iter().any(|(topic, _)| *topic == other));
 }

@@ -1,6 +1,6 @@
 //! What a replica of a shard accepts and reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -74,19 +74,32 @@ impl Shard {
         self.noted.registry_index.load(Ordering::Acquire)
     }
 
-    /// The durable topics and channels of the shard. May wait while an entry is applied.
-    pub fn topics(&self) -> BTreeMap<TopicName, Vec<ChannelName>> {
+    /// The durable topics and channels of the shard: all, or those with one of these names. May wait while an entry is
+    /// applied.
+    pub fn topics(
+        &self,
+        names: Option<&BTreeSet<TopicName>>,
+    ) -> BTreeMap<TopicName, Vec<ChannelName>> {
         let held = self.held();
         match &held.mode {
             Mode::Following(replica) => {
                 let topics = replica.topics();
                 topics
+                    .filter(|(name, _)| names.is_none_or(|names| names.contains(*name)))
                     .map(|(name, channels)| (name.clone(), channels.cloned().collect()))
                     .collect()
             }
             Mode::Leading(leading) => {
-                let topics = leading.broker.topics().into_iter();
-                let kept = topics.filter(|topic| !topic.name().is_ephemeral());
+                let broker = &leading.broker;
+                let topics = match names {
+                    None => broker.topics(),
+                    Some(names) => {
+                        let named = names.iter().map(|name| broker.topic(name.as_str()));
+                        named.flatten().collect()
+                    }
+                };
+                let kept = topics.into_iter();
+                let kept = kept.filter(|topic| !topic.name().is_ephemeral());
                 kept.map(|topic| {
                     let channels = topic.channels().into_iter();
                     let names = channels.map(|cell| cell.name().clone());

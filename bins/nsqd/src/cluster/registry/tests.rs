@@ -1,6 +1,6 @@
 //! A shard follows the directory, with a fake shard and a directory that the test changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -30,6 +30,8 @@ struct FakeShard {
     /// What was submitted, in words.
     log: Mutex<Vec<String>>,
     is_following: Mutex<bool>,
+    /// Which topics were asked for.
+    looks: Mutex<Vec<String>>,
 }
 
 impl FakeShard {
@@ -98,8 +100,12 @@ impl LocalShard for FakeShard {
         self.registry_index.load(Ordering::Relaxed)
     }
 
-    fn topics(&self) -> ShardTopics {
-        self.topics.lock().unwrap().clone()
+    fn topics(&self, names: Option<&BTreeSet<TopicName>>) -> ShardTopics {
+        let looked_at = names.map_or_else(|| "all".to_owned(), |names| format!("{names:?}"));
+        self.looks.lock().unwrap().push(looked_at);
+        let mut topics = self.topics.lock().unwrap().clone();
+        topics.retain(|name, _| names.is_none_or(|names| names.contains(name)));
+        topics
     }
 
     fn broker(&self) -> Option<Arc<Broker>> {
@@ -208,6 +214,10 @@ async fn a_shard_gets_and_loses_what_the_directory_creates_and_deletes() {
     directory.apply(&Change::DeleteTopic(topic("a")));
     following.reached().await;
     assert_eq!(following.shard.take_log(), ["delete a"]);
+    // After the first look, only what has changed is looked at.
+    let looks = following.shard.looks.lock().unwrap().clone();
+    assert_eq!(looks[0], "all");
+    assert!(looks[1..].iter().all(|look| look != "all"), "{looks:?}");
     following.task.abort();
 }
 

@@ -33,6 +33,15 @@ impl Cluster {
         registry_steps(&self.directory, 1, &self.shard, self.registry_index)
     }
 
+    /// The steps that a look at the topics finds that have changed since `before`.
+    fn steps_since(&self, before: &Directory) -> Vec<Step> {
+        let changed = self.directory.topics.changed_since(&before.topics);
+        let names: BTreeSet<TopicName> = changed.cloned().collect();
+        let mut topics = self.shard.clone();
+        topics.retain(|name, _| names.contains(name));
+        registry_steps_among(&names, &self.directory, 1, &topics, self.registry_index)
+    }
+
     /// Does what is to be done, as a leader does.
     fn follow(&mut self) {
         for _ in 0..2 {
@@ -66,6 +75,32 @@ impl Cluster {
         });
         assert_eq!(self.shard, listed.collect());
     }
+}
+
+#[test]
+fn looking_at_what_has_changed_finds_the_same_steps_as_looking_at_everything() {
+    let mut directory = founded(1);
+    for name in ["a", "b", "d", "e", "f"] {
+        create(&mut directory, name, &["x", "y"]);
+    }
+    let mut cluster = Cluster::new(directory, &[]);
+    cluster.follow();
+    let before = cluster.directory.clone();
+    assert_eq!(cluster.steps_since(&before), []);
+    create(&mut cluster.directory, "c", &["x"]);
+    create(&mut cluster.directory, "b", &["z"]);
+    cluster.directory.apply(&Change::DeleteTopic(topic("a")));
+    cluster.directory.apply(&Change::DeleteTopic(topic("d")));
+    create(&mut cluster.directory, "d", &["x"]);
+    let delete = Change::DeleteChannel(topic("e"), channel("x"));
+    cluster.directory.apply(&delete);
+    create(&mut cluster.directory, "g", &[]);
+    let names = cluster.directory.topics.changed_since(&before.topics);
+    let names: Vec<_> = names.map(TopicName::as_str).collect();
+    assert_eq!(names, ["a", "b", "c", "d", "e", "g"]);
+    let steps = cluster.steps();
+    assert_eq!(steps.len(), 9, "{steps:?}");
+    assert_eq!(cluster.steps_since(&before), steps);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Stand-ins for what the router works with.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -159,7 +159,7 @@ impl LocalShard for FakeShard {
         self.registry_index.load(Ordering::Relaxed)
     }
 
-    fn topics(&self) -> ShardTopics {
+    fn topics(&self, _: Option<&BTreeSet<TopicName>>) -> ShardTopics {
         ShardTopics::new()
     }
 
