@@ -13,7 +13,7 @@ use super::trace::Trace;
 use crate::tests::fast_folder;
 
 /// The seeds in a plain `cargo test`.
-const FEW: [u64; 8] = [0, 7, 8, 11, 13, 14, 15, 26];
+const FEW: [u64; 9] = [0, 7, 8, 11, 13, 14, 15, 26, 186];
 
 /// A task of the run has panicked.
 static PANICKED: AtomicBool = AtomicBool::new(false);

@@ -57,6 +57,7 @@ pub(super) async fn run(
                     member: member.clone(),
                     source: fetcher.add_source(id.0),
                     is_over,
+                    is_answered: false,
                 };
                 let fetcher = Arc::clone(&fetcher);
                 tasks.spawn(async move {
@@ -105,6 +106,8 @@ struct Link {
     source: Arc<Source>,
     /// Turns true when nsqd stops; its end means that the node is no member any more.
     is_over: watch::Receiver<bool>,
+    /// Whether the other node has carried out orders in this opening.
+    is_answered: bool,
 }
 
 /// Why a way to a node was closed.
@@ -123,7 +126,7 @@ type Calling = BoxFuture<'static, (u64, Result<Reply, CallError>)>;
 
 impl Link {
     async fn run(mut self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = Pauses::default();
         loop {
             let wanted = poll_fn(|cx| self.source.poll_wanted(cx));
             tokio::select! {
@@ -133,6 +136,7 @@ impl Link {
             let opened = Instant::now();
             let opening = u64::try_from(clock::unix_nanos()).unwrap_or_default();
             self.source.open(opening);
+            self.is_answered = false;
             let mut unanswered = BTreeMap::new();
             let end = self.exchange(opening, &mut unanswered).await;
             self.source.take_back(unanswered.into_values().flatten());
@@ -142,17 +146,15 @@ impl Link {
                 End::Unwanted => {}
                 End::Broken(why) => {
                     if opened.elapsed() > LAST_PAUSE {
-                        pause = FIRST_PAUSE;
                         tracing::info!(
                             "cluster: messages of node {} are not in flight here any more: {why}",
                             self.peer
                         );
                     }
                     tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
+                        () = tokio::time::sleep(pauses.next(self.is_answered)) => {}
                         _ = self.is_over.changed() => return,
                     }
-                    pause = (pause * 2).min(LAST_PAUSE);
                 }
             }
         }
@@ -188,6 +190,7 @@ impl Link {
                     match self.receive(answer) {
                         // Also where events are missing, the orders were carried out.
                         Ok(outcome) => {
+                            self.is_answered = true;
                             unanswered.remove(&answered);
                             if let Err(stray) = outcome {
                                 return End::Broken(stray.to_string());
@@ -265,6 +268,28 @@ impl Link {
     }
 }
 
+/// The pauses before a way is opened again.
+struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Pauses(FIRST_PAUSE)
+    }
+}
+
+impl Pauses {
+    /// The next pause, twice as long as the one before. Once the other node has answered it is short again, however short that
+    /// opening was: the node requeues what is finished here unless it hears of that within a second.
+    fn next(&mut self, is_answered: bool) -> Duration {
+        if is_answered {
+            self.0 = FIRST_PAUSE;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
+}
+
 /// Orders under way to one node at a time, so that they come together in batches.
 const MAX_CALLS: usize = 2;
 /// How long orders wait for others that can wait too.
@@ -280,3 +305,19 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
 /// How long the last orders may take when nsqd stops.
 const FAREWELL: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_has_answered_is_called_again_soon() {
+        let mut pauses = Pauses::default();
+        for _ in 0..10 {
+            pauses.next(false);
+        }
+        assert_eq!(pauses.next(false), LAST_PAUSE);
+        assert_eq!(pauses.next(true), FIRST_PAUSE);
+        assert_eq!(pauses.next(false), 2 * FIRST_PAUSE);
+    }
+}
