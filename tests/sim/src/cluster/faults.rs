@@ -369,10 +369,11 @@ impl Faults {
         self.ends_after(run, millis, Ending::Cuts);
     }
 
-    /// The last machine that runs asks for the removal of the first one.
+    /// A machine asks for the removal of the one before it. Enough are left for all replicas: a cluster with fewer is never
+    /// healthy again.
     fn remove(&mut self, run: &mut Run) {
         let running = run.machines.iter().filter(|machine| machine.is_running());
-        if running.count() < 4 || !self.may_lose_a_disk(run) {
+        if running.count() <= run.plan.replicas.max(3) || !self.may_lose_a_disk(run) {
             return;
         }
         self.has_removed = true;
