@@ -160,7 +160,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Event::Dismissed => {
                     self.last_input = Some(LAST_INPUT_BYTES);
                     self.session.dismiss();
-                    Next::Wait
+                    match self.errand {
+                        // nsqd waits for no authorization server. The command that waits for it was not taken.
+                        Some(Errand::Grants(_)) => {
+                            self.errand = None;
+                            self.session.finish()
+                        }
+                        _ => Next::Wait,
+                    }
                 }
                 Event::LastInput => self.session.finish(),
                 Event::EndOfInput => self.session.handle_end_of_input(),
@@ -174,6 +181,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Ending::AtOnce;
                 }
             };
+            if matches!(next, Next::Ask) && self.last_input.is_some() {
+                next = self.session.finish();
+            }
             if let Next::Upgrade(agreed) = next {
                 next = Box::pin(self.upgrade(agreed)).await;
             }
