@@ -127,6 +127,7 @@ type Calling = BoxFuture<'static, (u64, Result<Reply, CallError>)>;
 impl Link {
     async fn run(mut self) {
         let mut pauses = Pauses::default();
+        let mut opening = 0;
         loop {
             let wanted = poll_fn(|cx| self.source.poll_wanted(cx));
             tokio::select! {
@@ -134,7 +135,7 @@ impl Link {
                 _ = self.is_over.changed() => return,
             }
             let opened = Instant::now();
-            let opening = u64::try_from(clock::unix_nanos()).unwrap_or_default();
+            opening = next_opening(opening, clock::unix_nanos());
             self.source.open(opening);
             self.is_answered = false;
             let mut unanswered = BTreeMap::new();
@@ -268,6 +269,12 @@ impl Link {
     }
 }
 
+/// The number of the opening after `last`. The other node takes only later ones than it knows: of this process, also when
+/// the clock was set back, and of an earlier process, by the clock.
+fn next_opening(last: u64, unix_nanos: i64) -> u64 {
+    u64::try_from(unix_nanos).unwrap_or_default().max(last + 1)
+}
+
 /// The pauses before a way is opened again.
 struct Pauses(Duration);
 
@@ -309,6 +316,14 @@ const FAREWELL: Duration = Duration::from_millis(500);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_make_an_opening_an_earlier_one() {
+        assert_eq!(next_opening(0, 500), 500);
+        assert_eq!(next_opening(500, 100), 501);
+        assert_eq!(next_opening(501, -1), 502);
+        assert_eq!(next_opening(502, 600), 600);
+    }
 
     #[test]
     fn a_node_that_has_answered_is_called_again_soon() {
