@@ -160,13 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Event::Dismissed => {
                     self.last_input = Some(LAST_INPUT_BYTES);
                     self.session.dismiss();
-                    match self.errand {
-                        // nsqd waits for no authorization server. The command that waits for it was not taken.
-                        Some(Errand::Grants(_)) => {
-                            self.errand = None;
-                            self.session.finish()
-                        }
-                        _ => Next::Wait,
+                    // nsqd waits for no other server. The command that waits for one was not taken.
+                    match self.errand.take() {
+                        Some(_) => self.session.finish(),
+                        None => Next::Wait,
                     }
                 }
                 Event::LastInput => self.session.finish(),
@@ -181,7 +178,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Ending::AtOnce;
                 }
             };
-            if matches!(next, Next::Ask) && self.last_input.is_some() {
+            let needs_server = matches!(next, Next::Ask | Next::CreateTopic { .. });
+            if needs_server && self.last_input.is_some() {
                 next = self.session.finish();
             }
             if let Next::Upgrade(agreed) = next {

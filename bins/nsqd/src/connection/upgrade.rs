@@ -22,7 +22,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let mut upgrade = Box::pin(self.put_on(agreed));
             poll_fn(|cx| {
                 client.register(cx.waker());
-                if client.is_closed() {
+                if client.is_closed() || client.is_dismissed() {
                     return Poll::Ready(Next::Drop);
                 }
                 upgrade.as_mut().poll(cx)
