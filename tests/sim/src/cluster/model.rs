@@ -302,8 +302,9 @@ impl Model {
             });
             assert!(
                 is_excused,
-                "{} in channel {channel}: finished on machine {} at {}, and came again at {}",
+                "{} in channel {channel}: {} was finished on machine {} at {}, and came again at {}",
                 self.describe(*number),
+                String::from_utf8_lossy(&finished.id),
                 finished.host,
                 seconds(finished.at),
                 seconds(*again)

@@ -17,7 +17,7 @@ use nsq_server::Server;
 use nsq_server::feed::{Feed, ReadyList};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::codec::{EventWriter, NOTHING_NEW, Orders, UNKNOWN_OPENING};
 use super::{CONSUMERS, member};
@@ -113,6 +113,7 @@ struct Opened {
     next_events: u64,
     feed: Feed,
     ready: Arc<ReadyList>,
+    /// When the other node gave its last orders, also those that came too late to be carried out.
     heard: Instant,
     /// The way to the other node was lost then, and why. What was handed out is held for [`GRACE`].
     broken: Option<(Instant, String)>,
@@ -121,6 +122,9 @@ struct Opened {
 impl Task {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Incoming>) {
         let mut idle_since = Instant::now();
+        // Comes however much the other node says.
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_send = self.calls.len() < MAX_CALLS;
             let sound = self
@@ -147,7 +151,7 @@ impl Task {
                 Some((opening, outcome)) = self.calls.next(), if !self.calls.is_empty() => {
                     self.note(opening, outcome);
                 }
-                () = tokio::time::sleep(LOOK) => {
+                _ = looks.tick() => {
                     self.look();
                     if self.opened.is_none() && idle_since.elapsed() > IDLE {
                         break;
@@ -180,19 +184,18 @@ impl Task {
                 broken: None,
             });
         }
-        let Some(opened) = self
-            .opened
-            .as_mut()
-            .filter(|opened| opened.opening == orders.opening && opened.broken.is_none())
-        else {
+        let Some(opened) = &mut self.opened else {
             return Bytes::from_static(UNKNOWN_OPENING);
         };
+        opened.heard = Instant::now();
+        if opened.opening != orders.opening || opened.broken.is_some() {
+            return Bytes::from_static(UNKNOWN_OPENING);
+        }
         if opened.next != orders.number {
             self.break_off("orders are missing");
             return Bytes::from_static(UNKNOWN_OPENING);
         }
         opened.next += 1;
-        opened.heard = Instant::now();
         let mut events = EventWriter::new(opened.opening);
         for order in orders.list {
             opened.feed.carry_out(order, now, &mut events);
@@ -252,10 +255,11 @@ impl Task {
     fn look(&mut self) {
         if let Some(opened) = &mut self.opened {
             opened.feed.tidy_up();
-            if opened.heard.elapsed() > SILENCE {
+            let silence = opened.heard.elapsed();
+            if silence > SILENCE {
                 self.end("it is silent");
             } else if let Some((since, why)) = &opened.broken
-                && since.elapsed() > GRACE
+                && is_given_up(since.elapsed(), silence)
             {
                 let why = why.clone();
                 self.end(&why);
@@ -305,6 +309,12 @@ impl Opened {
     }
 }
 
+/// Whether a node has had the time to begin again: its way was lost for so long, and it was silent for so long. One that still
+/// speaks is about to begin again, unless that takes far too long.
+fn is_given_up(lost: Duration, silence: Duration) -> bool {
+    lost.min(silence) > GRACE || lost > SILENCE
+}
+
 /// Events under way to one node at a time.
 const MAX_CALLS: usize = 4;
 /// Bytes of messages in one call or answer, about: so much delays a heartbeat by little.
@@ -313,9 +323,12 @@ const MAX_BYTES: usize = 256 << 10;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A node that has not given an order for this long is gone; it gives one each half a second.
 const SILENCE: Duration = Duration::from_secs(3);
-/// How long the other node has to begin again after the way to it was lost, before what it has is requeued. It learns of that
-/// with its next order.
+/// How long the other node has to begin again after the way to it was lost, and after its last word, before what it has is
+/// requeued. It learns of that with its next order.
 const GRACE: Duration = Duration::from_secs(1);
 /// A task without a feed ends after so long.
 const IDLE: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

@@ -206,11 +206,15 @@ impl Link {
                     unanswered.insert(number, orders);
                     (number, sent) = (number + 1, Instant::now());
                 }
-                () = tokio::time::sleep_until(sent + HEARTBEAT), if may_send => {
+                // Also while all calls wait: if one of them is lost, the answer to this one says so long before they fail.
+                () = tokio::time::sleep_until(sent + HEARTBEAT) => {
                     if poll_fn(|cx| Poll::Ready(source.poll_wanted(cx).is_pending())).await {
                         return End::Unwanted;
                     }
-                    calls.push(self.call(opening, number, Vec::new(), false).0);
+                    let orders = source.take_orders(MAX_ORDERS);
+                    let (calling, orders) = self.call(opening, number, orders, false);
+                    calls.push(calling);
+                    unanswered.insert(number, orders);
                     (number, sent) = (number + 1, Instant::now());
                 }
             }
@@ -297,13 +301,14 @@ impl Pauses {
     }
 }
 
-/// Orders under way to one node at a time, so that they come together in batches.
+/// Orders under way to one node at a time, so that they come together in batches. While they are not answered, there is another
+/// call each [`HEARTBEAT`].
 const MAX_CALLS: usize = 2;
 /// How long orders wait for others that can wait too.
 const GATHERING: Duration = Duration::from_millis(1);
 /// Orders in one call.
 const MAX_ORDERS: usize = 4096;
-/// Between two calls, if there are no orders.
+/// Between two calls, at most.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How long the other node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -314,25 +319,4 @@ const LAST_PAUSE: Duration = Duration::from_secs(1);
 const FAREWELL: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_make_an_opening_an_earlier_one() {
-        assert_eq!(next_opening(0, 500), 500);
-        assert_eq!(next_opening(500, 100), 501);
-        assert_eq!(next_opening(501, -1), 502);
-        assert_eq!(next_opening(502, 600), 600);
-    }
-
-    #[test]
-    fn a_node_that_has_answered_is_called_again_soon() {
-        let mut pauses = Pauses::default();
-        for _ in 0..10 {
-            pauses.next(false);
-        }
-        assert_eq!(pauses.next(false), LAST_PAUSE);
-        assert_eq!(pauses.next(true), FIRST_PAUSE);
-        assert_eq!(pauses.next(false), 2 * FIRST_PAUSE);
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! Orders and events as bytes.
 
+pub(crate) mod nodes;
+
 use std::time::Duration;
 
 use bytes::Bytes;
