@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use futures_util::future::{join, join_all};
 use nsq_core::broker::OpenError;
 use nsq_core::metadata::MetadataError;
@@ -112,6 +113,9 @@ pub async fn run(
     tracing::info!("{}", version::line("nsqd"));
     tracing::info!("ID: {}", settings.node_id);
     let mut sockets = Sockets::bind(&settings)?;
+    if settings.cluster().is_none() {
+        sockets.listen()?;
+    }
     let ports = sockets.ports();
     settings.fill_in_ports(ports.tcp.unwrap_or(0), ports.http.unwrap_or(0));
     warn_of_hidden_ports(&settings);
@@ -121,6 +125,14 @@ pub async fn run(
     let workers = Workers::start(worker_count())?;
     let background = Background::start(nsqd.upkeep.timers(), &nsqd.sync_runner, &nsqd.server);
     let statsd = Statsd::start(&nsqd.settings, &nsqd.server);
+    let shutdown = shutdown.shared();
+    if let Some(node) = &node {
+        tokio::select! {
+            () = node.ready_for_clients() => {}
+            () = shutdown.clone() => {}
+        }
+        sockets.listen()?;
+    }
     nsqd.registration.start(&nsqd);
     let http_servers = sockets.http_servers(&nsqd)?;
     let reload = watch_for_changes(&nsqd, authorizer.clone())?;

@@ -18,27 +18,47 @@ pub(crate) struct Sockets {
 }
 
 impl Sockets {
+    /// Takes the addresses. Clients are refused until [`listen`](Self::listen).
+    ///
     /// # Errors
     /// [`ListenError`], which names the flag of the address.
     pub(crate) fn bind(settings: &Settings) -> Result<Sockets, ListenError> {
-        let tcp = listen::bind_any(&settings.tcp_address);
+        let tcp = listen::reserve_any(&settings.tcp_address);
         let tcp = tcp.map_err(|error| error.of_flag("tcp-address"))?;
         let http = match settings.http_address.as_str() {
             "" => None,
             address => {
-                let bound = listen::bind_any(address);
+                let bound = listen::reserve_any(address);
                 Some(bound.map_err(|error| error.of_flag("http-address"))?)
             }
         };
         let https = match (settings.acceptor(), settings.https_address.as_str()) {
             (None, _) | (_, "") => None,
             (Some(acceptor), address) => {
-                let bound = listen::bind(address);
+                let bound = listen::reserve(address);
                 let bound = bound.map_err(|error| error.of_flag("https-address"))?;
                 Some((bound, acceptor.clone()))
             }
         };
         Ok(Sockets { tcp, http, https })
+    }
+
+    /// From now on clients can connect, and wait to be served. Listening twice changes nothing.
+    ///
+    /// # Errors
+    /// [`ListenError`], which names the flag of the address.
+    pub(crate) fn listen(&self) -> Result<(), ListenError> {
+        let tcp = self.tcp.listen();
+        tcp.map_err(|error| error.of_flag("tcp-address"))?;
+        if let Some(http) = &self.http {
+            let http = http.listen();
+            http.map_err(|error| error.of_flag("http-address"))?;
+        }
+        if let Some((https, _)) = &self.https {
+            let https = https.listen();
+            https.map_err(|error| error.of_flag("https-address"))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn ports(&self) -> Ports {

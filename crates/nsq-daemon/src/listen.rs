@@ -17,14 +17,14 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::os_error;
 
-/// A bound socket that listens but is not served yet; connections wait in its backlog.
+/// A bound socket that is not served yet. Once it listens, connections wait in its backlog; before, they are refused.
 #[derive(Debug)]
 pub struct Bound {
-    /// The socket, non-blocking, ready for `tokio::net::TcpListener::from_std`.
+    /// The socket, non-blocking, ready for `tokio::net::TcpListener::from_std` once it listens.
     pub socket: TcpListener,
     /// Where it listens, with the actual port: `[::]:4150` for a wildcard.
     pub address: SocketAddr,
@@ -169,18 +169,35 @@ pub fn bind_any(address: &str) -> Result<AnyBound, ListenError> {
     }
 }
 
+/// As [`bind_any`], without listening on `host:port` yet. A path is listened on at once.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn reserve_any(address: &str) -> Result<AnyBound, ListenError> {
+    if is_unix_path(address) {
+        bind_unix(address).map(AnyBound::Unix)
+    } else {
+        reserve(address).map(AnyBound::Tcp)
+    }
+}
+
 /// Binds and listens on `host:port`; port 0 or none means any free one. A host name is looked up
 /// here and now, its first IPv4 address preferred.
 ///
 /// # Errors
 /// [`ListenError`] when the address is malformed, unknown, taken or not this machine's.
 pub fn bind(address: &str) -> Result<Bound, ListenError> {
-    let failed = |why: String| ListenError {
-        address: address.to_owned(),
-        flag: None,
-        network: Network::Tcp,
-        why,
-    };
+    let bound = reserve(address)?;
+    bound.listen()?;
+    Ok(bound)
+}
+
+/// Binds `host:port` as [`bind`] does, and leaves it to [`Bound::listen`] to listen: until then connections are refused.
+///
+/// # Errors
+/// [`ListenError`], as of [`bind`].
+pub fn reserve(address: &str) -> Result<Bound, ListenError> {
+    let failed = |why: String| not_listening(address, why);
     let (host, port) = split_host_port(address)
         .map_err(|error| failed(format!(": address {address}: {error}")))?;
     let port = match port {
@@ -196,10 +213,10 @@ pub fn bind(address: &str) -> Result<Bound, ListenError> {
     if is_wildcard(host) {
         let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
         let only_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-        return match listen_at(both) {
+        return match bind_at(both) {
             // A kernel without IPv6 has no such socket or no such address.
             Err(error) if is_missing_ipv6(&error) => {
-                listen_at(only_v4).map_err(|error| listening(only_v4, &error))
+                bind_at(only_v4).map_err(|error| listening(only_v4, &error))
             }
             Err(error) => Err(listening(both, &error)),
             Ok(bound) => Ok(bound),
@@ -215,10 +232,44 @@ pub fn bind(address: &str) -> Result<Bound, ListenError> {
         .or(candidates.first())
         .copied()
         .ok_or_else(|| failed(format!(": lookup {host}: no such host")))?;
-    listen_at(at).map_err(|error| listening(at, &error))
+    bind_at(at).map_err(|error| listening(at, &error))
+}
+
+fn not_listening(address: &str, why: String) -> ListenError {
+    ListenError {
+        address: address.to_owned(),
+        flag: None,
+        network: Network::Tcp,
+        why,
+    }
+}
+
+impl Bound {
+    /// From now on connections wait to be accepted. Listening twice changes nothing.
+    ///
+    /// # Errors
+    /// [`ListenError`] when another process has begun to listen there since the address was bound.
+    pub fn listen(&self) -> Result<(), ListenError> {
+        let listening = SockRef::from(&self.socket).listen(BACKLOG);
+        listening.map_err(|error| {
+            let (at, why) = (self.address, os_error::plain_text(&error));
+            not_listening(&at.to_string(), format!(" {at}: listen: {why}"))
+        })
+    }
 }
 
 impl AnyBound {
+    /// As [`Bound::listen`]; a path is listened on already.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn listen(&self) -> Result<(), ListenError> {
+        match self {
+            Self::Tcp(bound) => bound.listen(),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     /// The TCP port; `None` at a path.
     pub fn port(&self) -> Option<u16> {
         match self {
@@ -251,14 +302,13 @@ fn is_missing_ipv6(error: &io::Error) -> bool {
         .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
-fn listen_at(at: SocketAddr) -> io::Result<Bound> {
+fn bind_at(at: SocketAddr) -> io::Result<Bound> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if at.is_ipv6() {
         socket.set_only_v6(!at.ip().is_unspecified())?;
     }
     socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     let socket = TcpListener::from(socket);
     let address = socket.local_addr()?;
@@ -340,6 +390,15 @@ mod tests {
                 "listen ({address}) failed - listen tcp {address}: bind: address already in use"
             )
         );
+    }
+
+    #[test]
+    fn a_reserved_port_is_taken_and_refuses_connections_until_it_listens() {
+        let reserved = reserve("127.0.0.1:0").unwrap();
+        assert!(TcpStream::connect(reserved.address).is_err());
+        reserved.listen().unwrap();
+        TcpStream::connect(reserved.address).unwrap();
+        assert!(bind(&reserved.address.to_string()).is_err());
     }
 
     #[test]

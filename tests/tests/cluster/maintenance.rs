@@ -94,6 +94,33 @@ fn a_planned_restart_costs_publishers_a_moment() {
     assert!(traffic.longest_publish() < Duration::from_secs(5));
 }
 
+/// A publisher that comes back at once does better with another node than with one that can only hold what it publishes.
+#[test]
+fn a_node_that_starts_takes_clients_once_it_knows_where_their_publishes_go() {
+    let mut cluster = Cluster::start(3, &[]);
+    for node in 0..3 {
+        let report = cluster.report(node).unwrap_or_default();
+        let address = cluster.cluster_address(node).to_string();
+        let members = report["members"].as_array().cloned().unwrap_or_default();
+        let member = members.iter().find(|member| member["address"] == *address);
+        let shard = member.expect("the node is a member")["shard"].clone();
+        assert!(cluster[node].terminate().success());
+        cluster[node].start_again();
+        let log = cluster[node].log().text();
+        let place = |parts: &[&str]| {
+            let mut lines = log.lines();
+            lines.position(|line| parts.iter().all(|part| line.contains(part)))
+        };
+        let known = place(&[&format!("shard {shard}: "), "leads in term"]);
+        assert!(
+            known.is_some() && known < place(&["TCP: listening on"]),
+            "{log}"
+        );
+        assert!(known < place(&["HTTP: listening on"]), "{log}");
+        cluster.wait_until_ok();
+    }
+}
+
 /// What a node has taken when it is told to stop is answered before its connections close: a message without an answer was never
 /// taken, so a publisher may publish it again.
 #[test]

@@ -23,8 +23,8 @@ use crate::run::core_settings;
 
 /// Holds replicas until nsqd stops. `logs` are the logs that the node has found.
 pub(super) async fn run(node: Arc<Node>, mut logs: Logs) {
-    let found: Vec<_> = logs.open.keys().copied().collect();
-    for group in found {
+    let own = node.identity().and_then(|identity| identity.own_shard);
+    for group in in_order(logs.open.keys().copied(), own) {
         let Some(log) = logs.open.remove(&group) else {
             continue;
         };
@@ -56,6 +56,13 @@ pub(super) async fn run(node: Arc<Node>, mut logs: Logs) {
             _ = phase.changed() => {}
         }
     }
+}
+
+/// The groups in the order in which they are opened: that of the own shard first, since publishes wait for it.
+fn in_order(groups: impl Iterator<Item = GroupId>, own: Option<u64>) -> Vec<GroupId> {
+    let mut groups: Vec<_> = groups.collect();
+    groups.sort_by_key(|group| (Some(group.0) != own, group.0));
+    groups
 }
 
 /// Opens what is missing, and removes what is not wanted any more.
@@ -333,3 +340,15 @@ pub(super) async fn leave(node: &Arc<Node>, why: &str) {
 
 /// Between two looks at what the directory does not say.
 const LOOK: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_shard_is_opened_before_the_others() {
+        let groups = || [1, 2, 3].map(GroupId).into_iter();
+        assert_eq!(in_order(groups(), Some(3)), [3, 1, 2].map(GroupId));
+        assert_eq!(in_order(groups(), None), [1, 2, 3].map(GroupId));
+    }
+}

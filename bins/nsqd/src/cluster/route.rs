@@ -113,6 +113,8 @@ struct Shared {
     work: Notify,
     /// Counts the changes from one leader to another, for calls under way to the former one.
     leader_changes: watch::Sender<u64>,
+    /// Turns true when a leader is known for the first time.
+    is_directed: watch::Sender<bool>,
     listed: Arc<dyn Listed>,
     network: Arc<dyn Network>,
     limits: Limits,
@@ -160,6 +162,7 @@ impl Router {
             }),
             work: Notify::new(),
             leader_changes: watch::Sender::new(0),
+            is_directed: watch::Sender::new(false),
             listed,
             network,
             limits,
@@ -187,7 +190,17 @@ impl Router {
         state.target = target;
         state.next_check = Tick::default();
         drop(state);
+        if leader.is_some() {
+            self.0.is_directed.send_replace(true);
+        }
         self.0.work.notify_one();
+    }
+
+    /// Completes once a node is known that leads, or has been since the start.
+    pub(crate) async fn directed(&self) {
+        let mut is_directed = self.0.is_directed.subscribe();
+        // The sender lives as long as this.
+        let _ = is_directed.wait_for(|is_directed| *is_directed).await;
     }
 
     /// The directory has changed; `index` is that of its newest change.

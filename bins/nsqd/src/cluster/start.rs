@@ -84,6 +84,8 @@ pub(crate) struct ClusterNode {
     raft: Option<NodeRuntime>,
     /// What was found on the disk, until it begins.
     found: Mutex<Option<Found>>,
+    /// Whether it was a member before, and can trust its disk.
+    is_member: bool,
 }
 
 impl ClusterNode {
@@ -146,6 +148,7 @@ impl ClusterNode {
             node,
             runtime: Some(runtime),
             raft: Some(raft),
+            is_member: found.bootstrap.is_none(),
             found: Mutex::new(Some(found)),
         })
     }
@@ -183,6 +186,15 @@ impl ClusterNode {
         let runtime = runtime.handle();
         runtime.spawn(async move { control.run(&server, &registration).await });
         runtime.spawn(member::run(Arc::clone(&self.node), found));
+    }
+
+    /// Completes once this node knows where its publishes go, or after [`LOOKING`]. Until then it could only hold them, and a
+    /// client does better with another node. One that is no member yet does not wait: becoming one can take any time.
+    pub(crate) async fn ready_for_clients(&self) {
+        if self.is_member {
+            let directed = self.control.router().directed();
+            let _ = tokio::time::timeout(LOOKING, directed).await;
+        }
     }
 
     /// What this node's replicas are at the moment.
@@ -434,3 +446,5 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const HANDING_OVER: Duration = Duration::from_secs(2);
 const CLOSING: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(10);
+/// How long a member that starts refuses clients while it knows no leader. After that it holds their publishes, for as long.
+const LOOKING: Duration = Duration::from_secs(3);

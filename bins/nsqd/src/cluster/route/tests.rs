@@ -7,6 +7,7 @@ mod receive;
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use nsq_cluster::codec::{Answer, Refusal as NodeRefusal};
 use nsq_cluster::network::CallError;
 use nsq_core::TicketState;
@@ -45,6 +46,24 @@ async fn while_this_node_leads_a_publish_goes_straight_to_the_shard() {
     shard.settle_all();
     assert_eq!(pending.state(), TicketState::Safe);
     assert_eq!(harness.held_count(), 0);
+}
+
+#[tokio::test]
+async fn a_router_has_a_direction_once_a_leader_is_known() {
+    for leads in [true, false] {
+        let harness = Harness::start(patient());
+        harness.router.set_target(unknown("the cluster is forming"));
+        assert!(harness.router.directed().now_or_never().is_none());
+        if leads {
+            harness.lead(&FakeShard::new(1));
+        } else {
+            harness.follow(2);
+        }
+        assert!(harness.router.directed().now_or_never().is_some());
+        // Those who wait for it do so at the start.
+        harness.router.set_target(unknown("no leader is known"));
+        assert!(harness.router.directed().now_or_never().is_some());
+    }
 }
 
 #[tokio::test]
