@@ -152,7 +152,11 @@ impl RemotePart {
                 from.held += 1;
                 from.source.note_left(message.body.len());
             }
-            state.held.insert(message.id.as_u64(), message.node);
+            if let Some(former) = state.held.insert(message.id.as_u64(), message.node)
+                && let Some(from) = state.from(former)
+            {
+                from.held = from.held.saturating_sub(1);
+            }
             budget.messages -= 1;
             budget.bytes = budget.bytes.saturating_sub(message.body.len());
             state.counts.message_count += 1;
@@ -406,14 +410,17 @@ impl RemotePart {
                 }
             }
             Event::Gone { id, .. } => {
-                if state.held.remove(&id.as_u64()).is_some() {
+                // After a change of leader, another node may have handed out the same message.
+                if state.held.get(&id.as_u64()) == Some(&node) {
+                    state.held.remove(&id.as_u64());
                     if let Some(from) = state.from(node) {
                         from.held = from.held.saturating_sub(1);
                     }
                     self.note_held(&state);
                 } else {
                     let mut waiting = state.waiting.iter();
-                    if let Some(at) = waiting.position(|message| message.id == id)
+                    let is_it = |message: &Waiting| message.node == node && message.id == id;
+                    if let Some(at) = waiting.position(is_it)
                         && let Some(message) = state.waiting.remove(at)
                     {
                         source.note_left(message.body.len());

@@ -4,11 +4,13 @@ mod wire;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use nsq_core::Now;
-use nsq_protocol::RawMessageId;
+use nsq_protocol::{MessageId, RawMessageId};
 
 use self::wire::Wire;
 use super::PATIENCE;
+use crate::feed::{Act, Event, Order};
 use crate::testing::{TestNode, TestSession, at, commands};
 
 /// The bodies and ids of the messages that the client has got.
@@ -473,6 +475,46 @@ fn events_are_dealt_with_in_the_order_of_their_numbers() {
     wire.source.receive(wire.opening, 0, first, at(2)).unwrap();
     consumer.deliver(at(2));
     assert_eq!(bodies(&mut consumer), ["a", "b"]);
+}
+
+/// After a change of leader, two nodes hand out the same message.
+#[test]
+fn what_a_former_leader_takes_back_is_not_what_the_next_one_handed_out() {
+    let mut wire = Wire::new(&[]);
+    let mut consumer = wire.consumer(1, 10);
+    let [former, next] = [3, 4].map(|node| {
+        let source = wire.fetcher.add_source(node);
+        source.open(1);
+        source
+    });
+    let id = MessageId::from_u64(5);
+    let message = Event::Message {
+        subscription: 1,
+        timestamp: 0,
+        attempts: 1,
+        id,
+        body: Bytes::from_static(b"a"),
+    };
+    let gone = Event::Gone {
+        subscription: 1,
+        id,
+    };
+    next.receive(1, 0, vec![message], at(1)).unwrap();
+    former.receive(1, 0, vec![gone.clone()], at(1)).unwrap();
+    consumer.deliver(at(1));
+    let held = got(&mut consumer);
+    assert_eq!(held.len(), 1, "it still waited");
+
+    former.receive(1, 1, vec![gone], at(2)).unwrap();
+    next.take_orders(usize::MAX);
+    consumer.send(&commands("FIN", [&held[0].1], ""), at(2));
+    assert_eq!(consumer.read().len(), 0, "it is still in flight");
+    let finish = Order::Message {
+        subscription: 1,
+        id,
+        act: Act::Finish,
+    };
+    assert!(next.take_orders(usize::MAX).contains(&finish));
 }
 
 /// Random traffic between two nodes: every message is finished exactly where it is, and none is left behind.
