@@ -13,6 +13,7 @@ pub mod directory;
 pub mod fuzz;
 pub mod group;
 pub mod identity;
+pub mod in_step;
 pub mod lane;
 pub mod network;
 mod node;

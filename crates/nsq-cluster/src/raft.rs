@@ -5,6 +5,7 @@ mod log_store;
 mod machine;
 mod network;
 mod pipeline;
+mod runtime;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nsq_cluster::directory::Directory;
 use nsq_cluster::group::{Group, GroupLimits, GroupOptions};
+use nsq_cluster::in_step;
 use nsq_cluster::wal::Durability;
 use nsq_cluster::{GroupId, NodeId};
 use nsq_shard::{Shard, ShardOptions};
@@ -52,7 +53,7 @@ pub(super) async fn run(node: Arc<Node>, mut logs: Logs) {
         trouble = done.err().unwrap_or_default();
         tokio::select! {
             _ = directory.changed() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = in_step::pause(LOOK) => {}
             _ = phase.changed() => {}
         }
     }

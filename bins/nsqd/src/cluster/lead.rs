@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use nsq_cluster::directory::Change;
 use nsq_cluster::group::{Group, Role, Standing};
+use nsq_cluster::in_step;
 use nsq_core::Broker;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -118,7 +119,7 @@ pub(super) async fn run(node: Arc<Node>, replica: Arc<ShardReplica>) {
             _ = stepped_down.changed() => {}
             _ = dismissed.changed() => {}
             _ = directory.changed() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = in_step::pause(LOOK) => {}
         }
     }
 }

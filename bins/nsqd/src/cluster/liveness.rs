@@ -7,6 +7,7 @@ use std::time::Duration;
 use nsq_cluster::NodeId;
 use nsq_cluster::directory::{Change, Directory, Outcome};
 use nsq_cluster::group::{Group, GroupMetrics, Role};
+use nsq_cluster::in_step;
 use nsq_cluster::placement::{self, Liveness};
 use tokio::time::Instant;
 
@@ -78,7 +79,7 @@ pub(super) async fn plan(node: Arc<Node>, group: Group) {
         tokio::select! {
             // What was planned may be one of several steps.
             _ = directory.changed() => tokio::time::sleep(MOMENT).await,
-            () = tokio::time::sleep(EVERY) => {}
+            () = in_step::pause(EVERY) => {}
             _ = phase.changed() => {}
         }
     }

@@ -11,6 +11,7 @@ use nsq_cluster::directory::{
 };
 use nsq_cluster::group::{ChangeError, Group, Role};
 use nsq_cluster::identity::Identity;
+use nsq_cluster::in_step;
 use nsq_cluster::transport::RECOVERED;
 use nsq_cluster::{ClusterId, GroupId, Member};
 
@@ -183,7 +184,7 @@ async fn greet(node: Arc<Node>, group: Group) {
         {
             tracing::error!("cluster: this node's identity cannot be stored: {error}");
         }
-        tokio::time::sleep(GREETING).await;
+        in_step::pause(GREETING).await;
     }
 }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::thread;
 
 use nsq_cluster::NodeId;
 use nsq_cluster::blocking::{Blocking, BlockingThreads};
@@ -16,7 +17,8 @@ use nsq_cluster::lane::{Lane, ThreadLane};
 use nsq_cluster::network::Network;
 use nsq_cluster::transport::{Handler, Transport, TransportError};
 use nsq_cluster::wal::{Durability, WalOptions};
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 
 use super::network;
 use crate::settings::ClusterSettings;
@@ -85,7 +87,7 @@ impl Port for Transport {
 #[derive(Debug)]
 pub enum NodeRuntime {
     /// On a thread of its own: what clients and operators do must not hold up elections.
-    Own(Runtime),
+    Own(OwnThread),
     /// Together with everything else.
     Shared(Handle),
 }
@@ -93,17 +95,38 @@ pub enum NodeRuntime {
 impl NodeRuntime {
     pub(super) fn handle(&self) -> &Handle {
         match self {
-            NodeRuntime::Own(runtime) => runtime.handle(),
+            NodeRuntime::Own(thread) => &thread.handle,
             NodeRuntime::Shared(handle) => handle,
         }
     }
+}
 
-    /// Ends the threads without waiting for them, which must not be done in another runtime.
-    pub(super) fn shut_down(self) {
-        match self {
-            NodeRuntime::Own(runtime) => runtime.shutdown_background(),
-            NodeRuntime::Shared(_) => {}
-        }
+/// A runtime with one thread, for as long as this value exists. Dropping it does not wait for the thread.
+///
+/// tokio's runtime of several threads would do with one thread too, but there a task that a timer or a socket makes ready
+/// costs two system calls more: one to wake the thread, which is awake, and one to notice that.
+#[derive(Debug)]
+pub struct OwnThread {
+    handle: Handle,
+    /// Never sent: the thread ends when it is dropped.
+    _until: oneshot::Sender<()>,
+}
+
+impl OwnThread {
+    fn start(name: &str) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (until, dropped) = oneshot::channel();
+        thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let _ = runtime.block_on(dropped);
+                runtime.shutdown_background();
+            })?;
+        Ok(Self {
+            handle,
+            _until: until,
+        })
     }
 }
 
@@ -121,13 +144,7 @@ impl Platform for Process {
     }
 
     fn runtime(&self, name: &str) -> io::Result<NodeRuntime> {
-        // One thread: the tasks of an entry wake each other without waking other threads.
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name(name)
-            .enable_all()
-            .build()?;
-        Ok(NodeRuntime::Own(runtime))
+        Ok(NodeRuntime::Own(OwnThread::start(name)?))
     }
 
     fn listen(

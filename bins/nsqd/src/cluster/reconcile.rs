@@ -10,6 +10,7 @@ use std::time::Duration;
 use nsq_cluster::directory::{Change, Directory, Outcome};
 use nsq_cluster::group::{ChangeError, Group, GroupMetrics, Role};
 use nsq_cluster::identity::Identity;
+use nsq_cluster::in_step;
 use nsq_cluster::placement::{self, GroupState, MembershipStep, Wanted};
 use nsq_cluster::{GroupId, Member, NodeId};
 
@@ -88,10 +89,12 @@ impl Turn {
     async fn pause(&self, group: &Group) {
         let mut standing = group.standing();
         standing.mark_unchanged();
-        let pause = if self.is_busy { BUSY_PAUSE } else { PAUSE };
+        if self.is_busy {
+            return tokio::time::sleep(BUSY_PAUSE).await;
+        }
         tokio::select! {
             _ = standing.changed() => tokio::time::sleep(BUSY_PAUSE).await,
-            () = tokio::time::sleep(pause) => {}
+            () = in_step::pause(PAUSE) => {}
         }
     }
 }

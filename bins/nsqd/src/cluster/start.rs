@@ -78,10 +78,10 @@ pub enum ClusterStartError {
 pub(crate) struct ClusterNode {
     node: Arc<Node>,
     control: Arc<Control>,
-    /// A thread of its own: what clients and operators do must not hold it up. `None` once it has ended.
-    runtime: Option<NodeRuntime>,
+    /// A thread of its own: what clients and operators do must not hold it up.
+    runtime: NodeRuntime,
     /// Another one, for Raft and the transport; see [`Node::raft`].
-    raft: Option<NodeRuntime>,
+    _raft: NodeRuntime,
     /// What was found on the disk, until it begins.
     found: Mutex<Option<Found>>,
     /// Whether it was a member before, and can trust its disk.
@@ -131,23 +131,15 @@ impl ClusterNode {
                 &node.cluster,
                 Arc::new(Answerer(Arc::clone(&node))),
                 found.former.clone(),
-            )
-        };
-        let port = match port {
-            Ok(port) => port,
-            Err(error) => {
-                runtime.shut_down();
-                raft.shut_down();
-                return Err(error.into());
-            }
+            )?
         };
         node.connect(port);
         let this: Arc<dyn ThisNode> = Arc::clone(&node) as _;
         Ok(ClusterNode {
             control: Control::new(this, &node.cluster),
             node,
-            runtime: Some(runtime),
-            raft: Some(raft),
+            runtime,
+            _raft: raft,
             is_member: found.bootstrap.is_none(),
             found: Mutex::new(Some(found)),
         })
@@ -171,7 +163,7 @@ impl ClusterNode {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let (Some(found), Some(runtime)) = (found, &self.runtime) else {
+        let Some(found) = found else {
             return;
         };
         self.node.surround(Surroundings {
@@ -183,7 +175,7 @@ impl ClusterNode {
         self.control.consuming().begin(server, &Handle::current());
         let (control, server) = (Arc::clone(&self.control), Arc::clone(server));
         let registration = Arc::clone(registration);
-        let runtime = runtime.handle();
+        let runtime = self.runtime.handle();
         runtime.spawn(async move { control.run(&server, &registration).await });
         runtime.spawn(member::run(Arc::clone(&self.node), found));
     }
@@ -230,15 +222,12 @@ impl ClusterNode {
     }
 
     /// Ends it cleanly. The others continue without it.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(self) {
         self.control.router().close();
         self.control.consuming().stop().await;
-        let Some(runtime) = self.runtime.take() else {
-            return;
-        };
         let node = Arc::clone(&self.node);
         let port = Arc::clone(node.port());
-        let closing = runtime.handle().spawn(async move {
+        let closing = self.runtime.handle().spawn(async move {
             node.enter(Phase::Stopping);
             for replica in node.replicas() {
                 hold::close(&node, &replica).await;
@@ -251,24 +240,6 @@ impl ClusterNode {
         if tokio::time::timeout(CLOSING, closing).await.is_err() {
             tracing::warn!("cluster: closing took too long; the next start still finds everything");
         }
-        runtime.shut_down();
-        self.end_raft();
-    }
-
-    fn end_raft(&mut self) {
-        if let Some(raft) = self.raft.take() {
-            raft.shut_down();
-        }
-    }
-}
-
-impl Drop for ClusterNode {
-    fn drop(&mut self) {
-        // A start that failed: a runtime must not be waited for in another one.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shut_down();
-        }
-        self.end_raft();
     }
 }
 

@@ -263,7 +263,8 @@ pub(super) fn spawn<C: Types>(task: impl Future<Output = ()> + Send + 'static) {
 fn config(options: &GroupOptions) -> Config {
     Config {
         cluster_name: options.group.to_string(),
-        heartbeat_interval: 200,
+        // One each 200 ms, with ticks that are in step. It is a bit less, so that no tick comes too early for it.
+        heartbeat_interval: 190,
         election_timeout_min: 500,
         election_timeout_max: 1000,
         // A node that comes back must not unseat a leader that everyone else hears.

@@ -7,6 +7,7 @@ use openraft::RaftTypeConfig;
 use openraft::impls::leader_id_std::LeaderId as StdLeaderId;
 use openraft::vote::RaftLeaderId;
 
+use super::runtime::InStep;
 use crate::codec::Batch;
 use crate::state_machine::{Checkpoint, Staging};
 use crate::{Member, NodeId};
@@ -61,6 +62,7 @@ openraft::declare_raft_types!(
         NodeId = NodeId,
         Node = Member,
         LeaderId = LeaderId,
+        AsyncRuntime = InStep,
 );
 
 /// What one entry holds, with a number by which the proposer recognises its own.
