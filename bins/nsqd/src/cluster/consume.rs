@@ -69,9 +69,9 @@ impl Consuming {
         self.feeds.get().map_or(0, |feeds| feeds.consumer_count())
     }
 
-    /// Begins to fetch messages, and to feed other nodes. `runtime` serves clients: what waits for disks must not hold up
-    /// elections.
-    pub(crate) fn begin(&self, server: &Arc<Server>, runtime: &Handle) {
+    /// Begins to fetch messages, and to feed other nodes. `runtime` serves clients: a feed may have to wait for a disk, which
+    /// must not hold up elections. Fetching never does, so it runs in `raft`, where its calls begin and end.
+    pub(crate) fn begin(&self, server: &Arc<Server>, runtime: &Handle, raft: &Handle) {
         let feeds = Feeds::new(Arc::clone(&self.node), Arc::clone(server), runtime.clone());
         let _ = self.feeds.set(Arc::new(feeds));
         let fetching = fetch::run(
@@ -79,7 +79,7 @@ impl Consuming {
             Arc::clone(&self.fetcher),
             self.is_stopping.subscribe(),
         );
-        *self.fetching() = Some(runtime.spawn(fetching));
+        *self.fetching() = Some(raft.spawn(fetching));
     }
 
     /// What another node says about consumers.

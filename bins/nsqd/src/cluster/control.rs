@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::calls::{Call, Changed, NODE, NOT_REMOVED, REMOVED};
-use super::consume::{CONSUMERS, Consuming};
+use super::consume::Consuming;
 use super::differences::changes;
 use super::directory_client::{DirectoryClient, propose};
 use super::local_shard::LocalShard;
@@ -132,9 +132,6 @@ impl Control {
 
     /// The answer to the call of another member, `from`. Calls of those who are no members are none of this.
     pub(crate) async fn answer(&self, from: NodeId, group: GroupId, body: Bytes) -> reply::Answer {
-        if group == CONSUMERS {
-            return self.consuming.answer(from, body).await;
-        }
         let answered = if group == NODE {
             self.answer_node(from, body).await
         } else {

@@ -13,6 +13,7 @@ use nsq_cluster::transport::{Handler, Peer};
 use nsq_cluster::{GroupId, NodeId};
 
 use super::calls::Call;
+use super::consume::CONSUMERS;
 use super::join::{call_at, store};
 use super::node::Node;
 use super::this_node::ThisNode;
@@ -61,6 +62,10 @@ async fn call(node: &Arc<Node>, from: Option<NodeId>, group: GroupId, body: Byte
         group => match (from, node.surroundings()) {
             (Some(from), Some(_)) if is_removed(node, from) && !is_asking(&body) => {
                 invalid(&"the cluster has removed the node that asks")
+            }
+            // Nothing of it waits for a disk here.
+            (Some(from), Some(around)) if group == CONSUMERS => {
+                around.control.consuming().answer(from, body).await
             }
             (Some(from), Some(around)) => {
                 let control = Arc::clone(&around.control);

@@ -172,7 +172,10 @@ impl ClusterNode {
             upkeep: Arc::clone(upkeep),
             runtime: Handle::current(),
         });
-        self.control.consuming().begin(server, &Handle::current());
+        let raft = &self.node.raft;
+        self.control
+            .consuming()
+            .begin(server, &Handle::current(), raft);
         let (control, server) = (Arc::clone(&self.control), Arc::clone(server));
         let registration = Arc::clone(registration);
         let runtime = self.runtime.handle();

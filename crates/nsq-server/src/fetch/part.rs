@@ -85,6 +85,8 @@ impl RemotePart {
             announced: 0,
             announced_for: 0,
             held: 0,
+            untold: 0,
+            untold_since: 0,
         };
         if state.has_room {
             from.announce(state.ready_count, state.extra);
@@ -251,14 +253,12 @@ impl RemotePart {
         }
         self.note_held(&state);
         let subscription = self.subscription;
-        // As long as it has enough to do, the next messages need not be had at once.
-        let has_enough = act == Act::Finish && state.left() > state.wanted() / 2;
-        let urgency = if has_enough {
-            Urgency::CanWait
-        } else {
-            Urgency::AtOnce
-        };
+        let ready_count = state.ready_count;
         if let Some(from) = state.from(node) {
+            let urgency = match act {
+                Act::Finish => from.finish(ready_count),
+                Act::Requeue(_) | Act::Touch | Act::Release => Urgency::AtOnce,
+            };
             if act != Act::Touch {
                 from.held = from.held.saturating_sub(1);
             }

@@ -1,7 +1,7 @@
 //! Another node that may lead shards: the orders that go there, and the events that come from there.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 
@@ -31,6 +31,8 @@ pub struct Source {
     incoming: Mutex<Incoming>,
     /// Locked last.
     outgoing: Mutex<Outgoing>,
+    /// How often orders were taken, to be sent.
+    takes: AtomicU64,
     waker: AtomicWaker,
     /// Of messages that wait for room.
     waiting_bytes: AtomicUsize,
@@ -47,7 +49,8 @@ struct Incoming {
 struct Outgoing {
     opening: Option<u64>,
     orders: Vec<Order>,
-    is_urgent: bool,
+    /// Of the most urgent one.
+    urgency: Urgency,
     /// What consumers did with messages of the last opening, and the node may not know. The first orders of the next opening
     /// say it again: the node then still holds what it had handed out.
     again: Vec<Order>,
@@ -70,11 +73,14 @@ fn is_deed(order: &Order) -> bool {
     }
 }
 
-/// Whether orders may wait for others, so that they are sent together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long orders may wait for others, so that they are sent together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Urgency {
-    /// They may, for a moment.
+    /// Some milliseconds: the node may hand out as many messages as the consumer has room for, whether it knows of this or not.
+    #[default]
     CanWait,
+    /// A millisecond: the consumer may have room for more, and has enough to do.
+    Soon,
     /// The consumer waits for their outcome.
     AtOnce,
 }
@@ -86,6 +92,7 @@ impl Source {
             fetcher: Arc::downgrade(fetcher),
             incoming: Mutex::default(),
             outgoing: Mutex::default(),
+            takes: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             waiting_bytes: AtomicUsize::new(0),
         }
@@ -172,43 +179,49 @@ impl Source {
             return;
         }
         outgoing.orders.push(order);
-        let is_urgent = urgency == Urgency::AtOnce && !outgoing.is_urgent;
-        outgoing.is_urgent |= is_urgent;
+        let is_more_urgent = urgency > outgoing.urgency;
+        outgoing.urgency = urgency.max(outgoing.urgency);
         let is_first = outgoing.orders.len() == 1;
         drop(outgoing);
-        if is_first || is_urgent {
+        if is_first || is_more_urgent {
             self.waker.wake();
         }
     }
 
-    /// Completes once there are orders.
+    /// Completes once there are orders, with the urgency of the most urgent one.
     pub fn poll_orders(&self, cx: &mut Context<'_>) -> Poll<Urgency> {
         self.waker.register(cx.waker());
         let outgoing = self.outgoing();
-        match (outgoing.orders.is_empty(), outgoing.is_urgent) {
-            (true, _) => Poll::Pending,
-            (false, true) => Poll::Ready(Urgency::AtOnce),
-            (false, false) => Poll::Ready(Urgency::CanWait),
+        if outgoing.orders.is_empty() {
+            Poll::Pending
+        } else {
+            Poll::Ready(outgoing.urgency)
         }
     }
 
-    /// Completes once there are orders that cannot wait.
-    pub fn poll_urgent_orders(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Completes once there are orders that are more urgent than `known`.
+    pub fn poll_more_urgent(&self, known: Urgency, cx: &mut Context<'_>) -> Poll<Urgency> {
         match self.poll_orders(cx) {
-            Poll::Ready(Urgency::AtOnce) => Poll::Ready(()),
-            Poll::Ready(Urgency::CanWait) | Poll::Pending => Poll::Pending,
+            Poll::Ready(urgency) if urgency > known => Poll::Ready(urgency),
+            Poll::Ready(_) | Poll::Pending => Poll::Pending,
         }
     }
 
     /// Takes the orders that are to be sent next, `max` of them at most.
     pub fn take_orders(&self, max: usize) -> Vec<Order> {
         let mut outgoing = self.outgoing();
+        self.takes.fetch_add(1, Ordering::Relaxed);
         if outgoing.orders.len() > max {
             let rest = outgoing.orders.split_off(max);
             return std::mem::replace(&mut outgoing.orders, rest);
         }
-        outgoing.is_urgent = false;
+        outgoing.urgency = Urgency::default();
         std::mem::take(&mut outgoing.orders)
+    }
+
+    /// How often orders were taken: those that were given before the last time are on their way.
+    pub(super) fn takes(&self) -> u64 {
+        self.takes.load(Ordering::Relaxed)
     }
 
     /// The way to the node is lost, and it may not have had these orders, which were sent. To be called before the source is

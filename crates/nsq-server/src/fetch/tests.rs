@@ -2,6 +2,7 @@
 
 mod wire;
 
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use nsq_core::Now;
 use nsq_protocol::{MessageId, RawMessageId};
 
 use self::wire::Wire;
-use super::PATIENCE;
+use super::{PATIENCE, Urgency};
 use crate::feed::{Act, Event, Order};
 use crate::testing::{TestNode, TestSession, at, commands};
 
@@ -100,6 +101,64 @@ fn a_consumer_of_a_node_that_leads_nothing_is_served_by_others() {
     }
     wire.run(at(1));
     assert_eq!(counts(&wire.leader), (0, 0, 0));
+}
+
+/// Has the consumer get and finish one message after the other, and returns how urgent each FIN is for the leader.
+fn finish_one_by_one(
+    wire: &mut Wire,
+    consumer: &mut TestSession,
+    count: usize,
+) -> Vec<Option<Urgency>> {
+    let mut urgencies = Vec::new();
+    for _ in 0..count {
+        wire.leader.publish(2, &["a"], at(1));
+        wire.run(at(1));
+        consumer.deliver(at(1));
+        let held = got(consumer);
+        assert_eq!(held.len(), 1, "the ready count is 1");
+        consumer.send(&commands("FIN", [&held[0].1], ""), at(1));
+        let mut context = Context::from_waker(Waker::noop());
+        urgencies.push(match wire.source.poll_orders(&mut context) {
+            Poll::Ready(urgency) => Some(urgency),
+            Poll::Pending => None,
+        });
+        consumer.deliver(at(1));
+    }
+    urgencies
+}
+
+#[test]
+fn a_finish_waits_for_others_while_the_leader_may_hand_out_more() {
+    let mut wire = Wire::new(&[]);
+    let mut consumer = wire.consumer(1, 1);
+    let urgencies = finish_one_by_one(&mut wire, &mut consumer, 20);
+    // At first the leader may hand out one message at a time.
+    assert_eq!(urgencies[0], Some(Urgency::AtOnce));
+    // A quick consumer gets messages ahead, so that its next one need not wait for the FIN of the last one.
+    assert_eq!(urgencies[10..], [Some(Urgency::CanWait); 10]);
+}
+
+#[test]
+fn a_finish_that_makes_room_for_a_consumer_is_told_soon() {
+    let mut wire = Wire::new(&[]);
+    let mut consumer = wire.consumer(1, 9);
+    wire.leader.publish(2, &["a"; 9], at(1));
+    wire.run(at(1));
+    consumer.deliver(at(1));
+    let held = got(&mut consumer);
+    assert_eq!(held.len(), 9);
+    let mut urgencies = Vec::new();
+    for (_, id) in &held[..5] {
+        // It is not quick, so that no messages are fetched ahead.
+        consumer.send(&commands("FIN", [id], ""), at(1000));
+        let mut context = Context::from_waker(Waker::noop());
+        if let Poll::Ready(urgency) = wire.source.poll_orders(&mut context) {
+            urgencies.push(urgency);
+        }
+    }
+    let soon = [Urgency::Soon; 4];
+    assert_eq!(urgencies[..4], soon, "it has enough to do");
+    assert_eq!(urgencies[4..], [Urgency::AtOnce], "half of it is finished");
 }
 
 #[test]

@@ -173,9 +173,13 @@ impl Link {
                 if !may_send {
                     return std::future::pending().await;
                 }
-                if poll_fn(|cx| source.poll_orders(cx)).await == Urgency::CanWait {
-                    let urgent = poll_fn(|cx| source.poll_urgent_orders(cx));
-                    let _ = tokio::time::timeout(GATHERING, urgent).await;
+                let mut urgency = poll_fn(|cx| source.poll_orders(cx)).await;
+                while let Some(patience) = gathering(urgency) {
+                    let rising = poll_fn(|cx| source.poll_more_urgent(urgency, cx));
+                    match tokio::time::timeout(patience, rising).await {
+                        Ok(higher) => urgency = higher,
+                        Err(_) => break,
+                    }
                 }
                 source.take_orders(MAX_ORDERS)
             };
@@ -273,6 +277,15 @@ impl Link {
     }
 }
 
+/// How long orders wait for others.
+fn gathering(urgency: Urgency) -> Option<Duration> {
+    match urgency {
+        Urgency::CanWait => Some(Duration::from_millis(5)),
+        Urgency::Soon => Some(Duration::from_millis(1)),
+        Urgency::AtOnce => None,
+    }
+}
+
 /// The number of the opening after `last`. The other node takes only later ones than it knows: of this process, also when
 /// the clock was set back, and of an earlier process, by the clock.
 fn next_opening(last: u64, unix_nanos: i64) -> u64 {
@@ -304,8 +317,6 @@ impl Pauses {
 /// Orders under way to one node at a time, so that they come together in batches. While they are not answered, there is another
 /// call each [`HEARTBEAT`].
 const MAX_CALLS: usize = 2;
-/// How long orders wait for others that can wait too.
-const GATHERING: Duration = Duration::from_millis(1);
 /// Orders in one call.
 const MAX_ORDERS: usize = 4096;
 /// Between two calls, at most.

@@ -56,6 +56,10 @@ pub(super) struct From {
     pub(super) announced_for: u32,
     /// How many of the node's messages the consumer holds.
     pub(super) held: u32,
+    /// How many messages the consumer has finished since orders were last sent to the node.
+    pub(super) untold: u32,
+    /// How often orders had been sent then.
+    pub(super) untold_since: u64,
 }
 
 /// A message that has come.
@@ -72,17 +76,6 @@ impl State {
         self.sources
             .iter_mut()
             .find(|from| from.source.node() == node)
-    }
-
-    /// How many messages the consumer has, those that wait for it included.
-    pub(super) fn left(&self) -> usize {
-        self.held.len() + self.waiting.len()
-    }
-
-    /// How many it is to have, if the nodes have so many.
-    pub(super) fn wanted(&self) -> usize {
-        let extra = self.ready_count.saturating_add(self.extra).min(MOST_EXTRA);
-        self.ready_count.max(extra).min(STEP) as usize
     }
 
     /// Whether some node may hand out messages.
@@ -115,6 +108,24 @@ impl From {
             self.announced_for = ready_count;
         }
         is_lower || is_higher
+    }
+
+    /// The consumer, which may hold `ready_count` messages, has finished one of the node's. The node need not learn that at
+    /// once as long as it may hand out more messages: half of what it may, since an order takes a while to get there.
+    pub(super) fn finish(&mut self, ready_count: u32) -> Urgency {
+        let takes = self.source.takes();
+        if takes != self.untold_since {
+            (self.untold, self.untold_since) = (0, takes);
+        }
+        self.untold += 1;
+        let spare = self.announced.saturating_sub(ready_count);
+        if self.announced > 0 && self.untold >= self.announced.div_ceil(2) {
+            Urgency::AtOnce
+        } else if self.untold > spare / 2 {
+            Urgency::Soon
+        } else {
+            Urgency::CanWait
+        }
     }
 
     /// Has the node hand out no more.
