@@ -186,6 +186,10 @@ async fn greet(node: Arc<Node>, group: Group) {
         }
         in_step::pause(GREETING).await;
     }
+    // It answers for as long as its process runs, and one that was removed must not lead others to itself.
+    let mut greeter = node.greeter();
+    greeter.leader = None;
+    greeter.leads.clear();
 }
 
 /// Has the directory list this node as it is now: its version, its ports or its zone may have changed.

@@ -31,6 +31,8 @@ pub struct Bootstrap {
     pub(super) needed_since: Option<Duration>,
     /// Whether a request to join has been sent whose answer was lost.
     pub(super) may_have_joined: bool,
+    /// How often joining by way of a node has failed, by its address.
+    pub(super) failed_via: BTreeMap<String, u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +92,7 @@ impl Bootstrap {
             more: BTreeSet::new(),
             needed_since: None,
             may_have_joined: false,
+            failed_via: BTreeMap::new(),
         };
         Ok((bootstrap, greeter))
     }

@@ -89,14 +89,15 @@ impl Bootstrap {
     ) -> Next {
         let members = others.values().flatten();
         let members = members.filter_map(|node| node.member.as_ref());
-        let mut leaders = members
+        let leaders = members
             .filter(|member| was.is_none_or(|was| was.cluster == member.cluster))
             .filter_map(|member| member.leader.as_ref());
-        // One that this node has heard itself, if there is such a one: another may be an old story.
-        let leader = leaders
-            .clone()
-            .find(|leader| matches!(others.get(*leader), Some(Ok(_))))
-            .or_else(|| leaders.next());
+        // Some may tell an old story. So it is each one's turn, and first of all that of those whom this node has heard itself.
+        let leader = leaders.min_by_key(|leader| {
+            let failures = self.failed_via.get(*leader).copied();
+            let is_heard = matches!(others.get(*leader), Some(Ok(_)));
+            (failures.unwrap_or(0), !is_heard)
+        });
         let Some(leader) = leader.cloned() else {
             let text = "waiting to join: the members of the cluster hear no leader of its directory at the moment";
             return Next::Wait(match silent(others) {
@@ -147,6 +148,7 @@ impl Bootstrap {
         if !self.may_have_joined {
             greeter.open();
         }
+        *self.failed_via.entry(via.to_owned()).or_default() += 1;
         Next::Wait(format!("cannot join by way of {via}: {why}"))
     }
 

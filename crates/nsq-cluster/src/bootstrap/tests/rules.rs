@@ -196,6 +196,27 @@ fn a_later_node_joins_by_way_of_any_live_member() {
     assert_eq!(node.next(), Next::Done(Done::Start(identity)));
 }
 
+/// Such as those that were removed while they led, or that are cut off.
+#[test]
+fn members_that_name_a_former_leader_do_not_keep_a_node_from_joining() {
+    let mut node = Node::fresh("x:1", &ABC);
+    let answers = [
+        member("a:1", 7, 1, Some("a:1")),
+        member("b:1", 7, 2, Some("b:1")),
+        member("c:1", 7, 3, Some("c:1")),
+    ];
+    for wanted in ["a:1", "b:1", "c:1", "a:1"] {
+        let next = node.round(&answers);
+        assert!(
+            matches!(&next, Next::Call(calls) if calls[0].0 == wanted),
+            "not by way of {wanted}: {next:?}"
+        );
+        let later = CallAnswer::Later("the replica has stopped".to_owned());
+        node.bootstrap.answered(wanted, Ok(later));
+        check_wait(&node.next(), &[wanted, "the replica has stopped"]);
+    }
+}
+
 #[test]
 fn one_member_of_a_running_cluster_is_enough_to_join_whatever_the_lists() {
     let mut node = Node::fresh("a:1", &ABC);
