@@ -78,7 +78,7 @@ fn a_consumer_of_one_node_gets_what_is_published_on_any_and_finishes_it_there() 
 
 #[test]
 fn a_message_of_another_node_is_given_back_touched_and_times_out() {
-    let cluster = Cluster::start(3, &["--msg-timeout=2s"]);
+    let cluster = Cluster::start(3, &["--msg-timeout=4s"]);
     channel(&cluster[0], "orders");
     let mut consumer = cluster[0].subscribe("orders", "c", 1);
     publish(&cluster[1], "orders", "a");
@@ -97,12 +97,12 @@ fn a_message_of_another_node_is_given_back_touched_and_times_out() {
 
     let held = Instant::now();
     for _ in 0..3 {
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(2));
         consumer.send_line(&format!("TOUCH {}", message.id));
     }
     let again = next(&mut consumer);
     assert!(
-        held.elapsed() >= Duration::from_millis(4800),
+        held.elapsed() >= Duration::from_millis(9800),
         "it was touched"
     );
     assert_eq!((again.attempts, &again.id), (4, &message.id));
