@@ -157,19 +157,7 @@ pub fn is_unix_path(address: &str) -> bool {
     split_host_port(address).is_err()
 }
 
-/// Binds and listens where upstream's nsqd does: on `host:port`, or else at a path.
-///
-/// # Errors
-/// [`ListenError`].
-pub fn bind_any(address: &str) -> Result<AnyBound, ListenError> {
-    if is_unix_path(address) {
-        bind_unix(address).map(AnyBound::Unix)
-    } else {
-        bind(address).map(AnyBound::Tcp)
-    }
-}
-
-/// As [`bind_any`], without listening on `host:port` yet. A path is listened on at once.
+/// Takes an address as upstream's nsqd does: `host:port` as [`reserve`], or else a path, which is listened on at once.
 ///
 /// # Errors
 /// [`ListenError`].

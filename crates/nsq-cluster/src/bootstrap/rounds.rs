@@ -92,7 +92,7 @@ impl Bootstrap {
         let leaders = members
             .filter(|member| was.is_none_or(|was| was.cluster == member.cluster))
             .filter_map(|member| member.leader.as_ref());
-        // Some may tell an old story. So it is each one's turn, and first of all that of those whom this node has heard itself.
+        // A member may name a former leader. So each named node gets its turn, first those that have answered this node.
         let leader = leaders.min_by_key(|leader| {
             let failures = self.failed_via.get(*leader).copied();
             let is_heard = matches!(others.get(*leader), Some(Ok(_)));

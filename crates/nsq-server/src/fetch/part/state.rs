@@ -111,7 +111,7 @@ impl From {
     }
 
     /// The consumer, which may hold `ready_count` messages, has finished one of the node's. The node need not learn that at
-    /// once as long as it may hand out more messages: half of what it may, since an order takes a while to get there.
+    /// once until half of what it may hand out ahead is finished. The other half covers the time that an order takes.
     pub(super) fn finish(&mut self, ready_count: u32) -> Urgency {
         let takes = self.source.takes();
         if takes != self.untold_since {
