@@ -257,8 +257,10 @@ async fn something_else_than_an_nsqd_is_named_and_nothing_at_all_too() {
         "no nsqd of a cluster answers there",
     );
     serving.await.unwrap();
-    tokio::time::sleep(Duration::from_millis(60)).await;
-    check_refused(ask(&one, (2, &to), b"x").await, "refused");
+    let nobody = Member {
+        address: "127.0.0.1:1".to_owned(),
+    };
+    check_refused(ask(&one, (3, &nobody), b"x").await, "refused");
 }
 
 #[tokio::test]

@@ -251,10 +251,12 @@ async fn nobody_is_waited_for_longer_than_allowed() {
     let error = hasty.get(&url).await.unwrap_err();
     let expected = format!("Get \"http://{address}/\": timeout after 20ms");
     assert_eq!(error.to_string(), expected);
+}
 
-    drop(listener);
-    let cause = failure(&client(), &url).await;
-    let expected = format!("dial tcp {address}: connect: connection refused");
+#[tokio::test]
+async fn where_nobody_listens_the_address_is_named() {
+    let cause = failure(&client(), "http://127.0.0.1:1/").await;
+    let expected = "dial tcp 127.0.0.1:1: connect: connection refused";
     assert_eq!(cause.to_string(), expected);
 }
 
