@@ -2,6 +2,7 @@
 
 mod cluster;
 mod consuming;
+mod discovering;
 mod fake_nsqd;
 mod producing;
 

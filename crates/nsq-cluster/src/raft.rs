@@ -11,6 +11,8 @@ mod tests;
 mod types;
 
 pub(crate) use log_store::LogStore;
+#[cfg(any(test, fuzzing))]
+pub(crate) use machine::{FormerMembers, Members};
 pub(crate) use machine::{Machine, store_members, stored_members};
 pub(crate) use network::Links;
 #[cfg(test)]

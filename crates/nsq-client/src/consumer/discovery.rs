@@ -25,6 +25,8 @@ pub(super) struct Discovery {
     due: Option<Instant>,
     /// Until when the first interval's jitter, or the distance between two questions, holds questions back.
     not_before: Option<Instant>,
+    /// While no nsqd is connected, how long to wait after the next question; it doubles with each.
+    pause: Option<Duration>,
     /// The question being asked, and of whom.
     question: Option<Question>,
     is_first: bool,
@@ -52,6 +54,7 @@ impl Discovery {
             next: 0,
             due: None,
             not_before: None,
+            pause: None,
             question: None,
             is_first: true,
             waiting: Vec::new(),
@@ -98,6 +101,19 @@ impl Discovery {
         let now = Instant::now();
         let soon = self.not_before.map_or(now, |at| at.max(now));
         self.due = self.due.map(|due| due.min(soon));
+    }
+
+    /// No nsqd is connected any more: questions come at short and growing distances until one is.
+    pub(super) fn hurry(&mut self) {
+        let pause = *self.pause.get_or_insert(LEAST_DISTANCE);
+        let now = Instant::now();
+        let soon = self.not_before.map_or(now, |at| at.max(now + pause));
+        self.due = self.due.map(|due| due.min(soon));
+    }
+
+    /// An nsqd is connected: nothing is urgent.
+    pub(super) fn calm_down(&mut self) {
+        self.pause = None;
     }
 
     /// Waits for the next answer: addresses to connect to. May be given up at any time.
@@ -167,12 +183,12 @@ impl Discovery {
     /// When to ask again.
     fn plan(&mut self, shared: &Shared) {
         let config = &shared.dialer.config;
-        let interval = config.lookupd_poll_interval;
+        let mut interval = config.lookupd_poll_interval;
         let now = Instant::now();
         let mut distance = LEAST_DISTANCE.min(interval);
+        // Consumers that started together, or lost their nsqds together, must not continue asking together.
+        let part = Random::new().fraction() * config.lookupd_poll_jitter;
         if self.is_first {
-            // Consumers that started together must not continue asking together.
-            let part = Random::new().fraction() * config.lookupd_poll_jitter;
             distance = distance.max(interval.mul_f64(part));
             self.is_first = false;
             for reply in self.waiting.drain(..) {
@@ -180,6 +196,10 @@ impl Discovery {
             }
             self.due = Some(now + interval + interval.mul_f64(part));
         } else {
+            if let Some(pause) = self.pause.filter(|pause| *pause < interval) {
+                self.pause = Some(pause * 2);
+                interval = pause + pause.mul_f64(part);
+            }
             self.due = Some(now + interval);
         }
         self.not_before = Some(now + distance);
@@ -189,5 +209,5 @@ impl Discovery {
 /// How many are asked for one answer.
 const MOST_ATTEMPTS: usize = 3;
 
-/// An nsqd that takes connections only to close them must not have us ask without pause.
+/// An nsqd that takes connections only to close them must not have us ask without pause, nor must one that has gone.
 const LEAST_DISTANCE: Duration = Duration::from_secs(1);

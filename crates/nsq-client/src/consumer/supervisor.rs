@@ -257,6 +257,7 @@ impl Supervisor {
                     self.lose(&address);
                 } else {
                     self.nsqds.remove(&address);
+                    self.hurry_if_alone();
                 }
                 answer(reply, Err(error));
             }
@@ -295,6 +296,7 @@ impl Supervisor {
         );
         let connection = Arc::new(connection);
         self.shared.connected(&connection, max_rdy_count);
+        self.discovery.calm_down();
         self.shared.tell(&ConsumerEvent::Connected { address });
         self.connections.spawn(async move {
             let error = connection.run(wire).await;
@@ -325,11 +327,20 @@ impl Supervisor {
         if !self.discovery.is_empty() {
             self.nsqds.remove(address);
             self.discovery.ask_soon();
+            self.hurry_if_alone();
         } else if nsqd.is_named && self.stop.is_none() {
             let address = Arc::from(address);
             self.lose(&address);
         } else {
             self.nsqds.remove(address);
+        }
+    }
+
+    /// Where nothing is connected, messages wait: an nsqlookupd is asked again soon, and not only after the usual interval.
+    fn hurry_if_alone(&mut self) {
+        let is_used = |nsqd: &Nsqd| matches!(nsqd.link, Link::Connected(_) | Link::Dialling);
+        if !self.nsqds.values().any(is_used) {
+            self.discovery.hurry();
         }
     }
 

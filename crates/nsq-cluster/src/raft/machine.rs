@@ -26,6 +26,8 @@ use crate::state_machine::{Checkpoint, Staging, StateMachine};
 use crate::{Member, NodeId};
 
 use self::members::AppliedMembers;
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::members::{FormerMembers, Members};
 pub(crate) use self::members::{store_members, stored_members};
 
 /// The state machine of one replica, with the group's members as of the last applied entry. Clones share it.

@@ -1,4 +1,5 @@
-//! What other nodes send: the values of the codec, and connections.
+//! What other nodes send: the values of the codec, and connections. And the files in which a replica keeps the members of
+//! its group.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -7,19 +8,22 @@ use bytes::Bytes;
 use nsq_replay::Input;
 
 use crate::codec::{Answer, Entry, Manifest, Membership, Request, Vote, Wire};
+use crate::raft::{FormerMembers, Members};
 
 /// A value of the crate's codec, by the first byte. What decodes is encoded to bytes that mean the same.
 pub fn nodes(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let kind = input.byte();
     let rest = Bytes::copy_from_slice(input.rest());
-    match kind % 6 {
+    match kind % 8 {
         0 => again::<Request>(rest),
         1 => again::<Answer>(rest),
         2 => again::<Entry>(rest),
         3 => again::<Manifest>(rest),
         4 => again::<Membership>(rest),
-        _ => again::<Vote>(rest),
+        5 => again::<Vote>(rest),
+        6 => again::<Members>(rest),
+        _ => again::<FormerMembers>(rest),
     }
 }
 

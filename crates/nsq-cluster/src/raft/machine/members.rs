@@ -47,7 +47,7 @@ impl AppliedMembers {
         if let Some(newest) = self.known.last() {
             return small_file::replace(&self.folder, MEMBERS_FILE, newest);
         }
-        small_file::replace(&self.folder, BEFORE_FILE, &Before(Vec::new()))?;
+        small_file::replace(&self.folder, BEFORE_FILE, &FormerMembers(Vec::new()))?;
         let path = self.folder.join(MEMBERS_FILE);
         fs::remove_file(&path).map_err(|error| small_file::explain(&error, "remove", &path))?;
         small_file::sync_folder(&self.folder)
@@ -77,7 +77,11 @@ impl AppliedMembers {
             return Ok(());
         }
         if !self.known.is_empty() {
-            small_file::replace(&self.folder, BEFORE_FILE, &Before(self.known.clone()))?;
+            small_file::replace(
+                &self.folder,
+                BEFORE_FILE,
+                &FormerMembers(self.known.clone()),
+            )?;
         }
         small_file::replace(&self.folder, MEMBERS_FILE, &members)?;
         self.known.push(members);
@@ -115,7 +119,7 @@ pub(crate) fn store_members(
     membership: codec::Membership,
 ) -> io::Result<()> {
     std::fs::create_dir_all(folder)?;
-    small_file::replace(folder, BEFORE_FILE, &Before(Vec::new()))?;
+    small_file::replace(folder, BEFORE_FILE, &FormerMembers(Vec::new()))?;
     let members = Members {
         id: Some(id),
         membership,
@@ -125,7 +129,7 @@ pub(crate) fn store_members(
 
 /// All members in `folder`, the newest last.
 fn read(folder: &Path) -> io::Result<Vec<Members>> {
-    let before = small_file::read::<Before>(folder, BEFORE_FILE)?;
+    let before = small_file::read::<FormerMembers>(folder, BEFORE_FILE)?;
     let newest = small_file::read::<Members>(folder, MEMBERS_FILE)?;
     let Some(newest) = newest else {
         return Ok(Vec::new());
@@ -138,8 +142,8 @@ fn read(folder: &Path) -> io::Result<Vec<Members>> {
 }
 
 /// Members, and the entry that made them so.
-#[derive(Clone)]
-struct Members {
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Members {
     id: Option<LogId>,
     membership: codec::Membership,
 }
@@ -173,9 +177,10 @@ impl Wire for Members {
 }
 
 /// The file `members.before`.
-struct Before(Vec<Members>);
+#[derive(Debug, PartialEq)]
+pub(crate) struct FormerMembers(Vec<Members>);
 
-impl Wire for Before {
+impl Wire for FormerMembers {
     fn encode(&self, to: &mut Vec<u8>) {
         put_count(to, self.0.len());
         for members in &self.0 {
