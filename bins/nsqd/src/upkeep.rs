@@ -251,7 +251,7 @@ async fn maintain(kept: Kept, syncing: Syncing, sync_timeout: Duration) {
         tick.tick().await;
         let used = kept.work(|broker| {
             let now = clock::now();
-            let mut topics = broker.topics();
+            let mut topics = broker.used_topics();
             topics.retain(|topic| topic.maintain(now));
             topics
         });

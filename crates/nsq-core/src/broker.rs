@@ -273,11 +273,11 @@ impl Broker {
 
     /// Whether messages were found to be damaged or missing. Looks at all channels.
     pub fn has_damage(&self) -> bool {
-        let is_damaged = |topic: &Arc<Topic>| {
-            let channels = topic.channels();
-            channels.iter().any(|cell| cell.lock().damaged_count() > 0)
-        };
-        self.context.has_damage.load(Ordering::Relaxed) || self.topics().iter().any(is_damaged)
+        self.context.has_damage.load(Ordering::Relaxed)
+            || self
+                .topics_where(|_| true)
+                .iter()
+                .any(|topic| topic.has_damage())
     }
 
     /// The topic of that name.
@@ -291,15 +291,20 @@ impl Broker {
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
-        let mut topics: Vec<_> = self
-            .topics
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .cloned()
-            .collect();
-        topics.sort_by(|left, right| left.name().cmp(right.name()));
-        topics
+        sorted(self.topics_where(|_| true))
+    }
+
+    /// The topics in which something happened since their last [maintenance](Topic::maintain), by name. Costs little with
+    /// thousands of others.
+    pub fn used_topics(&self) -> Vec<Arc<Topic>> {
+        sorted(self.topics_where(Topic::is_used))
+    }
+
+    /// The topics that `is_wanted`, in any order.
+    fn topics_where(&self, is_wanted: impl Fn(&Topic) -> bool) -> Vec<Arc<Topic>> {
+        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
+        let wanted = topics.values().filter(|topic| is_wanted(topic));
+        wanted.cloned().collect()
     }
 
     /// The topic of that name, made if it is new; whether it was. With `held`, fan-out of a new topic waits for
@@ -605,6 +610,11 @@ pub enum OpenError {
 
 pub(crate) fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
+}
+
+fn sorted(mut topics: Vec<Arc<Topic>>) -> Vec<Arc<Topic>> {
+    topics.sort_by(|left, right| left.name().cmp(right.name()));
+    topics
 }
 
 /// What there is to open: what the data path holds, and whose messages upstream left.

@@ -31,7 +31,8 @@ pub(super) struct ReplicaTopic {
     files: Files,
     main: Writer,
     deferred: Option<Writer>,
-    channels: BTreeMap<ChannelName, ReplicaChannel>,
+    /// Boxed, since a map takes the room of eleven of them at once, and most topics have one.
+    channels: BTreeMap<ChannelName, Box<ReplicaChannel>>,
     standing: Standing,
     last_ids: LastIds,
     /// How many rounds of maintenance have passed since it was last used.
@@ -102,7 +103,7 @@ impl ReplicaTopic {
                     self.main.log(),
                     self.deferred.as_ref().map(Writer::log),
                 )?;
-                self.channels.insert(name, channel);
+                self.channels.insert(name, Box::new(channel));
             }
         }
         Ok(())
@@ -116,6 +117,7 @@ impl ReplicaTopic {
     ) -> Result<&mut ReplicaChannel, ReplicaError> {
         let of = &self.name;
         let channel = self.channels.get_mut(name);
+        let channel = channel.map(|channel| &mut **channel);
         channel.ok_or_else(|| ReplicaError::Unknown(format!("channel {name} of {of}")))
     }
 
@@ -131,7 +133,7 @@ impl ReplicaTopic {
                 .map_err(|error| StoreError::io("create", &folder, error))?;
             let logs = (self.main.log(), self.deferred.as_ref().map(Writer::log));
             let channel = ReplicaChannel::open(folder, &self.files, logs.0, logs.1)?;
-            self.channels.insert(name.clone(), channel);
+            self.channels.insert(name.clone(), Box::new(channel));
         }
         self.finish(name, LogKind::Main, main, &[])?;
         self.finish(name, LogKind::Deferred, deferred, &[])
@@ -408,7 +410,9 @@ impl ReplicaTopic {
             if let Some(writer) = &mut self.deferred {
                 writer.rest();
             }
-            self.channels.values_mut().for_each(ReplicaChannel::rest);
+            for channel in self.channels.values_mut() {
+                channel.rest();
+            }
         }
     }
 
@@ -432,7 +436,7 @@ impl ReplicaTopic {
             writer.release_before(deferred);
         }
         let mut channels = self.channels.values_mut();
-        let maintained = channels.try_for_each(ReplicaChannel::maintain);
+        let maintained = channels.try_for_each(|channel| channel.maintain());
         self.is_open = true;
         self.rest();
         maintained

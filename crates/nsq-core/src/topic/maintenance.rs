@@ -65,6 +65,18 @@ impl Topic {
             .set_release_at(log.segment_base(first + 1).unwrap_or(u64::MAX));
     }
 
+    /// Whether something happened since the last [maintenance](Self::maintain).
+    pub(crate) fn is_used(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Whether a channel has found damaged messages.
+    pub(crate) fn has_damage(&self) -> bool {
+        let state = self.lock();
+        let mut channels = state.channels.values();
+        channels.any(|cell| cell.lock_inner().damaged_count() > 0)
+    }
+
     /// Housekeeping, every few seconds; free for a topic that no one used since. Whether someone did.
     pub fn maintain(&self, now: Now) -> bool {
         if !self.active.swap(false, Ordering::Relaxed) {
