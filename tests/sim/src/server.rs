@@ -223,7 +223,7 @@ impl Server {
     /// What nsqd does every `--sync-timeout`.
     pub(crate) fn maintain(&mut self, model: &mut Model, now: Now) {
         model.maintenance_count += 1;
-        for topic in self.broker.topics() {
+        for topic in self.broker.used_topics() {
             if topic.maintain(now) {
                 self.shared.syncs().ask(&topic, Extent::All);
             }

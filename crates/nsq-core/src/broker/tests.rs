@@ -215,6 +215,25 @@ fn an_exiting_broker_refuses_but_forgets_nothing() {
 }
 
 #[test]
+fn only_topics_in_which_something_happened_need_upkeep() {
+    let house = TestBroker::new();
+    for topic in ["b", "a", "c"] {
+        house.channel(topic, "c");
+    }
+    let used = || {
+        let topics = house.broker().used_topics().into_iter();
+        topics.map(|topic| topic.name().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(used(), ["a", "b", "c"]);
+    for topic in house.broker().topics() {
+        assert!(topic.maintain(house.now));
+    }
+    assert_eq!(used(), [""; 0]);
+    house.publish("b", &["1"]);
+    assert_eq!(used(), ["b"]);
+}
+
+#[test]
 fn a_failed_write_shows_in_the_health_until_one_succeeds() {
     let house = TestBroker::new();
     house.channel("t", "c");
