@@ -20,9 +20,11 @@ mod in_memory;
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use nsq_protocol::{ChannelName, TopicName};
@@ -247,11 +249,8 @@ impl Broker {
         for (kind, name) in &registry.misnamed {
             tracing::warn!("skipping creation of invalid {kind} {name}");
         }
-        for opening in openings(registry, left_by_upstream.owners()) {
-            let name = opening.name.clone();
-            let topic = Topic::open(opening, Arc::clone(&context), now)?;
-            tracing::info!("TOPIC({name}): created");
-            topics.insert(name, topic);
+        for topic in open_topics(openings(registry, left_by_upstream.owners()), &context, now)? {
+            topics.insert(topic.name().clone(), topic);
         }
         if let Err(error) =
             import::import(&data_path, left_by_upstream, &topics, max_body_bytes, now)
@@ -611,6 +610,46 @@ pub enum OpenError {
 pub(crate) fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
 }
+
+/// Opens topics; with several threads where there are many, since each takes dozens of file operations.
+fn open_topics(
+    openings: Vec<Opening>,
+    context: &Arc<Context>,
+    now: Now,
+) -> Result<Vec<Arc<Topic>>, StoreError> {
+    let open = |opening: Opening| {
+        let topic = Topic::open(opening, Arc::clone(context), now)?;
+        tracing::info!("TOPIC({}): created", topic.name());
+        Ok(topic)
+    };
+    let threads = available_parallelism().map_or(1, usize::from);
+    if openings.len() < MANY_TOPICS || threads == 1 {
+        return openings.into_iter().map(open).collect();
+    }
+    let openings = Mutex::new(openings.into_iter());
+    let next = || {
+        let mut openings = openings.lock().unwrap_or_else(PoisonError::into_inner);
+        openings.next()
+    };
+    thread::scope(|scope| {
+        let work = || std::iter::from_fn(next).map(open).collect();
+        let workers: Vec<_> = (0..threads.min(MOST_OPENERS))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut opened = Vec::new();
+        for worker in workers {
+            let topics: Result<Vec<_>, _> =
+                worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+            opened.append(&mut topics?);
+        }
+        Ok(opened)
+    })
+}
+
+/// Fewer topics are opened by one thread.
+const MANY_TOPICS: usize = 256;
+/// The disk serves no more of them better.
+const MOST_OPENERS: usize = 8;
 
 fn sorted(mut topics: Vec<Arc<Topic>>) -> Vec<Arc<Topic>> {
     topics.sort_by(|left, right| left.name().cmp(right.name()));

@@ -4,6 +4,7 @@
 //! Both are functions of the commands that were executed, so that the leader's broker and the replicas that follow come
 //! to the same. What the leader's consumers do, and its ephemeral channels, has no part in it.
 
+use nsq_protocol::MessageId;
 use nsq_queue::{NewRecord, Writer};
 
 use crate::change::{FanOut, LogKind};
@@ -102,11 +103,17 @@ pub(crate) struct LastIds {
 
 impl LastIds {
     pub(crate) fn of(main: &Writer, deferred: Option<&Writer>) -> LastIds {
-        let last = |writer| last_id(writer).map_or(0, nsq_protocol::MessageId::as_u64);
+        let last = |writer| last_id(writer).map_or(0, MessageId::as_u64);
         LastIds {
             main: last(main),
             deferred: deferred.map_or(0, last),
         }
+    }
+
+    /// The highest of all; `None` without messages.
+    pub(crate) fn highest(self) -> Option<MessageId> {
+        let highest = self.main.max(self.deferred);
+        (highest > 0).then(|| MessageId::from_u64(highest))
     }
 
     fn slot(&mut self, log: LogKind) -> &mut u64 {

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use nsq_protocol::{ChannelName, TopicName};
-use nsq_queue::{LogOptions, Writer, private};
+use nsq_queue::{Listing, LogOptions, Writer, private};
 
 pub use cell::{ChannelCell, ChannelGuard};
 use committed::Committed;
@@ -46,11 +46,11 @@ pub use transfer::{Remaining, Unoffered};
 
 use crate::broker::Context;
 use crate::change::{Action, Recorder};
-use crate::channel::{Lifecycle, LogKind, Offered, has_log};
+use crate::channel::{Lifecycle, LogKind, Offered};
 use crate::effects::Effects;
 use crate::ends;
 use crate::error::{PublishError, StoreError};
-use crate::ids::{IdGenerator, last_id};
+use crate::ids::IdGenerator;
 use crate::replica::has_cost;
 use crate::standing::LastIds;
 use crate::time::Now;
@@ -151,8 +151,10 @@ impl Topic {
         let (main, deferred) = match &folder {
             Some(folder) => {
                 let is_new = !folder.exists();
-                private::create_folders(folder)
-                    .map_err(|error| StoreError::io("create", folder, error))?;
+                if is_new {
+                    private::create_folders(folder)
+                        .map_err(|error| StoreError::io("create", folder, error))?;
+                }
                 if is_new && let Some(recorder) = &recorder {
                     recorder.record(Action::TopicCreated);
                 }
@@ -166,14 +168,10 @@ impl Topic {
             Some(folder) => ends::forget(folder),
             None => {}
         }
-        let committed =
-            is_replicated.then(|| Committed::new(LastIds::of(&main, deferred.as_ref())));
-        let last = [Some(&main), deferred.as_ref()]
-            .into_iter()
-            .flatten()
-            .filter_map(last_id)
-            .chain(folder.as_deref().and_then(imported::highest_imported))
-            .max();
+        let last_ids = LastIds::of(&main, deferred.as_ref());
+        let committed = is_replicated.then(|| Committed::new(last_ids));
+        let imported = folder.as_deref().and_then(imported::highest_imported);
+        let last = last_ids.highest().max(imported);
         let safe_once = safe_once(&name, &context);
         // What is committed need not be recorded.
         let log_recorder = recorder.clone().filter(|_| !is_replicated);
@@ -450,12 +448,14 @@ fn memory_options() -> LogOptions {
 }
 
 fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>), StoreError> {
+    let listing = Listing::of(folder)?;
     let open = |name: &str| -> Result<Writer, StoreError> {
-        let (writer, recovery) = Writer::open(
+        let (writer, recovery) = Writer::open_listed(
             folder,
             name,
             Arc::clone(&context.pool),
             context.settings.log_options,
+            &listing,
         )?;
         for damage in &recovery.damaged {
             tracing::error!("{}: {damage}", folder.display());
@@ -466,7 +466,7 @@ fn open_logs(folder: &Path, context: &Context) -> Result<(Writer, Option<Writer>
         Ok(writer)
     };
     let main = open("main")?;
-    let deferred = if has_log(folder, "deferred") {
+    let deferred = if listing.has("deferred") {
         Some(open("deferred")?)
     } else {
         None

@@ -34,6 +34,13 @@ impl Listing {
         Self::filtered(folder, |name| name == log)
     }
 
+    /// Whether a log of that name was begun.
+    pub fn has(&self, log: &str) -> bool {
+        self.logs
+            .get(log)
+            .is_some_and(|log| !log.present.is_empty())
+    }
+
     /// The names of the logs that have files.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.logs.keys().map(String::as_str)

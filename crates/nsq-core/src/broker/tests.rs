@@ -33,6 +33,26 @@ fn topics_and_channels_come_back_with_or_without_nsqd_dat() {
     assert!(house.topic("u").channel("made.since").is_some());
 }
 
+/// Several threads open them.
+#[test]
+fn hundreds_of_topics_come_back_each_with_its_own() {
+    let mut house = TestBroker::new();
+    let names: Vec<_> = (0..300).map(|number| format!("t{number:03}")).collect();
+    for name in &names {
+        house.channel(name, "c");
+        house.publish(name, &[name]);
+    }
+    house.kill();
+    let topics = house.broker().topics();
+    let found: Vec<_> = topics.iter().map(|topic| topic.name().as_str()).collect();
+    assert_eq!(found, names);
+    for name in &names {
+        let cell = house.channel(name, "c");
+        house.subscribe(&cell, ALICE, 1);
+        assert_eq!(house.bodies(&cell, ALICE), [name.as_str()]);
+    }
+}
+
 #[test]
 fn a_deleted_topic_stays_deleted() {
     let mut house = TestBroker::new();
@@ -222,7 +242,9 @@ fn only_topics_in_which_something_happened_need_upkeep() {
     }
     let used = || {
         let topics = house.broker().used_topics().into_iter();
-        topics.map(|topic| topic.name().to_string()).collect::<Vec<_>>()
+        topics
+            .map(|topic| topic.name().to_string())
+            .collect::<Vec<_>>()
     };
     assert_eq!(used(), ["a", "b", "c"]);
     for topic in house.broker().topics() {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use nsq_queue::{Log, LogError, NewRecord, Writer};
 
-use super::resume::has_log;
 use super::{Channel, LogKind};
 use crate::change::Action;
 use crate::error::StoreError;
@@ -18,9 +17,6 @@ pub(crate) const INHERITED: &str = "backlog";
 impl Channel {
     /// Opens the inherited log that an earlier run left. If all of it is finished, its files are removed.
     pub(super) fn open_inherited(&mut self, folder: &Path) -> Result<(), LogError> {
-        if !has_log(folder, INHERITED) {
-            return Ok(());
-        }
         let inherited = self.open_own(folder, INHERITED, LogKind::Inherited)?;
         let end = inherited.end(self.logs.offered());
         if inherited.source.finished.floor() < end {

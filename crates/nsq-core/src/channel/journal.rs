@@ -11,13 +11,12 @@ use hashbrown::HashMap;
 use nsq_queue::{Log, LogError, NewRecord, Position, ReadError, Reader, Writer};
 
 use super::Store;
-use super::resume::has_log;
 use super::tracked_message::{LogKind, TrackedMessage};
 use crate::change::{Action, Journaled, Recorder};
 use crate::time::Now;
 
 /// The journal's log.
-const JOURNAL: &str = "notes";
+pub(super) const JOURNAL: &str = "notes";
 /// Room for this many unwritten entries is kept.
 const KEPT_ENTRIES: usize = 64;
 
@@ -201,18 +200,17 @@ pub(super) struct JournalWriter {
 }
 
 impl JournalWriter {
-    /// Opens the journal of an earlier run, if there is one. Returns the last entry of each message by its id.
+    /// Opens the journal of an earlier run. Returns the last entry of each message by its id.
     pub(super) fn open(
         folder: &Path,
         store: &Store,
     ) -> Result<(JournalWriter, HashMap<u64, JournalEntry>), LogError> {
-        let mut opened = JournalWriter::default();
-        let mut entries = HashMap::new();
-        if has_log(folder, JOURNAL) {
-            let journal = Journal::open(folder, store)?;
-            entries = read_journal(journal.writer.log());
-            opened.journal = Some(journal);
-        }
+        let journal = Journal::open(folder, store)?;
+        let entries = read_journal(journal.writer.log());
+        let opened = JournalWriter {
+            journal: Some(journal),
+            ..JournalWriter::default()
+        };
         Ok((opened, entries))
     }
 

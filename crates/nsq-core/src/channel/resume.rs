@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
 use nsq_protocol::{ChannelName, MessageId};
-use nsq_queue::{FinishedSet, Log, LogError, Writer};
+use nsq_queue::{FinishedSet, Listing, Log, LogError, Writer};
 
 use super::compaction::Copies;
 use super::consumer::Consumers;
-use super::journal::{JournalEntry, JournalWriter};
+use super::inherited::INHERITED;
+use super::journal::{JOURNAL, JournalEntry, JournalWriter};
 use super::logs::ChannelLog;
 use super::progress::Progress;
 use super::requeued::AT_ONCE;
@@ -103,12 +105,17 @@ impl Channel {
         let Some(folder) = self.store.folder.clone() else {
             return Ok(());
         };
-        if has_log(&folder, PRIVATE) {
+        let logs = Listing::of(&folder)?;
+        if logs.has(PRIVATE) {
             self.open_private()?;
         }
-        self.open_inherited(&folder)?;
-        let (journal, entries) = JournalWriter::open(&folder, &self.store)?;
-        self.journal = journal;
+        if logs.has(INHERITED) {
+            self.open_inherited(&folder)?;
+        }
+        let mut entries = HashMap::new();
+        if logs.has(JOURNAL) {
+            (self.journal, entries) = JournalWriter::open(&folder, &self.store)?;
+        }
         let ids = entries.keys().copied();
         self.highest_journaled = ids.filter(|&id| id < FIRST_FOREIGN_ID).max();
         // In the order of their logs, so that they come back as they were published.
@@ -314,12 +321,5 @@ fn open_finished_set(store: &Store, kind: LogKind, log: &Arc<Log>) -> Result<Pro
 
 /// Whether a log of that name was begun in the folder.
 pub(crate) fn has_log(folder: &Path, name: &str) -> bool {
-    let prefix = format!("{name}.");
-    std::fs::read_dir(folder).is_ok_and(|entries| {
-        entries.flatten().any(|entry| {
-            let file = entry.file_name();
-            let file = file.to_string_lossy();
-            file.starts_with(&prefix) && file.ends_with(".log")
-        })
-    })
+    Listing::of(folder).is_ok_and(|listing| listing.has(name))
 }

@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use nsq_queue::{FinishedSet, Log, LogError, NewRecord, Writer, sync_folder};
+use nsq_queue::{FinishedSet, Listing, Log, LogError, NewRecord, Writer, sync_folder};
 
 use super::{Files, ReplicaError};
 use crate::change::{Journaled, LogKind};
-use crate::channel::{INHERITED, JournalEntry, REWRITE_FLOOR, has_log, read_journal};
+use crate::channel::{INHERITED, JournalEntry, REWRITE_FLOOR, read_journal};
 use crate::checkpoint::Collector;
 use crate::error::StoreError;
 
@@ -29,8 +29,9 @@ impl ReplicaChannel {
         main: &Arc<Log>,
         deferred: Option<&Arc<Log>>,
     ) -> Result<ReplicaChannel, ReplicaError> {
+        let logs = Listing::of(&folder)?;
         let own = |name: &str| -> Result<Option<Writer>, LogError> {
-            let is_there = has_log(&folder, name);
+            let is_there = logs.has(name);
             is_there.then(|| files.open_log(&folder, name)).transpose()
         };
         let (private, inherited) = (own("private")?, own(INHERITED)?);
