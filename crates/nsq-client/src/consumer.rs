@@ -152,7 +152,8 @@ impl Consumer {
         self.tell(Command::Connect(address.into(), None));
     }
 
-    /// Asks an nsqlookupd, `host:port` or a URL, for nsqds to connect to, now and every `lookupd_poll_interval`.
+    /// Asks an nsqlookupd, `host:port` or a URL, for nsqds to connect to, now and every `lookupd_poll_interval`;
+    /// after 1, 2, 4 seconds and so on when the last nsqd was lost, or those found cannot be reached.
     /// Returns when the first of all questions has been answered, or has failed: failures are told by
     /// [events](ConsumerBuilder::on_event), and asking continues.
     ///

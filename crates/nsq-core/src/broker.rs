@@ -611,45 +611,70 @@ pub(crate) fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
 }
 
-/// Opens topics; with several threads where there are many, since each takes dozens of file operations.
+/// Opens topics; with several threads where there are many, since each topic takes dozens of file operations.
 fn open_topics(
     openings: Vec<Opening>,
     context: &Arc<Context>,
     now: Now,
 ) -> Result<Vec<Arc<Topic>>, StoreError> {
-    let open = |opening: Opening| {
+    // The simulation has fewer: its disk and its clock know one thread.
+    let threads = if openings.len() < MANY_TOPICS {
+        1
+    } else {
+        available_parallelism().map_or(1, usize::from)
+    };
+    in_parallel(openings, threads.min(MOST_OPENERS), |opening| {
         let topic = Topic::open(opening, Arc::clone(context), now)?;
         tracing::info!("TOPIC({}): created", topic.name());
         Ok(topic)
-    };
-    let threads = available_parallelism().map_or(1, usize::from);
-    if openings.len() < MANY_TOPICS || threads == 1 {
-        return openings.into_iter().map(open).collect();
-    }
-    let openings = Mutex::new(openings.into_iter());
-    let next = || {
-        let mut openings = openings.lock().unwrap_or_else(PoisonError::into_inner);
-        openings.next()
-    };
-    thread::scope(|scope| {
-        let work = || std::iter::from_fn(next).map(open).collect();
-        let workers: Vec<_> = (0..threads.min(MOST_OPENERS))
-            .map(|_| scope.spawn(work))
-            .collect();
-        let mut opened = Vec::new();
-        for worker in workers {
-            let topics: Result<Vec<_>, _> =
-                worker.join().unwrap_or_else(|panic| resume_unwind(panic));
-            opened.append(&mut topics?);
-        }
-        Ok(opened)
     })
 }
 
 /// Fewer topics are opened by one thread.
 const MANY_TOPICS: usize = 256;
-/// The disk serves no more of them better.
+/// No disk serves many more at once.
 const MOST_OPENERS: usize = 8;
+
+/// Does the work for each of the items, on this thread and on as many others as make up `threads`. Returns the results in
+/// any order, or an error; after an error nothing more is begun.
+fn in_parallel<T: Send, R: Send, E: Send>(
+    items: Vec<T>,
+    threads: usize,
+    work: impl Fn(T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let items = Mutex::new(items.into_iter());
+    let items = || items.lock().unwrap_or_else(PoisonError::into_inner);
+    let run = || {
+        let mut results = Vec::new();
+        loop {
+            let Some(item) = items().next() else {
+                return Ok(results);
+            };
+            match work(item) {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    items().by_ref().for_each(drop);
+                    return Err(error);
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        // Where the system gives no thread, there are fewer.
+        let others =
+            (1..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok());
+        let others: Vec<_> = others.collect();
+        let mut results = run();
+        for other in others {
+            let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
+            results = results.and_then(|mut results| {
+                results.append(&mut more?);
+                Ok(results)
+            });
+        }
+        results
+    })
+}
 
 fn sorted(mut topics: Vec<Arc<Topic>>) -> Vec<Arc<Topic>> {
     topics.sort_by(|left, right| left.name().cmp(right.name()));

@@ -25,7 +25,8 @@ pub(super) struct Discovery {
     due: Option<Instant>,
     /// Until when the first interval's jitter, or the distance between two questions, holds questions back.
     not_before: Option<Instant>,
-    /// While no nsqd is connected, how long to wait after the next question; it doubles with each.
+    /// Since the last nsqd was lost, or one that was found could not be reached, and until one is connected: how long to wait
+    /// after the next question. It doubles with each.
     pause: Option<Duration>,
     /// The question being asked, and of whom.
     question: Option<Question>,
@@ -103,12 +104,12 @@ impl Discovery {
         self.due = self.due.map(|due| due.min(soon));
     }
 
-    /// No nsqd is connected any more: questions come at short and growing distances until one is.
-    pub(super) fn hurry(&mut self) {
-        let pause = *self.pause.get_or_insert(LEAST_DISTANCE);
-        let now = Instant::now();
-        let soon = self.not_before.map_or(now, |at| at.max(now + pause));
-        self.due = self.due.map(|due| due.min(soon));
+    /// No nsqd is connected although there were or are some: questions come at short and growing distances until one is.
+    pub(super) fn hurry(&mut self, shared: &Shared) {
+        if let Some(due) = self.due {
+            let pause = *self.pause.get_or_insert(LEAST_DISTANCE);
+            self.due = Some(due.min(Instant::now() + with_jitter(pause, shared)));
+        }
     }
 
     /// An nsqd is connected: nothing is urgent.
@@ -183,12 +184,12 @@ impl Discovery {
     /// When to ask again.
     fn plan(&mut self, shared: &Shared) {
         let config = &shared.dialer.config;
-        let mut interval = config.lookupd_poll_interval;
+        let interval = config.lookupd_poll_interval;
         let now = Instant::now();
         let mut distance = LEAST_DISTANCE.min(interval);
-        // Consumers that started together, or lost their nsqds together, must not continue asking together.
-        let part = Random::new().fraction() * config.lookupd_poll_jitter;
         if self.is_first {
+            // Consumers that started together must not continue asking together.
+            let part = Random::new().fraction() * config.lookupd_poll_jitter;
             distance = distance.max(interval.mul_f64(part));
             self.is_first = false;
             for reply in self.waiting.drain(..) {
@@ -196,14 +197,20 @@ impl Discovery {
             }
             self.due = Some(now + interval + interval.mul_f64(part));
         } else {
-            if let Some(pause) = self.pause.filter(|pause| *pause < interval) {
-                self.pause = Some(pause * 2);
-                interval = pause + pause.mul_f64(part);
-            }
             self.due = Some(now + interval);
+        }
+        if let Some(pause) = self.pause.filter(|pause| *pause < interval) {
+            self.pause = Some(pause * 2);
+            self.due = Some(now + with_jitter(pause, shared).min(interval));
         }
         self.not_before = Some(now + distance);
     }
+}
+
+/// A little more than this: consumers that lost their nsqds together must not ask together.
+fn with_jitter(time: Duration, shared: &Shared) -> Duration {
+    let jitter = shared.dialer.config.lookupd_poll_jitter;
+    time + time.mul_f64(Random::new().fraction() * jitter)
 }
 
 /// How many are asked for one answer.

@@ -336,11 +336,11 @@ impl Supervisor {
         }
     }
 
-    /// Where nothing is connected, messages wait: an nsqlookupd is asked again soon, and not only after the usual interval.
+    /// Where nothing is connected or about to be, messages wait: an nsqlookupd is asked again soon, and not only after the usual interval.
     fn hurry_if_alone(&mut self) {
         let is_used = |nsqd: &Nsqd| matches!(nsqd.link, Link::Connected(_) | Link::Dialling);
         if !self.nsqds.values().any(is_used) {
-            self.discovery.hurry();
+            self.discovery.hurry(&self.shared);
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nsq_protocol::{ChannelName, TopicName};
 
+use super::in_parallel;
 use crate::error::{NotInFlight, PublishError, StoreError, SubscribeError};
 use crate::testing::{ALICE, BOB, SECOND, TestBroker, finish_all};
 
@@ -50,6 +52,29 @@ fn hundreds_of_topics_come_back_each_with_its_own() {
         let cell = house.channel(name, "c");
         house.subscribe(&cell, ALICE, 1);
         assert_eq!(house.bodies(&cell, ALICE), [name.as_str()]);
+    }
+}
+
+#[test]
+fn what_several_threads_do_is_all_done_or_fails() {
+    let numbers = || (0..1000).collect::<Vec<_>>();
+    for threads in [1, 4] {
+        let mut doubled =
+            in_parallel(numbers(), threads, |number| Ok::<_, String>(2 * number)).unwrap();
+        doubled.sort_unstable();
+        assert_eq!(
+            doubled,
+            (0..1000).map(|number| 2 * number).collect::<Vec<_>>()
+        );
+        let begun = AtomicUsize::new(0);
+        let failed = in_parallel(numbers(), threads, |number| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if number == 7 { Err("seven") } else { Ok(()) }
+        });
+        assert_eq!(failed, Err("seven"));
+        if threads == 1 {
+            assert_eq!(begun.into_inner(), 8);
+        }
     }
 }
 

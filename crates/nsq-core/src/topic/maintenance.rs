@@ -72,9 +72,10 @@ impl Topic {
 
     /// Whether a channel has found damaged messages.
     pub(crate) fn has_damage(&self) -> bool {
-        let state = self.lock();
-        let mut channels = state.channels.values();
-        channels.any(|cell| cell.lock_inner().damaged_count() > 0)
+        let channels = self.channels();
+        channels
+            .iter()
+            .any(|cell| cell.lock_inner().damaged_count() > 0)
     }
 
     /// Housekeeping, every few seconds; free for a topic that no one used since. Whether someone did.
