@@ -132,7 +132,7 @@ async fn a_silent_node_is_passed_over() {
 
 #[tokio::test]
 async fn a_publish_is_given_up_when_no_node_takes_it() {
-    // Nobody listens there. A port that a fake node had given back might already be another test's node.
+    // No one listens there. A port that a fake node had given back might already be another test's node.
     let producer = ClusterProducer::builder(&["127.0.0.1:1"])
         .give_up_after(Duration::from_millis(50))
         .build()

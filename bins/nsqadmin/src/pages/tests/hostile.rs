@@ -230,7 +230,7 @@ async fn who_may_not_act_sees_no_buttons_and_is_refused() {
 
 #[tokio::test]
 async fn without_anybody_to_ask_the_page_says_who_was_asked() {
-    // Nobody listens there.
+    // No one listens there.
     let address = "127.0.0.1:1";
     let admin = serve(address, &[]).await;
     for path in ["/topics", "/topics/t", "/topics/t/c", "/nodes", "/counter"] {
