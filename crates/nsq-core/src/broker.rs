@@ -16,15 +16,14 @@ mod data_path_v1;
 mod execute;
 mod folders;
 mod in_memory;
+mod opening;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::{self, available_parallelism};
 use std::time::Duration;
 
 use nsq_protocol::{ChannelName, TopicName};
@@ -33,6 +32,7 @@ use nsq_queue::{LogError, LogOptions, SegmentPool, private};
 use execute::Executing;
 pub(crate) use execute::{MOST_SYNCED_ALONE, unless_too_large};
 pub(crate) use folders::{DELETED, Discarded};
+use opening::open_topics;
 
 use crate::change::ChangeSink;
 use crate::data_path::DataPath;
@@ -609,71 +609,6 @@ pub enum OpenError {
 
 pub(crate) fn topics_folder(data_path: &Path) -> PathBuf {
     data_path.join("topics")
-}
-
-/// Opens topics; with several threads where there are many, since each topic takes dozens of file operations.
-fn open_topics(
-    openings: Vec<Opening>,
-    context: &Arc<Context>,
-    now: Now,
-) -> Result<Vec<Arc<Topic>>, StoreError> {
-    // The simulation has fewer: its disk and its clock know one thread.
-    let threads = if openings.len() < MANY_TOPICS {
-        1
-    } else {
-        available_parallelism().map_or(1, usize::from)
-    };
-    in_parallel(openings, threads.min(MOST_OPENERS), |opening| {
-        let topic = Topic::open(opening, Arc::clone(context), now)?;
-        tracing::info!("TOPIC({}): created", topic.name());
-        Ok(topic)
-    })
-}
-
-/// Fewer topics are opened by one thread.
-const MANY_TOPICS: usize = 256;
-/// No disk serves many more at once.
-const MOST_OPENERS: usize = 8;
-
-/// Does the work for each of the items, on this thread and on as many others as make up `threads`. Returns the results in
-/// any order, or an error; after an error nothing more is begun.
-fn in_parallel<T: Send, R: Send, E: Send>(
-    items: Vec<T>,
-    threads: usize,
-    work: impl Fn(T) -> Result<R, E> + Sync,
-) -> Result<Vec<R>, E> {
-    let items = Mutex::new(items.into_iter());
-    let items = || items.lock().unwrap_or_else(PoisonError::into_inner);
-    let run = || {
-        let mut results = Vec::new();
-        loop {
-            let Some(item) = items().next() else {
-                return Ok(results);
-            };
-            match work(item) {
-                Ok(result) => results.push(result),
-                Err(error) => {
-                    items().by_ref().for_each(drop);
-                    return Err(error);
-                }
-            }
-        }
-    };
-    thread::scope(|scope| {
-        // Where the system gives no thread, there are fewer.
-        let others =
-            (1..threads).map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok());
-        let others: Vec<_> = others.collect();
-        let mut results = run();
-        for other in others {
-            let more = other.join().unwrap_or_else(|panic| resume_unwind(panic));
-            results = results.and_then(|mut results| {
-                results.append(&mut more?);
-                Ok(results)
-            });
-        }
-        results
-    })
 }
 
 fn sorted(mut topics: Vec<Arc<Topic>>) -> Vec<Arc<Topic>> {

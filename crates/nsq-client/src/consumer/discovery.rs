@@ -104,7 +104,8 @@ impl Discovery {
         self.due = self.due.map(|due| due.min(soon));
     }
 
-    /// No nsqd is connected although there were or are some: questions come at short and growing distances until one is.
+    /// No nsqd is connected, although one was or nsqlookupd named some. Until one is, the time between questions is short and
+    /// grows.
     pub(super) fn hurry(&mut self, shared: &Shared) {
         if let Some(due) = self.due {
             let pause = *self.pause.get_or_insert(LEAST_DISTANCE);

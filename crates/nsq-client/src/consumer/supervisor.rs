@@ -336,7 +336,7 @@ impl Supervisor {
         }
     }
 
-    /// Where nothing is connected or about to be, messages wait: an nsqlookupd is asked again soon, and not only after the usual interval.
+    /// Messages wait while no nsqd is connected or being connected, so an nsqlookupd is asked again soon.
     fn hurry_if_alone(&mut self) {
         let is_used = |nsqd: &Nsqd| matches!(nsqd.link, Link::Connected(_) | Link::Dialling);
         if !self.nsqds.values().any(is_used) {

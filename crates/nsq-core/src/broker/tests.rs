@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nsq_protocol::{ChannelName, TopicName};
 
-use super::in_parallel;
+use super::opening::in_parallel;
 use crate::error::{NotInFlight, PublishError, StoreError, SubscribeError};
 use crate::testing::{ALICE, BOB, SECOND, TestBroker, finish_all};
 

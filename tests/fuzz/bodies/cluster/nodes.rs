@@ -1,5 +1,5 @@
-//! What other nodes send: the values of the codec, and connections. And the files in which a replica keeps the members of
-//! its group.
+//! What other nodes send, which is values of the codec and connections, and the files in which a replica keeps the members
+//! of its group.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
